@@ -1,0 +1,33 @@
+"""yolo_lite: lightweight backbones for Ultralytics YOLO, used with the stock `yolo` command.
+
+Importing this package registers its modules with Ultralytics (now, or as soon as Ultralytics is imported) and loads
+nothing else: the public names below are imported when they are first used.
+"""
+
+from yolo_lite import _startup
+
+__version__ = "0.1.0"
+
+_PUBLIC = {  # name -> the module that defines it
+    "ConfigError": "yolo_lite._registry",
+    "register": "yolo_lite._registry",
+    "create_backbone": "yolo_lite.backbones",
+    "list_backbones": "yolo_lite.backbones",
+}
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = globals()[name] = getattr(importlib.import_module(_PUBLIC[name]), name)
+    return value
+
+
+def __dir__():
+    return sorted(__all__)
+
+
+_startup.register()

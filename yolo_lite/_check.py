@@ -1,0 +1,238 @@
+"""Checks a model YAML that names one of our modules, before anything is built from it.
+
+What can be read off the file is checked here; what needs the channels and strides of the rows is found by
+`_host.dry_run`, which builds the model without memory. Both raise `ConfigError` only.
+"""
+
+import ast
+import math
+import re
+from pathlib import Path
+
+import yaml
+
+from yolo_lite._registry import ConfigError, Scale, check_arguments, specs, suggest
+
+OUR_KEYS = {"backbone_width"}
+
+
+def load(file, host):
+    """Read a model YAML, strictly.
+
+    Args:
+        file: Its path.
+        host: The namespace in which Ultralytics looks up module names.
+
+    Returns:
+        (dict | None): Its contents, or None if it names none of our modules and is Ultralytics' business.
+
+    Raises:
+        ConfigError: It cannot be read, is empty, or is no mapping; or it is ours and no UTF-8 or has a key twice.
+    """
+    data = _read(file)
+    try:
+        content = yaml.load(data.decode("utf-8"), Loader=_StrictLoader)
+    except (UnicodeDecodeError, yaml.YAMLError, ConfigError) as error:
+        if not any(re.search(rb"\b%s\b" % re.escape(name.encode()), data) for name in {*specs(), *OUR_KEYS}):
+            return None
+        if isinstance(error, UnicodeDecodeError):
+            line = data[: error.start].count(b"\n") + 1
+            raise ConfigError(
+                f"{file}, line {line}: byte 0x{data[error.start]:02x} is no UTF-8; save the file as UTF-8"
+            ) from None
+        raise ConfigError(f"{file}: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        found = "nothing" if content is None else f"a {type(content).__name__}"
+        raise ConfigError(f"{file}: needs a mapping with the keys nc, scales, backbone and head, found {found}")
+    return content if is_ours(content, host) else None
+
+
+def _read(file):
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, which refuses a key that stands twice instead of taking the last."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = {}
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if isinstance(key, str | int) and key in seen:
+                raise ConfigError(f"line {line}: the key {key!r} stands twice, first in line {seen[key]}")
+            if isinstance(key, str | int):
+                seen[key] = line
+        return super().construct_mapping(node, deep)
+
+
+def is_ours(d, host):
+    """Tell whether a model dictionary needs us: it has a key of ours, or names (or misspells) a module of ours.
+
+    For a stock model this reads the rows and imports nothing.
+    """
+    if OUR_KEYS & d.keys():
+        return True
+    unknown = {name for name in _module_names(d) if not _known_to_host(name, host)}
+    if not unknown:
+        return False
+    ours = specs()
+    return any(name in ours or suggest(name, ours).startswith("; did you mean") for name in unknown)
+
+
+def _module_names(d):
+    for section in ("backbone", "head"):
+        for row in d.get(section) or () if isinstance(d.get(section), list) else ():
+            if isinstance(row, list) and len(row) > 2 and isinstance(row[2], str):
+                yield row[2]
+
+
+def _known_to_host(name, host):
+    prefix, _, rest = name.rpartition(".")
+    if prefix == "nn":
+        import torch.nn
+
+        return hasattr(torch.nn, rest)
+    return name in host or prefix == "torchvision.ops"
+
+
+def check(d, host):
+    """Check a model dictionary of ours.
+
+    Raises:
+        ConfigError: Anything in it that can be known to fail without building it.
+    """
+    where = source(d)
+    try:
+        for key in ("nc", "backbone", "head"):
+            if key not in d:
+                raise ConfigError(f"the key {key!r} is missing; found {', '.join(map(str, d))}")
+        _check_number("nc", d["nc"], whole=True)
+        for section in ("backbone", "head"):
+            if not isinstance(d[section], list) or not d[section]:
+                raise ConfigError(f"{section} has to be a list of rows, found {d[section]!r}")
+        scaling(d)
+        _check_activation(d.get("activation"))
+    except ConfigError as error:
+        raise error.at(where) from None
+    for index in range(len(d["backbone"]) + len(d["head"])):
+        try:
+            _check_row(index, row(d, index), host)
+        except ConfigError as error:
+            raise error.at(row_name(d, index)) from None
+
+
+def source(d):
+    """Name the file a model dictionary comes from."""
+    return d.get("yaml_file") or "model dictionary"
+
+
+def row(d, index):
+    """Return a row by its number, which counts through backbone and head as `from` does."""
+    return (d["backbone"] + d["head"])[index]
+
+
+def row_name(d, index):
+    """Say where a row stands."""
+    section = "backbone" if index < len(d["backbone"]) else "head"
+    return f"{source(d)}, {section} row {index} {_flow(row(d, index))}"
+
+
+def _flow(value):
+    """Write a row as it stands in a YAML."""
+    return yaml.safe_dump(value, default_flow_style=True, width=math.inf).strip().removesuffix("\n...")
+
+
+def scaling(d):
+    """Return the `Scale` of a model dictionary.
+
+    Raises:
+        ConfigError: Its letter is not in the table, or a number in it is none, not finite or not above 0.
+    """
+    scales, letter = d.get("scales"), d.get("scale") or ""
+    depth, width, max_channels = d.get("depth_multiple", 1.0), d.get("width_multiple", 1.0), math.inf
+    if scales is not None:
+        if not isinstance(scales, dict) or not scales:
+            raise ConfigError(f"scales has to map letters to [depth, width, max_channels], found {scales!r}")
+        letter = letter or next(iter(scales))
+        if letter not in scales:
+            raise ConfigError(f"the name asks for scale {letter!r}, scales has {', '.join(map(str, scales))}")
+        if not isinstance(scales[letter], list) or len(scales[letter]) != 3:
+            raise ConfigError(f"scales, {letter}: needs [depth, width, max_channels], found {scales[letter]!r}")
+        depth, width, max_channels = scales[letter]
+        _check_number(f"scales, {letter}: max_channels", max_channels)
+    _check_number("depth", depth)
+    _check_number("width", width)
+    alpha = d.get("backbone_width", 1.0)
+    if isinstance(alpha, dict):
+        if letter not in alpha:
+            raise ConfigError(f"backbone_width lacks the scale {letter!r}, it has {', '.join(map(str, alpha))}")
+        alpha = alpha[letter]
+    _check_number("backbone_width", alpha)
+    return Scale(letter, depth, width, max_channels, alpha)
+
+
+def _check_number(name, value, whole=False):
+    wanted = "a whole number above 0" if whole else "a finite number above 0"
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        raise ConfigError(f"{name} has to be {wanted}, found {value!r}")
+    if not (0 < value < math.inf):
+        raise ConfigError(f"{name} has to be {wanted}, found {value}")
+
+
+def _check_activation(text):
+    """Ultralytics evaluates this text; we let through what it documents: a torch.nn class with literal arguments."""
+    if text is None:
+        return
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+        path = ast.unparse(call.func).split(".")
+        for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
+            ast.literal_eval(argument)
+        if path[:-1] not in (["nn"], ["torch", "nn"]):
+            raise ValueError
+    except (AttributeError, SyntaxError, ValueError):
+        raise ConfigError(f"activation has to be like nn.ReLU(), found {text!r}") from None
+    import torch.nn
+
+    if not hasattr(torch.nn, path[-1]):
+        raise ConfigError(f"activation: torch.nn has no {path[-1]!r}{suggest(path[-1], dir(torch.nn))}")
+
+
+def _check_row(index, row, host):
+    if not isinstance(row, list) or len(row) != 4:
+        raise ConfigError("a row has to be [from, repeats, module, args]")
+    inputs, repeats, name, args = row
+    several = isinstance(inputs, list)
+    for each in inputs if several else [inputs]:
+        if isinstance(each, bool) or not isinstance(each, int):
+            raise ConfigError(f"from has to be a row's number or a list of them, found {inputs!r}")
+        earliest = -max(index, 1)
+        if not earliest <= each < max(index, 0) or (index == 0 and each != -1):
+            allowed = "-1, the image" if index == 0 else f"{earliest} to {index - 1}"
+            raise ConfigError(f"from has to name an earlier row ({allowed}), found {each}")
+    if several and not inputs:
+        raise ConfigError("from is an empty list")
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+        raise ConfigError(f"repeats has to be a whole number from 1, found {repeats!r}")
+    if not isinstance(name, str):
+        raise ConfigError(f"module has to be a name, found {name!r}")
+    if not isinstance(args, list):
+        raise ConfigError(f"args has to be a list, found {args!r}")
+    spec = specs().get(name)
+    if spec is None:
+        if not _known_to_host(name, host):
+            choices = {*specs(), *(each for each, value in host.items() if isinstance(value, type))}
+            raise ConfigError(f"unknown module {name!r}{suggest(name, sorted(choices))}")
+        return
+    if spec.inputs == 1 and several:
+        raise ConfigError(f"{name} takes one input, found {len(inputs)}")
+    if spec.inputs != 1 and (not several or len(inputs) != (spec.inputs or max(len(inputs), 2))):
+        wanted = spec.inputs or "two or more"
+        raise ConfigError(f"{name} takes {wanted} inputs, found {len(inputs) if several else 1}")
+    if repeats != 1 and (spec.repeats == "once" or (spec.repeats == "stack" and several)):
+        raise ConfigError(f"{name} cannot be repeated, found repeats {repeats}")
+    check_arguments(name, spec, args)

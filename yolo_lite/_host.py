@@ -1,0 +1,349 @@
+"""The only file that touches Ultralytics' internals.
+
+Four of its functions are wrapped. Each wrapper hands everything that does not concern us to the original, so that a
+stock model runs stock code from start to end:
+
+    parse_model       builds models whose YAML names a module of ours, with a taught copy of the host's own parser
+    yaml_model_load   finds and checks model YAMLs of ours
+    check_file        finds the configs that we ship by their bare names, as it does the host's
+    torch_safe_load   lets our classes through under ULTRALYTICS_SAFE_LOAD=1
+
+The taught copy is the host's `parse_model` with one branch in front of its chain of rules. It is made when the first
+model needs it. What it relies on (the signature, the loop over the rows, the name look-up in `globals()`, the chain's
+last branch) is the same in all releases from 8.0.100 on, and is looked for: where it is missing, stock models go on
+and a YAML of ours is refused in one sentence.
+"""
+
+import ast
+import copy
+import functools
+import importlib
+import inspect
+import linecache
+import re
+import sys
+import types
+from pathlib import Path
+
+from yolo_lite import _check
+from yolo_lite._registry import ConfigError, arguments, specs, suggest
+
+TESTED = ("8.4.0", "8.4.190")  # the range of Ultralytics releases that the tests ran on
+TAUGHT = "<ultralytics parse_model, taught by yolo_lite>"
+
+
+def install(tasks):
+    """Wrap the host's functions; once is enough, more does no harm.
+
+    Args:
+        tasks: The module `ultralytics.nn.tasks`.
+    """
+    checks = importlib.import_module("ultralytics.utils.checks")
+    for module, name, wrap in (
+        (tasks, "parse_model", _parse_model),
+        (tasks, "yaml_model_load", _yaml_model_load),
+        (checks, "check_file", _check_file),
+        (tasks, "torch_safe_load", _torch_safe_load),
+    ):
+        original = getattr(module, name)
+        if hasattr(original, "yolo_lite"):
+            continue
+        wrapper = functools.wraps(original)(wrap(original))
+        wrapper.yolo_lite = True
+        for each in list(sys.modules.values()):  # those that imported it by name before us have it too
+            if getattr(each, "__name__", "").startswith("ultralytics") and vars(each).get(name) is original:
+                setattr(each, name, wrapper)
+
+
+def installed():
+    """Tell whether the host's parser is wrapped in this process."""
+    return hasattr(_tasks().parse_model, "yolo_lite")
+
+
+def version():
+    """Return the installed Ultralytics' version."""
+    return importlib.import_module("ultralytics").__version__
+
+
+def _tasks():
+    return importlib.import_module("ultralytics.nn.tasks")
+
+
+# Model YAMLs ----------------------------------------------------------------------------------------------------------
+
+
+def config_folder():
+    """Return the folder with our configs: inside the package when installed, beside it in a checkout."""
+    inside = Path(__file__).parent / "cfg"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "cfg"
+
+
+def configs():
+    """Return the YAML files that we ship, by name."""
+    return {path.name: path for path in sorted(config_folder().rglob("*.yaml"))}
+
+
+def _check_file(original):
+    def check_file(file, *args, **kwargs):
+        name = str(file).strip()
+        shipped = configs().get(name) if name.endswith(".yaml") and not Path(name).exists() else None
+        if shipped is None:
+            return original(file, *args, **kwargs)
+        return original(file, *args, **{**kwargs, "hard": False}) or str(shipped)
+
+    return check_file
+
+
+def _yaml_model_load(original):
+    def yaml_model_load(path):
+        tasks = _tasks()
+        file = _find_model(path)
+        d = _check.load(file, vars(tasks)) if file else None
+        if d is None:
+            try:
+                return original(path)
+            except FileNotFoundError as error:
+                names = [name for name in configs() if name.startswith("yolo")]
+                near = suggest(_without_letter(Path(path).name), names)
+                if not near.startswith("; did you mean"):
+                    raise
+                raise FileNotFoundError(f"{error}{near}") from None
+        d["scale"] = tasks.guess_model_scale(path)
+        d["yaml_file"] = str(path)
+        _check.check(d, vars(tasks))
+        return d
+
+    return yaml_model_load
+
+
+def _find_model(path):
+    """Find a model YAML: as named, then without its scale letter, then (a bare name) among the configs we ship.
+
+    The host takes the letter out of the whole path, which turns `2nd_try/` into `2d_try/`; here only the file's name
+    counts.
+    """
+    path = Path(str(path).strip())
+    names = [path.name, _without_letter(path.name)]
+    for candidate in (path.with_name(name) for name in names):
+        if candidate.is_file():
+            return candidate
+    return next((configs()[name] for name in names if name in configs()), None) if path.name == str(path) else None
+
+
+def _without_letter(name):
+    return re.sub(r"^(.*?yolo(?:e-)?v?\d+)[nsmlx]", r"\1", name)
+
+
+# The parser -----------------------------------------------------------------------------------------------------------
+
+
+def _parse_model(original):
+    def parse_model(d, ch, verbose=True):
+        host = original.__globals__
+        if not _check.is_ours(d, host):
+            return original(d, ch, verbose)
+        taught = teach(original)
+        _check.check(d, host)
+        activation = host["Conv"].default_act  # the host leaves it changed when a parse fails, some releases always
+        try:
+            key = (repr(d), ch)
+            if key not in _dry_runs:
+                dry_run(taught, d, ch, host)
+                _dry_runs.add(key)
+            return _call(taught, d, ch, verbose, host)
+        finally:
+            host["Conv"].default_act = activation
+
+    return parse_model
+
+
+_dry_runs = set()  # (dictionary, channels) that passed; the host builds the same model two or three times
+
+
+class _Row:
+    """A row's arguments, hidden from the host's parser, which would replace and evaluate the strings among them."""
+
+    def __init__(self, name, spec, args, scale):
+        self.name, self.spec, self.args, self.scale = name, spec, args, scale
+
+    def __iter__(self):
+        return iter(())  # the host looks for strings here
+
+    def resolve(self, ch, f, n):
+        """Return what the host's parser needs to go on: module, repeats, constructor's arguments, output channels."""
+        c1 = ch[f] if isinstance(f, int) else [ch[x] for x in f]
+        values, c2 = arguments(self.name, self.spec, self.args, c1, self.scale)
+        if self.spec.repeats == "argument":
+            return self.spec.cls, 1, [*values[:2], n, *values[2:]], c2
+        if n > 1:
+            from yolo_lite.blocks import Repeat
+
+            again, _ = arguments(self.name, self.spec, self.args, c2, self.scale)
+            return Repeat, 1, [self.spec.cls, values, *[again] * (n - 1)], c2
+        return self.spec.cls, n, values, c2
+
+
+@functools.lru_cache(maxsize=1)
+def teach(parse_model):
+    """Compile the host's parser with a branch for our rows in front of its own rules.
+
+    Args:
+        parse_model: The host's function.
+
+    Returns:
+        (types.CodeType): The code of the taught function.
+
+    Raises:
+        ConfigError: The host's parser is not built as expected.
+    """
+    try:
+        tree = ast.parse(inspect.getsource(parse_model))
+        function = tree.body[0]
+        if [arg.arg for arg in function.args.args] != ["d", "ch", "verbose"]:
+            raise ConfigError("its signature is not (d, ch, verbose)")
+        loop = next(
+            node
+            for node in ast.walk(function)
+            if isinstance(node, ast.For) and ast.unparse(node.iter) == "enumerate(d['backbone'] + d['head'])"
+        )
+        if ast.unparse(loop.target) != "(i, (f, n, m, args))" or "globals()[m]" not in ast.unparse(loop):
+            raise ConfigError("its loop over the rows has changed")
+        place = next(i for i, node in enumerate(loop.body) if isinstance(node, ast.If) and _ends_with_default(node))
+    except (ConfigError, OSError, StopIteration, SyntaxError) as error:
+        reason = str(error) or "its loop over the rows or its chain of rules was not found"
+        raise ConfigError(
+            f"Ultralytics {version()}: its model parser cannot be taught our modules ({reason}). yolo_lite is tested "
+            f"with ultralytics {TESTED[0]} to {TESTED[1]}; install one of those, or a newer yolo-lite-backbones"
+        ) from None
+    branch = ast.parse("if isinstance(args, __yolo_lite_row__):\n    m, n, args, c2 = args.resolve(ch, f, n)").body[0]
+    branch.orelse = [loop.body[place]]
+    loop.body[place] = branch
+    source = ast.unparse(ast.fix_missing_locations(tree))
+    linecache.cache[TAUGHT] = (len(source), None, source.splitlines(keepends=True), TAUGHT)  # for tracebacks
+    return next(const for const in compile(source, TAUGHT, "exec").co_consts if isinstance(const, types.CodeType))
+
+
+def _ends_with_default(node):
+    """Tell whether an if-elif chain ends with `else: c2 = ch[f]`, the host's rule for all that it has no rule for."""
+    while len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
+        node = node.orelse[0]
+    return [ast.unparse(each) for each in node.orelse] == ["c2 = ch[f]"]
+
+
+def _call(taught, d, ch, verbose, host):
+    """Run the taught parser on a model dictionary of ours, in the host's namespace with our classes added."""
+    d, scale = copy.deepcopy(d), _check.scaling(d)
+    namespace = {**host, "__yolo_lite_row__": _Row}
+    for section in ("backbone", "head"):
+        for row in d[section]:
+            spec = specs().get(row[2])
+            if spec is not None:
+                row[3] = _Row(row[2], spec, row[3], scale)
+                namespace[row[2]] = spec.cls
+    return types.FunctionType(taught, namespace, "parse_model")(d, ch, verbose)
+
+
+def dry_run(taught, d, ch, host):
+    """Build a model and run it once without memory or arithmetic, to find what the rows cannot do together.
+
+    Raises:
+        ConfigError: A row cannot be built, or does not take what the rows before it give; the row is named.
+    """
+    import torch
+
+    d = {**d, "scale": _check.scaling(d).letter}  # the host warns of a missing letter, once is enough
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        try:
+            layers, save = _call(taught, d, ch, False, host)
+        except Exception as error:
+            index = _row_of(error)
+            if index is None or _is_about_meta(error):
+                if isinstance(error, ConfigError):
+                    raise
+                return  # not a row's fault, or one of those few modules that cannot be built without memory
+            raise _explain(error).at(_check.row_name(d, index)) from None
+        image = torch.empty(2, ch, 256, 256)  # two, for BatchNorm; 256, as the host does to find the strides
+        x, outputs = image, []
+        for index, layer in enumerate(layers):
+            x = _input(layer, x, outputs)
+            if layer is layers[-1]:
+                _check_head(layer, x, host, _check.row_name(d, index))
+                return
+            try:
+                x = layer(x)
+            except Exception as error:
+                if _is_about_meta(error):
+                    return
+                shapes = [tuple(each.shape) for each in (x if isinstance(x, list) else [x])]
+                raise ConfigError(
+                    f"{_check.row_name(d, index)}: cannot take inputs of the shapes "
+                    f"{', '.join(map(str, shapes))} (an image of 256 x 256): {_one_line(error)}"
+                ) from None
+            outputs.append(x)
+
+
+def _input(layer, x, outputs):
+    if layer.f == -1:
+        return x
+    return outputs[layer.f] if isinstance(layer.f, int) else [x if j == -1 else outputs[j] for j in layer.f]
+
+
+def _check_head(layer, x, host, where):
+    if not isinstance(layer, tuple(host[name] for name in ("Detect", "RTDETRDecoder") if name in host)):
+        return
+    strides = [256 // each.shape[-1] for each in (x if isinstance(x, list) else [x])]
+    if strides != sorted(set(strides)):
+        raise ConfigError(f"{where}: its inputs have to come in the order of their strides, found strides {strides}")
+
+
+def _row_of(error):
+    """Return the number of the row at which the taught parser raised an error."""
+    traceback = error.__traceback__
+    while traceback:
+        if traceback.tb_frame.f_code.co_filename == TAUGHT and "i" in traceback.tb_frame.f_locals:
+            return traceback.tb_frame.f_locals["i"]
+        traceback = traceback.tb_next
+    return None
+
+
+def _is_about_meta(error):
+    return isinstance(error, NotImplementedError) or "meta" in str(error)
+
+
+def _explain(error):
+    return error if isinstance(error, ConfigError) else ConfigError(f"cannot be built: {_one_line(error)}")
+
+
+def _one_line(error):
+    return f"{' '.join(str(error).split())[:300]} ({type(error).__name__})"
+
+
+# Checkpoints ----------------------------------------------------------------------------------------------------------
+
+
+def _torch_safe_load(original):
+    def torch_safe_load(weight, safe_only=None):
+        if safe_only or (safe_only is None and getattr(_tasks(), "SAFE_LOAD", False)):
+            _allow_our_classes(weight)
+        return original(weight) if safe_only is None else original(weight, safe_only)
+
+    return torch_safe_load
+
+
+def _allow_our_classes(weight):
+    """List the classes of ours, and of registered modules, that a checkpoint names as safe to load."""
+    import torch
+
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(weight)
+    except Exception:  # missing or damaged: the host says so better
+        return
+    if any(name.startswith("yolo_lite.") for name in names):
+        registered = {f"{spec.cls.__module__}.{spec.cls.__qualname__}": spec.cls for spec in specs().values()}
+        for name in names:
+            module, _, attribute = name.rpartition(".")
+            cls = registered.get(name)
+            if cls is None and module.startswith("yolo_lite."):
+                cls = getattr(importlib.import_module(module), attribute, None)
+            if isinstance(cls, type) and issubclass(cls, torch.nn.Module):
+                torch.serialization.add_safe_globals([cls])

@@ -1,0 +1,228 @@
+"""The registry: which YAML name stands for which class, and how a row's arguments become the constructor's.
+
+`register` is public. A *rule* turns the arguments of one YAML row into the constructor's arguments and the number of
+output channels, the way Ultralytics' own parser does for its modules:
+
+    rule(c1, scale, *row arguments) -> (constructor arguments, c2)
+
+where c1 is the number of input channels (a list of them for a module with several inputs) and `scale` is the model's
+`Scale`. `scaled` and `same` are the two rules that most modules need.
+"""
+
+import difflib
+import importlib
+import inspect
+import math
+import pkgutil
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+ENTRY_POINTS = "yolo_lite.modules"
+
+
+class ConfigError(ValueError):
+    """A model YAML, name, number or file that cannot be used: where, what was found, what was needed."""
+
+    def at(self, where):
+        """Return the same error with its place put in front."""
+        return ConfigError(f"{where}: {self}")
+
+
+class Scale(NamedTuple):
+    """The compound scaling of one model: its letter and what the letter stands for."""
+
+    letter: str = ""
+    depth: float = 1.0
+    width: float = 1.0
+    max_channels: float = math.inf
+    backbone_width: float = 1.0  # alpha, the MobileNet width multiplier
+
+    def channels(self, c2):
+        """Scale a neck's or head's channel count exactly as Ultralytics does for its own modules."""
+        return math.ceil(min(c2, self.max_channels) * self.width / 8) * 8
+
+
+class Spec(NamedTuple):
+    """One registered module."""
+
+    cls: type
+    rule: Callable
+    inputs: int | None
+    repeats: str
+
+
+def scaled(c1, scale, c2: int, *args):
+    """Rule: the row's first argument is c2, scaled by the model's width; the class takes (c1, c2, ...)."""
+    if c2 < 1:
+        raise ConfigError(f"needs at least 1 output channel, found {c2}")
+    c2 = scale.channels(c2)
+    return [c1, c2, *args], c2
+
+
+def same(c1, scale, *args):
+    """Rule: as many channels come out as go in; the class takes (c1, ...)."""
+    return [c1, *args], c1
+
+
+_specs: dict[str, Spec] = {}
+
+
+def register(cls=None, *, name=None, rule=scaled, inputs=1, repeats="stack"):
+    """Make a module class known to model YAMLs under its own name, or under `name`.
+
+    Args:
+        cls: The `nn.Module` subclass; omitted when used as a decorator with options.
+        name: The name in YAML rows.
+        rule: How a row's arguments become the constructor's, see the top of this file.
+        inputs: How many inputs a row has to name; None for two or more. With more than one, c1 is a list.
+        repeats: "stack" builds the module `repeats` times in sequence, "argument" passes the number (scaled by the
+            model's depth) as the constructor's third argument like C2f, "once" refuses any other number than 1.
+
+    Raises:
+        ConfigError: The name belongs to Ultralytics or to another registered class already, or an option is unknown.
+    """
+    if cls is None:
+        return lambda cls: register(cls, name=name, rule=rule, inputs=inputs, repeats=repeats)
+    name = name or cls.__name__
+    if repeats not in {"stack", "argument", "once"}:
+        raise ConfigError(f'{name}: repeats has to be "stack", "argument" or "once", found {repeats!r}')
+    if name in _specs and _path(_specs[name].cls) != _path(cls):
+        raise ConfigError(f"{name} is registered already, by {_path(_specs[name].cls)}; choose another name")
+    if name in vars(importlib.import_module("ultralytics.nn.tasks")):
+        raise ConfigError(f"{name} is a name of Ultralytics' own; choose another name for {_path(cls)}")
+    _specs[name] = Spec(cls, rule, inputs, repeats)
+    return cls
+
+
+def specs():
+    """Return every registered module by name: ours, then those of installed entry points, then the user's own."""
+    _load_ours()
+    _load_entry_points()
+    return _specs
+
+
+def _path(cls):
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+_loaded = set()  # of "ours", "entry points"
+
+
+def _load_ours():
+    if "ours" in _loaded:
+        return
+    _loaded.add("ours")
+    package = importlib.import_module("yolo_lite.backbones")
+    for module in pkgutil.iter_modules(package.__path__, "yolo_lite.backbones."):
+        importlib.import_module(module.name)
+
+
+def _load_entry_points():
+    if "entry points" in _loaded:
+        return
+    _loaded.add("entry points")
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            entry.load()
+        except Exception as error:
+            owner = entry.dist.name if entry.dist else "unknown"
+            raise ConfigError(
+                f"the entry point {entry.name} = {entry.value} of the package {owner} failed: {error}"
+            ) from error
+
+
+def arguments(name, spec, args, c1, scale):
+    """Turn a row's arguments into the constructor's.
+
+    Returns:
+        (list, int): The constructor's arguments, the number of output channels.
+
+    Raises:
+        ConfigError: Their number or type is wrong, or the rule refuses them.
+    """
+    check_arguments(name, spec, args)
+    values, c2 = spec.rule(c1, scale, *args)
+    call = [*values[:2], 1, *values[2:]] if spec.repeats == "argument" else values
+    constructor = inspect.signature(spec.cls)
+    try:
+        bound = constructor.bind(*call)
+    except TypeError as error:
+        raise ConfigError(f"{error}; {_usage(name, spec)}") from None
+    _check_types(name, spec, bound.arguments, _hints(spec.cls.__init__))
+    return values, c2
+
+
+def check_arguments(name, spec, args):
+    """Check what can be known of a row's arguments without the rows before it: their number and types."""
+    rule = inspect.signature(spec.rule)
+    try:
+        bound = rule.bind(None, None, *args)
+    except TypeError:
+        raise ConfigError(f"found {len(args)} argument(s) {args}; {_usage(name, spec)}") from None
+    _check_types(name, spec, bound.arguments, _hints(spec.rule))
+
+
+def _parameters(spec):
+    """The parameters that a YAML row fills, in order."""
+    own = list(inspect.signature(spec.rule).parameters.values())[2:]
+    if own and own[-1].kind is inspect.Parameter.VAR_POSITIONAL:  # the rule passes on what the class takes
+        own = list(inspect.signature(spec.cls).parameters.values())[1:]
+        own = [p for i, p in enumerate(own) if not (spec.repeats == "argument" and i == 1)]
+    return own
+
+
+def _usage(name, spec):
+    row = ", ".join(
+        p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in _parameters(spec)
+    )
+    return f"{name} takes [{row}]"
+
+
+def _hints(function):
+    try:
+        return typing.get_type_hints(function)
+    except Exception:  # annotations of a user's class that cannot be evaluated are no reason to refuse it
+        return {}
+
+
+def _check_types(name, spec, values, hints):
+    row = {p.name for p in _parameters(spec)}
+    for key, value in values.items():
+        if key in row and key in hints and not _fits(value, hints[key]):
+            wanted = getattr(hints[key], "__name__", None) or str(hints[key]).replace("typing.", "")
+            if isinstance(hints[key], types.GenericAlias | types.UnionType):
+                wanted = str(hints[key])
+            raise ConfigError(f"{key} has to be {wanted}, found {value!r}; {_usage(name, spec)}")
+
+
+def _fits(value: Any, hint) -> bool:
+    """Tell whether a value out of a YAML fits a type annotation; annotations that are not plain data fit anything."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, each) for each in inner)
+    if origin is typing.Literal:
+        return value in inner
+    if origin in (list, tuple):
+        return isinstance(value, list | tuple) and all(_fits(item, inner[0]) for item in value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (str, bool, list, tuple, dict, type(None)):
+        return isinstance(value, (list, tuple) if hint in (list, tuple) else hint)
+    return True
+
+
+def suggest(word, choices):
+    """Return "; did you mean 'x'?" for the choice nearest to `word`, or the list of choices if none is near."""
+    choices = [str(choice) for choice in choices]
+    near = difflib.get_close_matches(str(word), choices, n=1, cutoff=0.6) or [
+        choice for choice in choices if choice.lower() == str(word).lower()
+    ]
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; there are {', '.join(choices)}" if len(choices) <= 40 else ""

@@ -1,0 +1,77 @@
+"""The backbones: one file per family, and the two functions that build them by name."""
+
+import torch
+from torch import nn
+
+from yolo_lite._registry import ConfigError, specs, suggest
+from yolo_lite.backbones._stage import LEVELS, Stage
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Backbone(nn.ModuleList):
+    """The five stages of a network; (B, 3, H, W) -> [P1, ..., P5], Pk at stride 2**k.
+
+    Attributes:
+        channels: Channels of P1 to P5.
+        strides: Strides of P1 to P5.
+    """
+
+    def __init__(self, stage, variant, width=1.0):
+        plan = stage.plan(variant, width=width)
+        self.channels = [layers[-1].channels for layers in plan]
+        self.strides = [2**level for level in range(1, LEVELS + 1)]
+        inputs = [3, *self.channels]
+        super().__init__(stage(inputs[i], variant, i + 1, width) for i in range(LEVELS))
+
+    def forward(self, x):
+        levels = []
+        for stage in self:
+            x = stage(x)
+            levels.append(x)
+        return levels
+
+
+def _families():
+    return {
+        variant: spec.cls for spec in specs().values() if issubclass(spec.cls, Stage) for variant in spec.cls.variants
+    }
+
+
+def list_backbones():
+    """Return the names that `create_backbone` takes, sorted."""
+    return sorted(_families())
+
+
+def create_backbone(name, weights=None, width=1.0, mean=IMAGENET_MEAN, std=IMAGENET_STD):
+    """Build a backbone by name.
+
+    Args:
+        name: One of `list_backbones()`.
+        weights: None for random ones, or the state dict of the reference network of that name, or the path of a file
+            with one (.pth, .pt or .safetensors).
+        width: The width multiplier alpha.
+        mean: The mean that the weights expect to be subtracted from an image in 0..1, per channel.
+        std: The standard deviation that they expect it to be divided by. Both are folded into the first convolution
+            and its BatchNorm, so that the backbone takes images in 0..1; exact except where the convolution reaches
+            over the border. A mean of 0 and a std of 1 fold nothing.
+
+    Returns:
+        (Backbone): float32, in train mode.
+
+    Raises:
+        ConfigError: Unknown name, a width that is no finite number above 0, or weights that do not fit.
+    """
+    families = _families()
+    if name not in families:
+        raise ConfigError(f"unknown backbone {name!r}{suggest(name, sorted(families))}")
+    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width < float("inf"):
+        raise ConfigError(f"width has to be a finite number above 0, found {width!r}")
+    backbone = Backbone(families[name], name, width)
+    if weights is not None:
+        from yolo_lite.pretrained import fold_normalisation, load_reference
+
+        load_reference(backbone, weights)
+        fold_normalisation(backbone, torch.tensor(mean), torch.tensor(std))
+    return backbone

@@ -1,0 +1,91 @@
+"""What every native family shares: a network as a row of layers, cut into five stages, P1 to P5, at its strides."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import nn
+
+from yolo_lite._registry import ConfigError, register, suggest
+from yolo_lite.blocks import to_fast_layout
+
+LEVELS = 5
+
+
+class Layer(NamedTuple):
+    """One layer of a network, described but not built yet."""
+
+    stride: int
+    channels: int  # that come out
+    build: Callable[[], nn.Module]
+
+
+class Stage(nn.Sequential):
+    """Level Pk of a backbone: everything at stride 2**k; (B, c1, H, W) -> (B, channels, H/2, W/2).
+
+    A family subclasses it with its `variants` and its `layers`, and registers the subclass with `register_stage`.
+
+    Args:
+        c1: Input channels: the image's at level 1, later those of the level before.
+        variant: A name in `variants`.
+        level: 1 to 5.
+        width: The width multiplier alpha.
+
+    Raises:
+        ConfigError: No such variant or level, or c1 is not what the level takes.
+    """
+
+    variants = {}  # name -> whatever the family's `layers` needs to know of it
+    aliases = {}  # short name for YAML rows -> name in `variants`
+
+    @classmethod
+    def layers(cls, variant, c1, width):
+        """Yield the network's layers in order, for an image of c1 channels."""
+        raise NotImplementedError
+
+    @classmethod
+    def plan(cls, variant, c1=3, width=1.0):
+        """Return the layers of each level, P1 first."""
+        variant = cls.resolve(variant)
+        levels, level = [[] for _ in range(LEVELS + 1)], 0
+        for layer in cls.layers(cls.variants[variant], c1, width):
+            level += {1: 0, 2: 1}[layer.stride]
+            levels[level].append(layer)
+        return levels[1:]
+
+    @classmethod
+    def resolve(cls, variant):
+        """Return a variant's full name.
+
+        Raises:
+            ConfigError: There is none of that name.
+        """
+        name = cls.aliases.get(variant, variant)
+        if name not in cls.variants:
+            raise ConfigError(f"unknown variant {variant!r}{suggest(variant, [*cls.aliases, *cls.variants])}")
+        return name
+
+    def __init__(self, c1, variant, level, width=1.0):
+        super().__init__(*(layer.build() for layer in self.plan(variant, c1, width)[level - 1]))
+        self.level = level
+
+    def forward(self, x):
+        return super().forward(to_fast_layout(x) if self.level == 1 else x)
+
+
+def register_stage(cls):
+    """Register a family's stage under its class name; a YAML row gives it [variant, level]."""
+
+    def rule(c1, scale, variant: str, level: int):
+        variant = cls.resolve(variant)
+        if not 1 <= level <= LEVELS:
+            raise ConfigError(f"level has to be 1 to {LEVELS}, found {level}")
+        plan = cls.plan(variant, c1 if level == 1 else 3, scale.backbone_width)
+        takes = c1 if level == 1 else plan[level - 2][-1].channels
+        if c1 != takes:
+            raise ConfigError(
+                f"level {level} of {variant} takes the {takes} channels of its level {level - 1} "
+                f"(backbone_width {scale.backbone_width:g}), the row before gives {c1}"
+            )
+        return [c1, variant, level, scale.backbone_width], plan[level - 1][-1].channels
+
+    return register(cls, rule=rule, repeats="once")
