@@ -11,24 +11,27 @@ from yolo_lite.blocks import ConvNormAct
 def load_reference(backbone, weights):
     """Load a reference's weights into a backbone.
 
-    Both networks hold the same tensors in the same order, under other names: the reference's come first to last, and
-    what it has beyond ours, at the end, is its classifier.
+    Both networks hold the same tensors in the same order, under other names; what the reference has beyond ours, at
+    the end, is its classifier.
 
     Args:
         backbone: The backbone to fill.
-        weights: A state dict, or the path of a file with one.
+        weights: A state dict, or the path of a file with one. Its names may be those of the reference, in any order
+            (.safetensors files are sorted), or any others, in the reference's order.
 
     Raises:
         ConfigError: The file cannot be read, or a tensor does not have the shape that ours has; nothing is loaded.
     """
     if isinstance(weights, str | Path):
         weights = read_weights(weights)
-    reference = [(k, v) for k, v in weights.items() if not k.endswith("num_batches_tracked")]
-    own = {k: v for k, v in backbone.state_dict().items() if not k.endswith("num_batches_tracked")}
-    if len(reference) < len(own):
-        raise ConfigError(f"the weights have {len(reference)} tensors, the backbone has {len(own)}")
+    order = reference_names(backbone.name)
+    own = {k: v for k, v in backbone.state_dict().items() if _counts(k)}
+    names = order if set(order[: len(own)]) <= weights.keys() else [k for k in weights if _counts(k)]
+    if len(names) < len(own):
+        raise ConfigError(f"the weights have {len(names)} tensors, the backbone has {len(own)}")
     matched = {}
-    for (name, tensor), (their_name, theirs) in zip(own.items(), reference, strict=False):
+    for (name, tensor), their_name in zip(own.items(), names, strict=False):
+        theirs = weights[their_name]
         if tensor.shape != theirs.shape:
             raise ConfigError(
                 f"the weights do not fit: {their_name} has the shape {tuple(theirs.shape)}, "
@@ -36,6 +39,21 @@ def load_reference(backbone, weights):
             )
         matched[name] = theirs
     backbone.load_state_dict(matched, strict=False)
+
+
+def _counts(name):
+    """Tell whether a tensor is a weight or a statistic, not BatchNorm's count of batches, which nothing here uses."""
+    return not name.endswith("num_batches_tracked")
+
+
+def reference_names(name):
+    """Return the names of a reference network's tensors, from first layer to last."""
+    import timm
+    import torchvision
+
+    with torch.device("meta"):  # no memory, no random numbers
+        model = timm.create_model(name) if timm.is_model(name) else torchvision.models.get_model(name, weights=None)
+    return [key for key in model.state_dict() if _counts(key)]
 
 
 def read_weights(path):

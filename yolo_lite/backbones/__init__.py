@@ -14,12 +14,14 @@ class Backbone(nn.ModuleList):
     """The five stages of a network; (B, 3, H, W) -> [P1, ..., P5], Pk at stride 2**k.
 
     Attributes:
+        name: The variant's name, which is its reference's.
         channels: Channels of P1 to P5.
         strides: Strides of P1 to P5.
     """
 
     def __init__(self, stage, variant, width=1.0):
         plan = stage.plan(variant, width=width)
+        self.name = variant
         self.channels = [layers[-1].channels for layers in plan]
         self.strides = [2**level for level in range(1, LEVELS + 1)]
         inputs = [3, *self.channels]

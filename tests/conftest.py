@@ -1,0 +1,87 @@
+"""Shared by all tests: settings of their own for Ultralytics, and the real `yolo` command in a subprocess."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+_CONFIG = tempfile.TemporaryDirectory(prefix="yolo_lite_tests_")
+os.environ["YOLO_CONFIG_DIR"] = _CONFIG.name  # before Ultralytics is imported: the user's settings are not ours
+os.environ["YOLO_AUTOINSTALL"] = "False"  # a missing package has to fail the test, not to be installed
+os.environ.setdefault("YOLO_VERBOSE", "True")
+os.environ.pop("YOLO_LITE_HOOK", None)
+
+
+def pytest_report_header():
+    import torch
+    import ultralytics
+
+    return f"ultralytics {ultralytics.__version__} ({Path(ultralytics.__file__).parent}), torch {torch.__version__}"
+
+
+def run(*command, cwd, check=True, **environment):
+    """Run a command; return its process with stdout and stderr together as text."""
+    process = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+    )
+    assert not check or process.returncode == 0, process.stdout[-6000:]
+    return process
+
+
+def python(code, cwd, check=True, **environment):
+    """Run code in a fresh interpreter."""
+    return run(sys.executable, "-c", code, cwd=cwd, check=check, **environment)
+
+
+def yolo(*arguments, cwd, check=True, **environment):
+    """Run the stock `yolo` command, as a shell would find it (and with the Ultralytics that this process has)."""
+    code = "import sys; from ultralytics.cfg import entrypoint; sys.argv[0] = 'yolo'; sys.exit(entrypoint())"
+    command = [Path(sys.executable).with_name("yolo")] if _stock_command_matches() else [sys.executable, "-c", code]
+    return run(*command, *arguments, cwd=cwd, check=check, **environment)
+
+
+def _stock_command_matches():
+    return "PYTHONPATH" not in os.environ  # with another Ultralytics on the path its command is not installed
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """A dataset YAML with 24 + 8 of the generated pictures."""
+    import cv2
+    import numpy as np
+
+    from yolo_lite import shapes
+
+    folder = tmp_path_factory.mktemp("tiny")
+    for number, (split, count) in enumerate({"train": 24, "val": 8}.items()):
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True)
+        for index in range(count):
+            image, objects = shapes.draw(np.random.default_rng((number, index)))
+            cv2.imwrite(str(folder / "images" / split / f"{index}.jpg"), image)
+            lines = [shapes.LABELS["detect"](each) for each in objects]
+            (folder / "labels" / split / f"{index}.txt").write_text("\n".join(lines))
+    names = "".join(f"  {i}: {name}\n" for i, name in enumerate(shapes.NAMES))
+    (folder / "tiny.yaml").write_text(f"path: {folder}\ntrain: images/train\nval: images/val\nnames:\n{names}")
+    return folder / "tiny.yaml"
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_data, tmp_path_factory):
+    """The folder of a run that the stock command made: one epoch of yolov8n-mnv3 on the tiny dataset."""
+    folder = tmp_path_factory.mktemp("trained")
+    yolo(
+        "train", "model=yolov8n-mnv3.yaml", f"data={tiny_data}", "imgsz=64", "epochs=2", "batch=8", "workers=2",
+        "plots=False", f"project={folder}", "name=run", cwd=folder,
+    )  # fmt: skip
+    return folder / "run"

@@ -1,0 +1,167 @@
+"""Native backbones against their references: the same weights give the same features at every level."""
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from yolo_lite import ConfigError, create_backbone, list_backbones
+from yolo_lite.backbones import IMAGENET_MEAN, IMAGENET_STD
+
+pytestmark = pytest.mark.core
+
+
+def timm_levels(model):
+    """Modules whose outputs are P1 to P5: the last block at each stride."""
+    blocks = [block for stage in model.blocks for block in stage if hasattr(block, "conv_pw") or hasattr(block, "s")]
+    return [model.bn1, *(block for block in blocks if not type(block).__name__.startswith("ConvBn"))]
+
+
+def torchvision_levels(model):
+    return list(model.features)[:-1]  # the last one widens for the classifier
+
+
+def torchvision_v3(name, width):
+    conf, last = torchvision.models.mobilenetv3._mobilenet_v3_conf(name, width_mult=width)
+    return torchvision.models.mobilenetv3.MobileNetV3(conf, last)
+
+
+CASES = [  # name, width, how to make the reference, its candidates for levels
+    ("mobilenetv3_large_100", 1.0, lambda: timm.create_model("mobilenetv3_large_100"), timm_levels),
+    ("mobilenetv3_large_100", 0.75, lambda: timm.create_model("mobilenetv3_large_075"), timm_levels),
+    ("mobilenetv3_small_100", 1.0, lambda: timm.create_model("mobilenetv3_small_100"), timm_levels),
+    ("mobilenetv3_small_100", 0.75, lambda: timm.create_model("mobilenetv3_small_075"), timm_levels),
+    ("mobilenetv3_small_100", 0.5, lambda: timm.create_model("mobilenetv3_small_050"), timm_levels),
+    ("mobilenet_v3_large", 1.0, lambda: torchvision.models.mobilenet_v3_large(), torchvision_levels),
+    ("mobilenet_v3_large", 0.5, lambda: torchvision_v3("mobilenet_v3_large", 0.5), torchvision_levels),
+    ("mobilenet_v3_small", 1.0, lambda: torchvision.models.mobilenet_v3_small(), torchvision_levels),
+    ("mobilenet_v3_small", 0.35, lambda: torchvision_v3("mobilenet_v3_small", 0.35), torchvision_levels),
+]
+
+
+def randomise(model):
+    """Give every BatchNorm affine terms of its own and the statistics of some images, so that levels are of order 1."""
+    torch.manual_seed(1)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momentum = norms[0].momentum
+    for norm in norms:
+        nn.init.uniform_(norm.weight, 0.8, 1.2)
+        nn.init.uniform_(norm.bias, -0.3, 0.3)
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model.train()(torch.rand(4, 3, 224, 224))
+    for norm in norms:
+        norm.momentum = momentum
+
+
+def levels_of(reference, candidates, image):
+    """Run the reference and return the last candidate's output of each size, the largest first."""
+    found = {}
+    hooks = [
+        module.register_forward_hook(lambda _, __, out: found.update({out.shape[-1]: out}))
+        for module in candidates(reference)
+    ]
+    reference(image)
+    for hook in hooks:
+        hook.remove()
+    return [found[size] for size in sorted(found, reverse=True)]
+
+
+def closeness(a, b):
+    assert a.shape == b.shape
+    return ((a - b).abs().max() / b.abs().max()).item()
+
+
+@pytest.mark.parametrize(("name", "width", "make", "candidates"), CASES, ids=[f"{c[0]}-{c[1]}" for c in CASES])
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_equal_to_the_reference(name, width, make, candidates, training):
+    torch.manual_seed(0)
+    reference = make()
+    randomise(reference)
+    ours = create_backbone(name, weights=reference.state_dict(), width=width, mean=(0, 0, 0), std=(1, 1, 1))
+    reference, ours = reference.double().train(training), ours.double().train(training)
+    for size in (224,) if training else (224, 200):
+        image = torch.rand(2, 3, size, size, dtype=torch.float64)
+        levels, theirs = ours(image), levels_of(reference, candidates, image)
+        assert [level.shape[1] for level in levels] == ours.channels
+        for level, (a, b) in enumerate(zip(levels, theirs, strict=True), 1):
+            assert 0.1 < b.std() < 10, f"P{level} vanishes or explodes: agreement would show nothing"
+            assert closeness(a, b) <= 1e-5, f"P{level}"
+    if training:
+        ours_bn = [m for m in ours.modules() if isinstance(m, nn.BatchNorm2d)]
+        their_bn = [m for m in reference.modules() if isinstance(m, nn.BatchNorm2d)]
+        for a, b in zip(ours_bn, their_bn, strict=False):
+            assert (a.eps, a.momentum) == (b.eps, b.momentum)
+            for key in ("running_mean", "running_var"):
+                assert closeness(getattr(a, key), getattr(b, key)) <= 1e-5
+
+
+def test_normalisation_is_folded_in():
+    """With ImageNet's mean and std folded, a raw image gives what the reference gives for a normalised one."""
+    reference = timm.create_model("mobilenetv3_large_100")
+    randomise(reference)
+    mean, std = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    ours = create_backbone("mobilenetv3_large_100", weights=reference.state_dict()).double().eval()
+    reference = reference.double().eval()
+    image = torch.rand(1, 3, 512, 512, dtype=torch.float64)
+    (theirs, *_) = levels_of(reference, timm_levels, (image - mean.double()) / std.double())
+    (mine, *_) = ours(image)
+    assert closeness(mine[..., 4:-4, 4:-4], theirs[..., 4:-4, 4:-4]) <= 1e-5  # P1 away from the padded border
+    assert closeness(mine, theirs) > 1e-3  # at the border padding with 0 means black, not the mean
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_from_a_file(tmp_path, suffix):
+    from safetensors.torch import save_file
+
+    weights = timm.create_model("mobilenetv3_small_100").state_dict()
+    path = tmp_path / f"weights{suffix}"
+    torch.save(weights, path) if suffix == ".pth" else save_file(weights, path)
+    ours = create_backbone("mobilenetv3_small_100", weights=path, mean=(0, 0, 0), std=(1, 1, 1))
+    assert torch.equal(ours[0][0].conv.weight, weights["conv_stem.weight"])
+
+
+def test_weights_that_do_not_fit_change_nothing(tmp_path):
+    weights = timm.create_model("mobilenetv3_large_100").state_dict()
+    with pytest.raises(ConfigError, match=r"blocks\.\S+ has the shape .* the backbone's \S+ in its place has"):
+        create_backbone("mobilenetv3_small_100", weights=weights)
+    (tmp_path / "no.pth").write_bytes(b"no weights")
+    for path in (tmp_path / "no.pth", tmp_path / "missing.safetensors"):
+        with pytest.raises(ConfigError, match="cannot be read as weights"):
+            create_backbone("mobilenetv3_small_100", weights=path)
+
+
+def test_create_backbone_names():
+    assert {"mobilenetv3_large_100", "mobilenet_v3_small"} <= set(list_backbones())
+    backbone = create_backbone("mobilenetv3_large_100")
+    assert (backbone.channels, backbone.strides) == ([16, 24, 40, 112, 160], [2, 4, 8, 16, 32])
+    assert [x.shape[1] for x in backbone(torch.zeros(1, 3, 64, 64))] == backbone.channels
+    with pytest.raises(ConfigError, match="did you mean 'mobilenetv3_large_100'"):
+        create_backbone("mobilenetv3_larg_100")
+    for width in (0, -1, float("nan"), float("inf"), "1", True):
+        with pytest.raises(ConfigError, match="width has to be a finite number above 0"):
+            create_backbone("mobilenetv3_large_100", width=width)
+
+
+def test_memory_layout_changes_nothing_but_rounding(monkeypatch):
+    from yolo_lite.backbones import _stage
+
+    torch.manual_seed(0)
+    backbone = create_backbone("mobilenetv3_large_100")
+    randomise(backbone)
+    backbone.double()
+    image = torch.rand(2, 3, 96, 96, dtype=torch.float64)
+    fast = backbone(image)
+    assert fast[0].is_contiguous(memory_format=torch.channels_last)
+    monkeypatch.setattr(_stage, "to_fast_layout", lambda x: x)
+    plain = backbone(image)
+    assert not plain[0].is_contiguous(memory_format=torch.channels_last)
+    assert all(closeness(a, b) < 1e-9 for a, b in zip(fast, plain, strict=True))
+    assert all(p.is_contiguous() for p in backbone.parameters())  # what is saved does not change
+
+
+def test_memory_layout_stays_out_of_traced_graphs():
+    backbone = create_backbone("mobilenetv3_small_100").eval()
+    graph = torch.jit.trace(backbone, torch.zeros(1, 3, 64, 64), check_trace=False).inlined_graph
+    assert "contiguous" not in str(graph)
