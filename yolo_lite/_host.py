@@ -15,6 +15,7 @@ and a YAML of ours is refused in one sentence.
 """
 
 import ast
+import contextlib
 import copy
 import functools
 import importlib
@@ -144,17 +145,30 @@ def _parse_model(original):
             return original(d, ch, verbose)
         taught = teach(original)
         _check.check(d, host)
-        activation = host["Conv"].default_act  # the host leaves it changed when a parse fails, some releases always
-        try:
+        with _no_trace(host):
             key = (repr(d), ch)
             if key not in _dry_runs:
                 dry_run(taught, d, ch, host)
                 _dry_runs.add(key)
             return _call(taught, d, ch, verbose, host)
-        finally:
-            host["Conv"].default_act = activation
 
     return parse_model
+
+
+@contextlib.contextmanager
+def _no_trace(host):
+    """Restore what a parse changes for the whole process: the default activation, and on failure the heads' flavour."""
+    activation = host["Conv"].default_act  # the host leaves it changed when a parse fails, some releases always
+    heads = [value for value in host.values() if isinstance(value, type) and "legacy" in vars(value)]
+    legacy = [head.legacy for head in heads]
+    try:
+        yield
+    except BaseException:
+        for head, value in zip(heads, legacy, strict=True):
+            head.legacy = value
+        raise
+    finally:
+        host["Conv"].default_act = activation
 
 
 _dry_runs = set()  # (dictionary, channels) that passed; the host builds the same model two or three times
