@@ -24,8 +24,11 @@ def main(rounds=300):
         for name in ("with", "without"):
             venv.create(Path(folder, name), with_pip=False)
             pythons.append(next(Path(folder, name).glob("[bS]*/python*")))
-        packages = Path(subprocess.check_output([pythons[0], "-c", "import site; print(site.getsitepackages()[0])"],
-                                                text=True).strip())
+        packages = Path(
+            subprocess.check_output(
+                [pythons[0], "-c", "import site; print(site.getsitepackages()[0])"], text=True
+            ).strip()
+        )
         shutil.copytree(ROOT / "yolo_lite", packages / "yolo_lite", ignore=shutil.ignore_patterns("__pycache__"))
         for name, text in STARTUP_FILES.items():
             (packages / name).write_text(text)

@@ -1,7 +1,7 @@
 """Writes the measured figures into the headers of cfg/*.yaml and into the README's table.
 
-    python scripts/figures.py            recompute all and write
-    python scripts/figures.py --check    recompute scale n only and compare; exit status 1 where a figure differs
+python scripts/figures.py            recompute all and write
+python scripts/figures.py --check    recompute scale n only and compare; exit status 1 where a figure differs
 """
 
 import re

@@ -75,7 +75,9 @@ def test_refused(name, tmp_path, monkeypatch):
     (tmp_path / "yolov8n-bad.yaml").write_text(GOOD.replace(old, new), "utf-8")
     monkeypatch.chdir(tmp_path)
     built = []
-    monkeypatch.setattr(Conv, "__init__", lambda self, *a, **k: built.append(1) if not in_dry_run() else init(self, *a, **k))
+    monkeypatch.setattr(
+        Conv, "__init__", lambda self, *a, **k: built.append(1) if not in_dry_run() else init(self, *a, **k)
+    )
     activation = Conv.default_act
     with pytest.raises(ConfigError) as caught:
         YOLO("yolov8n-bad.yaml")

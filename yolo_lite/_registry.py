@@ -176,9 +176,7 @@ def _parameters(spec):
 
 
 def _usage(name, spec):
-    row = ", ".join(
-        p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in _parameters(spec)
-    )
+    row = ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in _parameters(spec))
     return f"{name} takes [{row}]"
 
 

@@ -5,6 +5,7 @@ picture is a list of `Shape`s first and pixels second, so that each task's label
 """
 
 import math
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,20 +28,24 @@ class Shape(NamedTuple):
 def generate(folder):
     """Draw the dataset into `folder`, as images/<split>/*.jpg and labels/<split>/*.txt.
 
-    A split appears whole or not at all: it is drawn beside its place and moved there at the end.
+    A split appears whole or not at all: it is drawn beside its place and moved there at the end. One that is there
+    already is left alone.
     """
     for number, (split, count) in enumerate(SPLITS.items()):
         places = [Path(folder, kind, split) for kind in ("labels", "images")]  # images last: they tell it is complete
+        if places[-1].exists():
+            continue
         drafts = [place.with_name(f".{split}") for place in places]
+        for leftover in (*drafts, places[0]):
+            shutil.rmtree(leftover, ignore_errors=True)
         for draft in drafts:
-            draft.mkdir(parents=True, exist_ok=True)
+            draft.mkdir(parents=True)
         for index in range(count):
             image, shapes = draw(np.random.default_rng((number, index)))
             (drafts[0] / f"{index:04}.txt").write_text("".join(f"{LABELS['detect'](shape)}\n" for shape in shapes))
             cv2.imwrite(str(drafts[1] / f"{index:04}.jpg"), image)
         for draft, place in zip(drafts, places, strict=True):
-            if not place.exists():
-                draft.rename(place)
+            draft.rename(place)
 
 
 def draw(rng):

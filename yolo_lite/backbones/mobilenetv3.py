@@ -90,7 +90,5 @@ class MobileNetV3Stage(Stage):
             c2 = round_channels(row.out * width)
             mid = round_channels(c1 * row.exp_size / table_c1 if timm else row.exp_size * width)
             squeezed = round_channels(mid // 4) if row.se else 0
-            yield Layer(
-                row.s, c2, partial(InvertedResidual, c1, mid, c2, row.kernel, row.s, squeezed, row.nl, norm)
-            )
+            yield Layer(row.s, c2, partial(InvertedResidual, c1, mid, c2, row.kernel, row.s, squeezed, row.nl, norm))
             c1, table_c1 = c2, row.out

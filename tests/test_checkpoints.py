@@ -1,0 +1,117 @@
+"""Checkpoints of the stock `yolo train`: loading, resuming, fine-tuning, safe loading, and multi-GPU workers."""
+
+import sys
+import textwrap
+
+import pytest
+import torch
+from conftest import python, run, yolo
+
+pytestmark = pytest.mark.core
+SETTINGS = """
+bn = {(m.eps, m.momentum) for m in model.model[:5].modules() if type(m).__name__ == "BatchNorm2d"}
+print("SETTINGS", bn)
+"""
+
+
+def load(checkpoint, cwd, **environment):
+    """Load a checkpoint in a fresh interpreter that never imports us, and describe its backbone's BatchNorms."""
+    code = f"from ultralytics import YOLO; model = YOLO({str(checkpoint)!r}).model\n{SETTINGS}"
+    return python(code, cwd, **environment).stdout
+
+
+def test_loads_in_a_fresh_process(trained, tmp_path):
+    assert "SETTINGS {(1e-05, 0.1)}" in load(trained / "weights/best.pt", tmp_path)
+
+
+def test_loads_in_safe_mode(trained, tmp_path):
+    import ultralytics
+
+    if not hasattr(sys.modules["ultralytics.nn.tasks"], "SAFE_LOAD"):
+        pytest.skip(f"Ultralytics {ultralytics.__version__} has no safe loading")
+    assert "SETTINGS {(1e-05, 0.1)}" in load(trained / "weights/best.pt", tmp_path, ULTRALYTICS_SAFE_LOAD="1")
+
+
+def test_safe_mode_still_refuses_others(trained, tmp_path):
+    import ultralytics
+
+    if not hasattr(sys.modules["ultralytics.nn.tasks"], "SAFE_LOAD"):
+        pytest.skip(f"Ultralytics {ultralytics.__version__} has no safe loading")
+    (tmp_path / "stranger.py").write_text("import torch\nclass Stranger(torch.nn.Identity):\n    pass\n")
+    code = f"""
+        import sys; sys.path.insert(0, {str(tmp_path)!r})
+        import stranger, torch
+        checkpoint = torch.load({str(trained / "weights/best.pt")!r}, weights_only=False)
+        checkpoint["model"].stranger = stranger.Stranger()
+        torch.save(checkpoint, "strange.pt")
+    """
+    python(textwrap.dedent(code), tmp_path)
+    code = "from ultralytics import YOLO; YOLO('strange.pt')"
+    process = python(code, tmp_path, check=False, ULTRALYTICS_SAFE_LOAD="1", PYTHONPATH=str(tmp_path))
+    assert process.returncode and "outside the supported" in process.stdout
+
+
+def test_predict_val_and_fine_tune(trained, tiny_data, tmp_path):
+    best = trained / "weights/best.pt"
+    image = next((tiny_data.parent / "images/val").glob("*.jpg"))
+    yolo("predict", f"model={best}", f"source={image}", "imgsz=64", "conf=0.001", f"project={tmp_path}", "name=p",
+         cwd=tmp_path)  # fmt: skip
+    assert (tmp_path / "p" / image.name).is_file()
+    assert "all" in yolo("val", f"model={best}", f"data={tiny_data}", "imgsz=64", "plots=False", cwd=tmp_path).stdout
+    yolo("train", f"model={best}", f"data={tiny_data}", "imgsz=64", "epochs=1", "batch=8", "plots=False", "val=False",
+         f"project={tmp_path}", "name=tuned", cwd=tmp_path)  # fmt: skip
+    assert "SETTINGS {(1e-05, 0.1)}" in load(tmp_path / "tuned/weights/last.pt", tmp_path)
+
+
+def test_resume(trained, tiny_data, tmp_path):
+    """From a checkpoint of the middle of a run, as a killed process leaves it."""
+    code = f"""
+        from ultralytics import YOLO
+        model = YOLO("yolov8n-mnv3.yaml")
+        def stop(trainer):
+            if trainer.epoch == 1:
+                import os; os._exit(9)
+        model.add_callback("on_train_epoch_start", stop)
+        model.train(data={str(tiny_data)!r}, imgsz=64, epochs=3, batch=8, plots=False, workers=0,
+                    project={str(tmp_path)!r}, name="killed")
+    """
+    assert python(textwrap.dedent(code), tmp_path, check=False).returncode == 9
+    last = tmp_path / "killed/weights/last.pt"
+    process = yolo("train", "resume=True", f"model={last}", cwd=tmp_path)
+    assert "Resuming training" in process.stdout
+    rows = (tmp_path / "killed/results.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["1", "2", "3"]
+    assert "SETTINGS {(1e-05, 0.1)}" in load(last, tmp_path)
+
+
+@pytest.mark.parametrize("resumed", [False, True], ids=["fresh", "resume"])
+def test_multi_gpu_worker(resumed, trained, tiny_data, tmp_path):
+    """A worker is a fresh interpreter that unpickles the trainer's state and builds the model from what it names."""
+    model = str(trained / "weights/last.pt") if resumed else "yolov8n-mnv3.yaml"
+    code = f"""
+        from ultralytics.models.yolo.detect import DetectionTrainer
+        from ultralytics.utils.dist import generate_ddp_file
+        trainer = DetectionTrainer(overrides=dict(model={model!r}, data={str(tiny_data)!r}, imgsz=64, epochs=1, batch=8,
+            workers=0, plots=False, val=False, project={str(tmp_path)!r}, name="ddp"))
+        print("FILE", generate_ddp_file(trainer))
+    """
+    script = python(textwrap.dedent(code), tmp_path).stdout.rpartition("FILE ")[2].strip()
+    process = run(sys.executable, script, cwd=tmp_path)
+    assert "yolo_lite.backbones.mobilenetv3.MobileNetV3Stage" in process.stdout
+    assert (tmp_path / "ddp/weights/last.pt").is_file()
+
+
+def test_state_dict_names_are_stable(trained):
+    """Class paths and tensor names are the file format: a change here breaks every checkpoint out there."""
+    checkpoint = torch.load(trained / "weights/best.pt", weights_only=False)
+    model = checkpoint["model"]
+    names = list(model.state_dict())
+    assert names[:2] == ["model.0.0.conv.weight", "model.0.0.bn.weight"]
+    assert "model.2.0.excite.reduce.weight" in names
+    assert {type(m).__module__ + "." + type(m).__qualname__ for m in model.modules()} >= {
+        "yolo_lite.backbones.mobilenetv3.MobileNetV3Stage",
+        "yolo_lite.blocks.InvertedResidual",
+        "yolo_lite.blocks.ConvNormAct",
+        "yolo_lite.blocks.SqueezeExcite",
+        "yolo_lite.blocks.BatchNorm2d",
+    }

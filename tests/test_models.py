@@ -1,0 +1,170 @@
+"""Every shipped config: builds, is lighter than its host, trains a step, fuses completely, exports."""
+
+import copy
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+from torch import nn
+from ultralytics.cfg import get_cfg
+from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+
+from yolo_lite import _host
+from yolo_lite.cost import cost
+
+CONFIGS = sorted(name for name in _host.configs() if name.startswith("yolo"))
+LETTERS = "nsmlx"
+
+
+def named(config, letter):
+    host = config.partition("-")[0]
+    return config.replace(host, host + letter, 1)
+
+
+def build(config, letter="n", **keys):
+    torch.manual_seed(0)
+    return DetectionModel({**yaml_model_load(named(config, letter)), **keys}, verbose=False)
+
+
+def train_step(model, channels=3):
+    """One real step: loss, backward, optimizer; returns the loss."""
+    model.args = get_cfg()
+    optimizer = torch.optim.SGD(model.train().parameters(), lr=1e-3)
+    batch = {
+        "img": torch.rand(2, channels, 128, 128),
+        "batch_idx": torch.tensor([0.0, 0.0, 1.0]),
+        "cls": torch.tensor([[0.0], [1.0], [2.0]]),
+        "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.3, 0.3, 0.2, 0.3], [0.6, 0.5, 0.5, 0.6]]),
+    }
+    loss = model(batch)[0].sum()
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("config", CONFIGS)
+def test_trains_a_step(config):
+    model = build(config)
+    before = copy.deepcopy(model.state_dict())
+    loss = train_step(model)
+    assert torch.isfinite(loss)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+    changed = [n for n, p in model.named_parameters() if p.requires_grad and not torch.equal(p, before[n])]
+    assert len(changed) > 0.9 * len([p for p in model.parameters() if p.requires_grad])
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("config", CONFIGS)
+def test_fuse_leaves_no_batchnorm_and_changes_nothing(config):
+    model = build(config).eval()
+    with torch.no_grad():
+        for _ in range(2):  # statistics that are not the initial ones
+            model.train()(torch.rand(4, 3, 64, 64))
+        image = torch.rand(1, 3, 128, 128)
+        before = model.eval()(image)[0]
+        assert not model.is_fused()
+        model.fuse(verbose=False)
+        after = model(image)[0]
+    assert not [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert model.is_fused()
+    assert (before - after).abs().max() <= 1e-5 * before.abs().max()
+
+
+@pytest.mark.core
+def test_batchnorm_settings_survive_the_hosts_initialisation():
+    model = build("yolov8-mnv3.yaml")
+    ours = {(m.eps, m.momentum) for m in model.model[:5].modules() if isinstance(m, nn.BatchNorm2d)}
+    theirs = {(m.eps, m.momentum) for m in model.model[5:].modules() if isinstance(m, nn.BatchNorm2d)}
+    assert (ours, theirs) == ({(1e-5, 0.1)}, {(1e-3, 0.03)})
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("channels", [1, 4])
+def test_image_channels(channels):
+    d = yaml_model_load("yolov8n-mnv3.yaml")
+    model = DetectionModel(d, ch=channels, verbose=False)
+    assert model.model[0][0].conv.in_channels == channels
+    assert torch.isfinite(train_step(model, channels))
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_lighter_than_its_host(config):
+    parameters, gflops = cost(build(config))
+    host_parameters, host_gflops = cost(DetectionModel(f"{config.partition('-')[0]}n.yaml", verbose=False))
+    assert parameters < host_parameters and gflops < host_gflops
+
+
+def test_figures_in_headers_and_readme_are_as_measured():
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        import figures
+    finally:
+        sys.path.pop(0)
+    assert figures.check() == []
+
+
+def test_cost_counts_what_is_there():
+    """Against figures counted by hand: one fused 3x3 convolution, 3 to 8 channels, stride 2, and a squeeze-excite."""
+    from yolo_lite.blocks import ConvNormAct, SqueezeExcite
+
+    class Model(nn.Module):
+        yaml = {}
+
+        def __init__(self):
+            super().__init__()
+            self.model = nn.Sequential(ConvNormAct(3, 8, 3, 2), SqueezeExcite(8, 4))
+
+        def forward(self, x):
+            return self.model(x)
+
+        def fuse(self, verbose):
+            conv = self.model[0]
+            from ultralytics.utils.torch_utils import fuse_conv_and_bn
+
+            conv.conv = fuse_conv_and_bn(conv.conv, conv.bn)
+            del conv.bn
+            conv.forward = conv.forward_fuse
+            return self
+
+    parameters, gflops = cost(Model(), imgsz=64)
+    assert parameters == (3 * 9 + 1) * 8 + (8 + 1) * 4 + (4 + 1) * 8
+    macs = 3 * 9 * 8 * 32 * 32 + 8 * 4 * 2
+    assert 2 * macs <= gflops * 1e9 <= 2.1 * macs  # thop also counts biases and the pooling
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("letter", LETTERS)
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_scale_builds_and_is_lighter(config, letter):
+    model = build(config, letter)
+    assert model(torch.zeros(1, 3, 64, 64))
+    parameters, gflops = cost(model)
+    host_parameters, host_gflops = cost(DetectionModel(f"{config.partition('-')[0]}{letter}.yaml", verbose=False))
+    assert parameters < host_parameters and gflops < host_gflops
+    assert f"{parameters / 1e6:.2f} M ({host_parameters / 1e6:.2f})" in _host.configs()[config].read_text("utf-8")
+    assert f"{gflops:.2f} ({host_gflops:.2f})" in _host.configs()[config].read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "config", [pytest.param(c, marks=[pytest.mark.slow] if c != "yolov8-mnv3.yaml" else []) for c in CONFIGS]
+)
+def test_onnx_agrees(config, tmp_path, monkeypatch):
+    import numpy as np
+    import onnxruntime
+    from ultralytics import YOLO
+
+    monkeypatch.chdir(tmp_path)
+    yolo = YOLO(named(config, "n"))
+    with torch.no_grad():
+        yolo.model.train()(torch.rand(4, 3, 64, 64))
+    path = yolo.export(format="onnx", imgsz=128)
+    image = torch.rand(1, 3, 128, 128)
+    with torch.no_grad():
+        expected = yolo.model.eval()(image)[0].numpy()
+    session = onnxruntime.InferenceSession(path)
+    (actual, *_) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    assert np.abs(actual - expected).max() <= 1e-4 * np.abs(expected).max()
