@@ -70,7 +70,7 @@ def test_datasets_by_bare_name(tmp_path, monkeypatch):
     from ultralytics.utils.checks import check_file
 
     monkeypatch.chdir(tmp_path)
-    assert check_file("shapes.yaml") == str(ROOT / "cfg" / "datasets" / "shapes.yaml")
+    assert check_file("shapes.yaml") == str(_host.config_folder() / "datasets" / "shapes.yaml")
     with pytest.raises(FileNotFoundError):
         check_file("no_such_shapes.yaml")
     assert check_file("no_such_shapes.yaml", hard=False) == []

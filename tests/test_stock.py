@@ -37,7 +37,7 @@ for name in {names}:
     torch.manual_seed(0)
     model = (RTDETR if "rtdetr" in name else YOLO)(name).model.eval()
     with torch.no_grad():
-        outputs = list(flat(model(torch.rand(1, 3, 64, 64))))
+        outputs = list(flat(model(torch.rand(1, 3, 192, 192))))
     norms = [(m.eps, m.momentum) for m in model.modules() if hasattr(m, "running_mean")]
     report[name] = [list(model.state_dict()), digest(model.state_dict().values()), len(outputs), digest(outputs),
                     repr(Conv.default_act), norms]
