@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 _PUBLIC = {  # name -> the module that defines it
     "ConfigError": "yolo_lite._registry",
     "register": "yolo_lite._registry",
+    "same": "yolo_lite._registry",
+    "scaled": "yolo_lite._registry",
     "create_backbone": "yolo_lite.backbones",
     "list_backbones": "yolo_lite.backbones",
 }
