@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from timm.models.efficientnet import _gen_efficientnet
 from torch import nn
 
 from yolo_lite import ConfigError, create_backbone, list_backbones
@@ -12,14 +13,26 @@ from yolo_lite.backbones import IMAGENET_MEAN, IMAGENET_STD
 pytestmark = pytest.mark.core
 
 
-def timm_levels(model):
-    """Modules whose outputs are P1 to P5: the last block at each stride."""
-    blocks = [block for stage in model.blocks for block in stage if hasattr(block, "conv_pw") or hasattr(block, "s")]
-    return [model.bn1, *(block for block in blocks if not type(block).__name__.startswith("ConvBn"))]
+def timm_blocks(model):
+    """The modules whose last output at each stride is a level, in timm's EfficientNet-like networks."""
+    return [model.bn1, *(block for stage in model.blocks for block in stage)]
 
 
-def torchvision_levels(model):
+def timm_but_last(model):
+    """The same, where the last stage only widens for the classifier."""
+    return [model.bn1, *(block for stage in model.blocks[:-1] for block in stage)]
+
+
+def torchvision_features(model):
     return list(model.features)[:-1]  # the last one widens for the classifier
+
+
+def torchvision_mnasnet(model):
+    return list(model.layers)[:-3]
+
+
+def torchvision_shufflenet(model):
+    return [model.conv1, model.maxpool, model.stage2, model.stage3, model.stage4]
 
 
 def torchvision_v3(name, width):
@@ -27,16 +40,59 @@ def torchvision_v3(name, width):
     return torchvision.models.mobilenetv3.MobileNetV3(conf, last)
 
 
+def of_timm(name, levels, width=1.0, **options):
+    """A case against timm: the reference at a width is the name with that width, or `options` of timm's."""
+    reference = name.replace("_100", f"_{width * 100:03.0f}")
+    return (name, width, lambda: timm.create_model(reference, **options), levels)
+
+
+def of_torchvision(name, levels, width=1.0, reference=None):
+    return (name, width, reference or (lambda: torchvision.models.get_model(name)), levels)
+
+
 CASES = [  # name, width, how to make the reference, its candidates for levels
-    ("mobilenetv3_large_100", 1.0, lambda: timm.create_model("mobilenetv3_large_100"), timm_levels),
-    ("mobilenetv3_large_100", 0.75, lambda: timm.create_model("mobilenetv3_large_075"), timm_levels),
-    ("mobilenetv3_small_100", 1.0, lambda: timm.create_model("mobilenetv3_small_100"), timm_levels),
-    ("mobilenetv3_small_100", 0.75, lambda: timm.create_model("mobilenetv3_small_075"), timm_levels),
-    ("mobilenetv3_small_100", 0.5, lambda: timm.create_model("mobilenetv3_small_050"), timm_levels),
-    ("mobilenet_v3_large", 1.0, lambda: torchvision.models.mobilenet_v3_large(), torchvision_levels),
-    ("mobilenet_v3_large", 0.5, lambda: torchvision_v3("mobilenet_v3_large", 0.5), torchvision_levels),
-    ("mobilenet_v3_small", 1.0, lambda: torchvision.models.mobilenet_v3_small(), torchvision_levels),
-    ("mobilenet_v3_small", 0.35, lambda: torchvision_v3("mobilenet_v3_small", 0.35), torchvision_levels),
+    of_timm("mobilenetv1_100", timm_blocks),
+    of_timm("mobilenetv1_100", timm_blocks, 1.25),
+    of_timm("mobilenetv2_100", timm_blocks),
+    of_timm("mobilenetv2_100", timm_blocks, 0.5),
+    of_timm("mobilenetv2_100", timm_blocks, 1.4),
+    of_torchvision("mobilenet_v2", torchvision_features),
+    of_torchvision(
+        "mobilenet_v2", torchvision_features, 0.35, lambda: torchvision.models.mobilenet_v2(width_mult=0.35)
+    ),
+    of_timm("mobilenetv3_large_100", timm_but_last),
+    of_timm("mobilenetv3_large_100", timm_but_last, 0.75),
+    of_timm("mobilenetv3_small_100", timm_but_last),
+    of_timm("mobilenetv3_small_100", timm_but_last, 0.75),
+    of_timm("mobilenetv3_small_100", timm_but_last, 0.5),
+    of_torchvision("mobilenet_v3_large", torchvision_features),
+    of_torchvision("mobilenet_v3_large", torchvision_features, 0.5, lambda: torchvision_v3("mobilenet_v3_large", 0.5)),
+    of_torchvision("mobilenet_v3_small", torchvision_features),
+    of_torchvision(
+        "mobilenet_v3_small", torchvision_features, 0.35, lambda: torchvision_v3("mobilenet_v3_small", 0.35)
+    ),
+    of_timm("mobilenetv4_conv_small", timm_but_last),
+    ("mobilenetv4_conv_small", 0.5, lambda: timm.create_model("mobilenetv4_conv_small_050"), timm_but_last),
+    ("mobilenetv4_conv_small", 0.35, lambda: timm.create_model("mobilenetv4_conv_small_035"), timm_but_last),
+    of_timm("mobilenetv4_conv_medium", timm_but_last),
+    of_timm("mobilenetv4_conv_large", timm_but_last),
+    of_timm("mobilenetv4_hybrid_medium", timm_but_last),
+    of_timm("mnasnet_100", timm_blocks),
+    of_timm("mnasnet_100", timm_blocks, 0.75),
+    of_timm("semnasnet_100", timm_blocks),
+    of_timm("semnasnet_100", timm_blocks, 0.75),
+    of_torchvision("mnasnet1_0", torchvision_mnasnet),
+    of_torchvision("mnasnet1_0", torchvision_mnasnet, 0.5, lambda: torchvision.models.mnasnet0_5()),
+    of_timm("ghostnet_100", timm_but_last),
+    of_timm("ghostnet_100", timm_but_last, 1.3),
+    of_timm("ghostnet_100", timm_but_last, 0.5),
+    of_timm("ghostnetv2_100", timm_but_last),
+    of_timm("ghostnetv2_100", timm_but_last, 1.6),
+    *(of_torchvision(f"shufflenet_v2_{factor}", torchvision_shufflenet) for factor in ("x0_5", "x1_0", "x1_5", "x2_0")),
+    of_torchvision("shufflenet_v2_x1_0", torchvision_shufflenet, 0.5, lambda: torchvision.models.shufflenet_v2_x0_5()),
+    of_timm("efficientnet_b0", timm_blocks),
+    ("efficientnet_b0", 1.1, lambda: _gen_efficientnet("efficientnet_b0", channel_multiplier=1.1), timm_blocks),
+    of_timm("efficientnet_lite0", timm_blocks),
 ]
 
 
@@ -49,6 +105,9 @@ def randomise(model):
         nn.init.uniform_(norm.weight, 0.8, 1.2)
         nn.init.uniform_(norm.bias, -0.3, 0.3)
         norm.momentum = 1.0
+    for name, parameter in model.named_parameters():
+        if name.endswith("gamma"):  # layer scales: 1e-5 would hide what they scale
+            nn.init.uniform_(parameter, 0.5, 1.0)
     with torch.no_grad():
         model.train()(torch.rand(4, 3, 224, 224))
     for norm in norms:
@@ -81,7 +140,8 @@ def test_equal_to_the_reference(name, width, make, candidates, training):
     randomise(reference)
     ours = create_backbone(name, weights=reference.state_dict(), width=width, mean=(0, 0, 0), std=(1, 1, 1))
     reference, ours = reference.double().train(training), ours.double().train(training)
-    for size in (224,) if training else (224, 200):
+    odd = 256 if "mobilenetv4_hybrid" in name else 200  # timm's attention needs even sizes at P4
+    for size in (224,) if training else (224, odd):
         image = torch.rand(2, 3, size, size, dtype=torch.float64)
         levels, theirs = ours(image), levels_of(reference, candidates, image)
         assert [level.shape[1] for level in levels] == ours.channels
@@ -105,7 +165,7 @@ def test_normalisation_is_folded_in():
     ours = create_backbone("mobilenetv3_large_100", weights=reference.state_dict()).double().eval()
     reference = reference.double().eval()
     image = torch.rand(1, 3, 512, 512, dtype=torch.float64)
-    (theirs, *_) = levels_of(reference, timm_levels, (image - mean.double()) / std.double())
+    (theirs, *_) = levels_of(reference, timm_but_last, (image - mean.double()) / std.double())
     (mine, *_) = ours(image)
     assert closeness(mine[..., 4:-4, 4:-4], theirs[..., 4:-4, 4:-4]) <= 1e-5  # P1 away from the padded border
     assert closeness(mine, theirs) > 1e-3  # at the border padding with 0 means black, not the mean

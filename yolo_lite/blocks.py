@@ -76,25 +76,292 @@ class InvertedResidual(nn.Module):
         c2: Output channels.
         k: Depthwise kernel size.
         s: Stride.
-        squeezed: Channels inside the squeeze-excite, 0 for none.
+        excite: Makes the squeeze-excite of so many channels, None for none.
         act: Activation class.
         norm: The BatchNorms' settings.
+        skip: Whether the input may be added.
 
     Source: Sandler et al. 2018, https://arxiv.org/abs/1801.04381, figure 4; with squeeze-excite Howard et al. 2019,
     https://arxiv.org/abs/1905.02244, figure 4.
     """
 
-    def __init__(self, c1, mid, c2, k=3, s=1, squeezed=0, act=nn.ReLU6, norm=Norm()):
+    def __init__(self, c1, mid, c2, k=3, s=1, excite=None, act=nn.ReLU6, norm=Norm(), skip=True):
         super().__init__()
         self.expand = ConvNormAct(c1, mid, act=act, norm=norm) if mid != c1 else nn.Identity()
         self.depthwise = ConvNormAct(mid, mid, k, s, g=mid, act=act, norm=norm)
-        self.excite = SqueezeExcite(mid, squeezed) if squeezed else nn.Identity()
+        self.excite = excite(mid) if excite else nn.Identity()
         self.project = ConvNormAct(mid, c2, norm=norm)
-        self.add = s == 1 and c1 == c2
+        self.add = skip and s == 1 and c1 == c2
 
     def forward(self, x):
         y = self.project(self.excite(self.depthwise(self.expand(x))))
         return x + y if self.add else y
+
+
+class FusedInvertedResidual(nn.Module):
+    """Fused inverted residual: one full kxk convolution expands, 1x1 projects; (B, c1, H, W) -> (B, c2, H/s, W/s).
+
+    Args: as `InvertedResidual`.
+
+    Source: Xiong et al. 2021, MobileDets, https://arxiv.org/abs/2004.14525, section 3.2.
+    """
+
+    def __init__(self, c1, mid, c2, k=3, s=1, act=nn.ReLU, norm=Norm()):
+        super().__init__()
+        self.expand = ConvNormAct(c1, mid, k, s, act=act, norm=norm)
+        self.project = ConvNormAct(mid, c2, norm=norm)
+        self.add = s == 1 and c1 == c2
+
+    def forward(self, x):
+        y = self.project(self.expand(x))
+        return x + y if self.add else y
+
+
+class LayerScale(nn.Module):
+    """A learned factor per channel, small at first; (B, c, H, W) -> same.
+
+    Source: Touvron et al. 2021, https://arxiv.org/abs/2103.17239, equation 4.
+    """
+
+    def __init__(self, c, start=1e-5):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((c,), start))
+
+    def forward(self, x):
+        return x * self.gamma.view(1, -1, 1, 1)
+
+
+class UniversalInvertedBottleneck(nn.Module):
+    """Universal inverted bottleneck: [depthwise,] expand, [depthwise,] project; (B, c1, H, W) -> (B, c2, H/s, W/s).
+
+    The two optional depthwise convolutions make its four forms: ExtraDW (both), IB (the middle one), ConvNext (the
+    first one), FFN (none).
+
+    Args:
+        c1: Input channels.
+        mid: Expanded channels.
+        c2: Output channels.
+        start: Kernel size of the first depthwise convolution, 0 for none.
+        k: Kernel size of the middle one, 0 for none.
+        s: Stride; of the middle one if there is one.
+        act: Activation class.
+        norm: The BatchNorms' settings.
+        scale: Initial layer scale, None for none.
+
+    Source: Qin et al. 2024, MobileNetV4, https://arxiv.org/abs/2404.10518, figure 4.
+    """
+
+    def __init__(self, c1, mid, c2, start=3, k=3, s=1, act=nn.ReLU, norm=Norm(), scale=None):
+        super().__init__()
+        self.start = ConvNormAct(c1, c1, start, 1 if k else s, g=c1, norm=norm) if start else nn.Identity()
+        self.expand = ConvNormAct(c1, mid, act=act, norm=norm)
+        self.depthwise = ConvNormAct(mid, mid, k, s, g=mid, act=act, norm=norm) if k else nn.Identity()
+        self.project = ConvNormAct(mid, c2, norm=norm)
+        self.scale = nn.Identity() if scale is None else LayerScale(c2, scale)
+        self.add = s == 1 and c1 == c2
+
+    def forward(self, x):
+        y = self.scale(self.project(self.depthwise(self.expand(self.start(x)))))
+        return x + y if self.add else y
+
+
+class MobileMQA(nn.Module):
+    """Mobile multi-query attention: all heads share one key and one value; (B, c, H, W) -> same.
+
+    Args:
+        c: Channels.
+        heads: Number of heads.
+        dim: Channels of a head's query, and of the key and the value.
+        kv_stride: Stride of the depthwise convolutions that shrink key and value.
+        k: Their kernel size.
+        norm: The BatchNorms' settings.
+        scale: Initial layer scale, None for none.
+
+    Source: Qin et al. 2024, MobileNetV4, https://arxiv.org/abs/2404.10518, section 4.2.
+    """
+
+    def __init__(self, c, heads=4, dim=64, kv_stride=1, k=3, norm=Norm(), scale=1e-5):
+        super().__init__()
+        self.heads, self.dim = heads, dim
+        self.norm = BatchNorm2d(c, eps=norm.eps, momentum=norm.momentum)
+        self.query = nn.Conv2d(c, heads * dim, 1, bias=False)
+        self.key = self._shared(c, dim, kv_stride, k, norm)
+        self.value = self._shared(c, dim, kv_stride, k, norm)
+        self.output = nn.Conv2d(heads * dim, c, 1, bias=False)
+        self.scale = nn.Identity() if scale is None else LayerScale(c, scale)
+
+    @staticmethod
+    def _shared(c, dim, stride, k, norm):
+        project = nn.Conv2d(c, dim, 1, bias=False)
+        return nn.Sequential(ConvNormAct(c, c, k, stride, g=c, norm=norm), project) if stride > 1 else project
+
+    def forward(self, x):
+        b, _, h, w = x.shape
+        y = self.norm(x)
+        query = self.query(y).reshape(b, self.heads, self.dim, h * w).transpose(2, 3)  # (B, heads, HW, dim)
+        key = self.key(y).flatten(2).unsqueeze(1)  # (B, 1, dim, hw)
+        value = self.value(y).flatten(2).transpose(1, 2).unsqueeze(1)  # (B, 1, hw, dim)
+        weights = (query @ key * self.dim**-0.5).softmax(-1)  # (B, heads, HW, hw)
+        y = (weights @ value).transpose(2, 3).reshape(b, self.heads * self.dim, h, w)
+        return x + self.scale(self.output(y))
+
+    def fuse(self):
+        """Turn the BatchNorm in front into a depthwise 1x1 convolution, its exact equal even at padded borders."""
+        if isinstance(self.norm, nn.BatchNorm2d):
+            self.norm = norm_as_conv(self.norm)
+
+
+def norm_as_conv(norm):
+    """Return the depthwise 1x1 convolution that computes what a BatchNorm computes in eval mode."""
+    conv = nn.Conv2d(norm.num_features, norm.num_features, 1, groups=norm.num_features).to(norm.running_mean)
+    with torch.no_grad():
+        factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        conv.weight.copy_(factor.view(-1, 1, 1, 1))
+        conv.bias.copy_(norm.bias - norm.running_mean * factor)
+    return conv.requires_grad_(False)
+
+
+class GhostModule(nn.Module):
+    """Ghost module: half of the output by a convolution, the other half cheaply from it; (B, c1, H, W) -> (B, c2, H, W).
+
+    Args:
+        c1: Input channels.
+        c2: Output channels.
+        act: Activation class, None for none.
+        dfc: Whether GhostNetV2's decoupled fully connected attention gates the output.
+        norm: The BatchNorms' settings.
+
+    Source: Han et al. 2020, https://arxiv.org/abs/1911.11907, figure 1 and equation 5; the attention Tang et al. 2022,
+    https://arxiv.org/abs/2211.12905, figure 4.
+    """
+
+    def __init__(self, c1, c2, act=nn.ReLU, dfc=False, norm=Norm()):
+        super().__init__()
+        half = -(-c2 // 2)
+        self.c2 = c2
+        self.primary = ConvNormAct(c1, half, act=act, norm=norm)
+        self.cheap = ConvNormAct(half, half, 3, g=half, act=act, norm=norm)
+        self.attention = (
+            nn.Sequential(
+                nn.AvgPool2d(2),
+                ConvNormAct(c1, c2, norm=norm),
+                ConvNormAct(c2, c2, (1, 5), g=c2, norm=norm),
+                ConvNormAct(c2, c2, (5, 1), g=c2, norm=norm),
+                nn.Sigmoid(),
+            )
+            if dfc
+            else None
+        )
+
+    def forward(self, x):
+        primary = self.primary(x)
+        y = torch.cat((primary, self.cheap(primary)), 1)[:, : self.c2]
+        if self.attention is None:
+            return y
+        return y * nn.functional.interpolate(self.attention(x), size=y.shape[2:], mode="nearest")
+
+
+class GhostBottleneck(nn.Module):
+    """Ghost bottleneck: two ghost modules around a strided depthwise convolution; (B, c1, H, W) -> (B, c2, H/s, W/s).
+
+    Args:
+        c1: Input channels.
+        mid: Channels between the ghost modules.
+        c2: Output channels.
+        k: Depthwise kernel size.
+        s: Stride.
+        excite: Makes the squeeze-excite of so many channels, None for none.
+        dfc: Whether the first ghost module has GhostNetV2's attention.
+        norm: The BatchNorms' settings.
+
+    Source: Han et al. 2020, https://arxiv.org/abs/1911.11907, figure 3.
+    """
+
+    def __init__(self, c1, mid, c2, k=3, s=1, excite=None, dfc=False, norm=Norm()):
+        super().__init__()
+        self.ghost1 = GhostModule(c1, mid, dfc=dfc, norm=norm)
+        self.depthwise = ConvNormAct(mid, mid, k, s, g=mid, norm=norm) if s > 1 else nn.Identity()
+        self.excite = excite(mid) if excite else nn.Identity()
+        self.ghost2 = GhostModule(mid, c2, act=None, norm=norm)
+        self.shortcut = (
+            nn.Identity()
+            if c1 == c2 and s == 1
+            else nn.Sequential(ConvNormAct(c1, c1, k, s, g=c1, norm=norm), ConvNormAct(c1, c2, norm=norm))
+        )
+
+    def forward(self, x):
+        return self.ghost2(self.excite(self.depthwise(self.ghost1(x)))) + self.shortcut(x)
+
+
+def channel_shuffle(x, groups):
+    """Interleave the channels of the groups; (B, c, H, W) -> same."""
+    b, c, h, w = x.shape
+    return x.view(b, groups, c // groups, h, w).transpose(1, 2).reshape(b, c, h, w)
+
+
+class ShuffleUnitV1(nn.Module):
+    """ShuffleNet unit: grouped 1x1, shuffle, depthwise 3x3, grouped 1x1; (B, c1, H, W) -> (B, c2, H/s, W/s).
+
+    At stride 2 the input is average-pooled and concatenated instead of added.
+
+    Args:
+        c1: Input channels.
+        c2: Output channels.
+        s: Stride.
+        groups: Groups of the 1x1 convolutions.
+        first: Whether this is the network's first unit, whose first convolution is not grouped.
+        norm: The BatchNorms' settings.
+
+    Source: Zhang et al. 2018, https://arxiv.org/abs/1707.01083, figure 2 (b, c).
+    """
+
+    def __init__(self, c1, c2, s=1, groups=3, first=False, norm=Norm()):
+        super().__init__()
+        mid, made = c2 // 4, c2 - c1 if s == 2 else c2
+        self.groups = groups
+        self.reduce = ConvNormAct(c1, mid, g=1 if first else groups, act=nn.ReLU, norm=norm)
+        self.depthwise = ConvNormAct(mid, mid, 3, s, g=mid, norm=norm)
+        self.expand = ConvNormAct(mid, made, g=groups, norm=norm)
+        self.pool = nn.AvgPool2d(3, 2, 1) if s == 2 else None
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        y = self.expand(self.depthwise(channel_shuffle(self.reduce(x), self.groups)))
+        return self.act(x + y if self.pool is None else torch.cat((self.pool(x), y), 1))
+
+
+class ShuffleUnitV2(nn.Module):
+    """ShuffleNetV2 unit: split, transform one half, concatenate, shuffle; (B, c1, H, W) -> (B, c2, H/s, W/s).
+
+    At stride 2 both branches see the whole input.
+
+    Args:
+        c1: Input channels, c2 at stride 1.
+        c2: Output channels, even.
+        s: Stride.
+        norm: The BatchNorms' settings.
+
+    Source: Ma et al. 2018, https://arxiv.org/abs/1807.11164, figure 3 (c, d).
+    """
+
+    def __init__(self, c1, c2, s=1, norm=Norm()):
+        super().__init__()
+        half = c2 // 2
+        c1 = c1 if s == 2 else half
+        self.left = (
+            nn.Sequential(ConvNormAct(c1, c1, 3, 2, g=c1, norm=norm), ConvNormAct(c1, half, act=nn.ReLU, norm=norm))
+            if s == 2
+            else None
+        )
+        self.right = nn.Sequential(
+            ConvNormAct(c1, half, act=nn.ReLU, norm=norm),
+            ConvNormAct(half, half, 3, s, g=half, norm=norm),
+            ConvNormAct(half, half, act=nn.ReLU, norm=norm),
+        )
+
+    def forward(self, x):
+        left, right = x.chunk(2, 1) if self.left is None else (self.left(x), x)
+        return channel_shuffle(torch.cat((left, self.right(right)), 1), 2)
 
 
 class Repeat(nn.Sequential):

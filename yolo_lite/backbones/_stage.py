@@ -1,12 +1,13 @@
 """What every native family shares: a network as a row of layers, cut into five stages, P1 to P5, at its strides."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from torch import nn
 
 from yolo_lite._registry import ConfigError, register, suggest
-from yolo_lite.blocks import to_fast_layout
+from yolo_lite.blocks import ConvNormAct, InvertedResidual, Norm, SqueezeExcite, round_channels, to_fast_layout
 
 LEVELS = 5
 
@@ -17,6 +18,42 @@ class Layer(NamedTuple):
     stride: int
     channels: int  # that come out
     build: Callable[[], nn.Module]
+
+
+class Stack(NamedTuple):
+    """A row of repeated inverted residuals, in the letters of MobileNetV2's table 2."""
+
+    t: int  # expansion
+    c: int  # output channels
+    n: int  # repeats
+    s: int  # stride of the first
+    k: int = 3  # depthwise kernel size
+    se: float = 0.0  # squeezed channels, as a part of a block's input channels
+
+
+def inverted_residuals(c1, stem, rows, width, act, norm=Norm(), gate=nn.Sigmoid):
+    """Yield the layers of a network that is a 3x3 convolution and stacks of inverted residuals.
+
+    Args:
+        c1: The image's channels.
+        stem: Channels of the first convolution.
+        rows: The network's table.
+        width: The width multiplier.
+        act: Activation class, of squeeze-excites too.
+        norm: The BatchNorms' settings.
+        gate: Activation class of the squeeze-excites' gates.
+    """
+    yield Layer(2, stem, partial(ConvNormAct, c1, stem, 3, 2, act=act, norm=norm))
+    c1 = stem
+    for row in rows:
+        c2 = round_channels(row.c * width)
+        for index in range(row.n):
+            s = row.s if index == 0 else 1
+            excite = partial(SqueezeExcite, squeezed=round(c1 * row.se), act=act, gate=gate) if row.se else None
+            # A block without expansion is a depthwise separable convolution; the first one of a network has no skip.
+            build = partial(InvertedResidual, c1, c1 * row.t, c2, row.k, s, excite, act, norm, skip=row.t > 1)
+            yield Layer(s, c2, build)
+            c1 = c2
 
 
 class Stage(nn.Sequential):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from torch import nn
 
 from yolo_lite.backbones._stage import Layer, Stage, register_stage
-from yolo_lite.blocks import ConvNormAct, InvertedResidual, Norm, round_channels
+from yolo_lite.blocks import ConvNormAct, InvertedResidual, Norm, SqueezeExcite, round_channels
 
 RE, HS = nn.ReLU, nn.Hardswish
 
@@ -89,6 +89,6 @@ class MobileNetV3Stage(Stage):
         for row in rows:
             c2 = round_channels(row.out * width)
             mid = round_channels(c1 * row.exp_size / table_c1 if timm else row.exp_size * width)
-            squeezed = round_channels(mid // 4) if row.se else 0
-            yield Layer(row.s, c2, partial(InvertedResidual, c1, mid, c2, row.kernel, row.s, squeezed, row.nl, norm))
+            excite = partial(SqueezeExcite, squeezed=round_channels(mid // 4)) if row.se else None
+            yield Layer(row.s, c2, partial(InvertedResidual, c1, mid, c2, row.kernel, row.s, excite, row.nl, norm))
             c1, table_c1 = c2, row.out

@@ -1,0 +1,48 @@
+"""EfficientNet B0 and Lite0.
+
+Paper: Tan and Le 2019, EfficientNet, https://arxiv.org/abs/1905.11946 (table 1). Lite0 is its authors' variant for edge
+devices: ReLU6, no squeeze-excite, a stem that is never scaled.
+References: timm's `efficientnet_b0` and `efficientnet_lite0`.
+"""
+
+from typing import NamedTuple
+
+from torch import nn
+
+from yolo_lite.backbones._stage import Stack, Stage, inverted_residuals, register_stage
+from yolo_lite.blocks import round_channels
+
+STEM = 32
+B0 = [
+    Stack(t=1, c=16, n=1, s=1, k=3, se=0.25),
+    Stack(t=6, c=24, n=2, s=2, k=3, se=0.25),
+    Stack(t=6, c=40, n=2, s=2, k=5, se=0.25),
+    Stack(t=6, c=80, n=3, s=2, k=3, se=0.25),
+    Stack(t=6, c=112, n=3, s=1, k=5, se=0.25),
+    Stack(t=6, c=192, n=4, s=2, k=5, se=0.25),
+    Stack(t=6, c=320, n=1, s=1, k=3, se=0.25),
+]
+
+
+class Variant(NamedTuple):
+    """The table as one variant builds it."""
+
+    rows: list[Stack]
+    act: type
+    scaled_stem: bool
+
+
+@register_stage
+class EfficientNetStage(Stage):
+    """One level of EfficientNet."""
+
+    variants = {
+        "efficientnet_b0": Variant(B0, nn.SiLU, scaled_stem=True),
+        "efficientnet_lite0": Variant([row._replace(se=0.0) for row in B0], nn.ReLU6, scaled_stem=False),
+    }
+    aliases = {"b0": "efficientnet_b0", "lite0": "efficientnet_lite0"}
+
+    @classmethod
+    def layers(cls, variant, c1, width):
+        stem = round_channels(STEM * width) if variant.scaled_stem else STEM
+        return inverted_residuals(c1, stem, variant.rows, width, variant.act)

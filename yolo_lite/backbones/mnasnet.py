@@ -1,0 +1,55 @@
+"""MnasNet: B1, without squeeze-excite, and A1, with.
+
+Paper: Tan et al. 2019, MnasNet, https://arxiv.org/abs/1807.11626 (figure 7; B1 is the search's other result, table 1).
+References: timm's `mnasnet_100` (B1) and `semnasnet_100` (A1), torchvision's `mnasnet1_0` (B1).
+"""
+
+from typing import NamedTuple
+
+from torch import nn
+
+from yolo_lite.backbones._stage import Stack, Stage, inverted_residuals, register_stage
+from yolo_lite.blocks import Norm, round_channels
+
+STEM = 32
+B1 = [
+    Stack(t=1, c=16, n=1, s=1),
+    Stack(t=3, c=24, n=3, s=2),
+    Stack(t=3, c=40, n=3, s=2, k=5),
+    Stack(t=6, c=80, n=3, s=2, k=5),
+    Stack(t=6, c=96, n=2, s=1),
+    Stack(t=6, c=192, n=4, s=2, k=5),
+    Stack(t=6, c=320, n=1, s=1),
+]
+A1 = [
+    Stack(t=1, c=16, n=1, s=1),
+    Stack(t=6, c=24, n=2, s=2),
+    Stack(t=3, c=40, n=3, s=2, k=5, se=0.25),
+    Stack(t=6, c=80, n=4, s=2),
+    Stack(t=6, c=112, n=2, s=1, se=0.25),
+    Stack(t=6, c=160, n=3, s=2, k=5, se=0.25),
+    Stack(t=6, c=320, n=1, s=1),
+]
+
+
+class Variant(NamedTuple):
+    """A table as one reference builds it."""
+
+    rows: list[Stack]
+    norm: Norm
+
+
+@register_stage
+class MnasNetStage(Stage):
+    """One level of MnasNet."""
+
+    variants = {
+        "mnasnet_100": Variant(B1, Norm()),
+        "semnasnet_100": Variant(A1, Norm()),
+        "mnasnet1_0": Variant(B1, Norm(momentum=1 - 0.9997)),
+    }
+    aliases = {"b1": "mnasnet_100", "a1": "semnasnet_100"}
+
+    @classmethod
+    def layers(cls, variant, c1, width):
+        return inverted_residuals(c1, round_channels(STEM * width), variant.rows, width, nn.ReLU, variant.norm)
