@@ -222,7 +222,7 @@ def norm_as_conv(norm):
 
 
 class GhostModule(nn.Module):
-    """Ghost module: half of the output by a convolution, the other half cheaply from it; (B, c1, H, W) -> (B, c2, H, W).
+    """Ghost module: half the output by a convolution, half cheaply from that; (B, c1, H, W) -> (B, c2, H, W).
 
     Args:
         c1: Input channels.

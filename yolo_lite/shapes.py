@@ -90,7 +90,7 @@ def _background(rng):
 def _shape(rng):
     cls = int(rng.integers(len(NAMES)))
     corners = {"circle": 48, "triangle": 3, "square": 4, "star": 10}[NAMES[cls]]
-    radius = 10 ** rng.uniform(math.log10(14), math.log10(80))
+    radius = 10 ** rng.uniform(math.log10(20), math.log10(80))
     turn = np.arange(corners) / corners * 2 * math.pi + rng.uniform(0, 2 * math.pi)
     reach = np.where(np.arange(corners) % 2, 0.45, 1.0) if NAMES[cls] == "star" else np.ones(corners)
     outline = np.stack([np.cos(turn), np.sin(turn)], 1) * reach[:, None] * radius

@@ -21,7 +21,7 @@ V2_CHANNELS = {0.5: (48, 96, 192), 1.0: (116, 232, 464), 1.5: (176, 352, 704), 2
 
 
 def _stem(c1, stem):
-    """P1 and P2: a convolution and a pooling, never scaled by V2, by the width in V1."""
+    """P1 and P2: a convolution and a pooling."""
     yield Layer(2, stem, partial(ConvNormAct, c1, stem, 3, 2, act=nn.ReLU))
     yield Layer(2, stem, partial(nn.MaxPool2d, 3, 2, 1))
 
@@ -35,11 +35,12 @@ class ShuffleNetV1Stage(Stage):
 
     @classmethod
     def layers(cls, channels, c1, width):
-        stem = round_channels(STEM * width)
+        divisor = 4 * GROUPS  # a quarter of a unit's channels is convolved in groups
+        stem = round_channels(STEM * width, divisor)
         yield from _stem(c1, stem)
         c1 = stem
         for index, (c, n) in enumerate(zip(channels, REPEATS, strict=True)):
-            c2 = round_channels(c * width, 4 * GROUPS)  # a quarter of it is convolved in groups
+            c2 = round_channels(c * width, divisor)
             for s in (2, *[1] * (n - 1)):
                 yield Layer(s, c2, partial(ShuffleUnitV1, c1, c2, s, GROUPS, first=index == 0 and s == 2))
                 c1 = c2
@@ -55,7 +56,7 @@ class ShuffleNetV2Stage(Stage):
     @classmethod
     def layers(cls, factor, c1, width):
         channels = V2_CHANNELS.get(factor * width) or [round_channels(c * width) for c in V2_CHANNELS[factor]]
-        yield from _stem(c1, STEM)
+        yield from _stem(c1, STEM)  # the paper never scales it
         c1 = STEM
         for c2, n in zip(channels, REPEATS, strict=True):
             for s in (2, *[1] * (n - 1)):
