@@ -4,17 +4,21 @@ python scripts/figures.py            recompute all and write
 python scripts/figures.py --check    recompute scale n only and compare; exit status 1 where a figure differs
 """
 
+import functools
 import re
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
+from yolo_lite._registry import specs
 from yolo_lite.cost import cost
+from yolo_lite.pretrained import published
 
 ROOT = Path(__file__).parent.parent
 TITLE = "# Fused, 640 px, 80 classes, beside the stock host's (written by scripts/figures.py):"
-COLUMNS = "#   scale   parameters         GFLOPs             alpha"
+COLUMNS = "#   scale   parameters         GFLOPs             alpha   ImageNet weights"
 README_TABLE = re.compile(r"(<!-- figures -->\n).*?(<!-- /figures -->)", re.S)
 
 
@@ -22,38 +26,56 @@ def configs():
     return sorted((ROOT / "cfg").glob("*.yaml"))
 
 
+class Figures(NamedTuple):
+    """What is stated of a config at a scale, and of its stock host."""
+
+    parameters: int
+    gflops: float
+    host_parameters: int
+    host_gflops: float
+    alpha: float | None  # None: the backbone has no width multiplier
+    published: bool  # whether there are ImageNet weights at this alpha
+
+
+@functools.cache
+def host_cost(name):
+    return cost(DetectionModel(name, verbose=False))
+
+
 def figures(path, letter):
-    """Return parameters and GFLOPs of a config and of its stock host at a scale, and the config's alpha."""
     host = path.name.partition("-")[0]
-    ours, stock = (
-        cost(DetectionModel(yaml_model_load(name), verbose=False))
-        for name in (path.with_name(path.name.replace(host, host + letter, 1)), f"{host}{letter}.yaml")
-    )
-    return *ours, *stock, yaml_model_load(path)["backbone_width"][letter]
+    d = yaml_model_load(path.with_name(path.name.replace(host, host + letter, 1)))
+    ours = cost(DetectionModel(d, verbose=False))
+    stock = host_cost(f"{host}{letter}.yaml")
+    _, _, module, (variant, *_) = d["backbone"][0]
+    if module == "TimmBackbone":
+        return Figures(*ours, *stock, None, bool(published(variant)))
+    alpha = d["backbone_width"][letter]
+    return Figures(*ours, *stock, alpha, bool(published(specs()[module].cls.resolve(variant), alpha)))
 
 
 def header_line(letter, row):
-    parameters, gflops, host_parameters, host_gflops, alpha = row
     return (
-        f"#   {letter}     {parameters / 1e6:7.2f} M ({host_parameters / 1e6:.2f})".ljust(31)
-        + f"{gflops:7.2f} ({host_gflops:.2f})".ljust(20)
-        + f"{alpha:4.2f}"
+        f"#   {letter}     {row.parameters / 1e6:7.2f} M ({row.host_parameters / 1e6:.2f})".ljust(31)
+        + f"{row.gflops:7.2f} ({row.host_gflops:.2f})".ljust(20)
+        + ("-" if row.alpha is None else f"{row.alpha:4.2f}").ljust(8)
+        + ("yes" if row.published else "no")
     )
 
 
 def readme_line(path, row):
-    parameters, gflops, host_parameters, host_gflops, alpha = row
     name = path.stem.replace("-", "n-", 1)
     return (
-        f"| `{name}` | {alpha:g} | {parameters / 1e6:.2f} M | {gflops:.2f} "
-        f"| {parameters / host_parameters:.0%} | {gflops / host_gflops:.0%} |"
+        f"| `{name}` | {'-' if row.alpha is None else f'{row.alpha:g}'} | {'yes' if row.published else 'no'} "
+        f"| {row.parameters / 1e6:.2f} M | {row.gflops:.2f} "
+        f"| {row.parameters / row.host_parameters:.0%} | {row.gflops / row.host_gflops:.0%} |"
     )
 
 
 def write():
     table = [
-        "| config, scale n | alpha | parameters | GFLOPs | parameters / host's | GFLOPs / host's |",
-        "|---|---|---|---|---|---|",
+        "| config, scale n | alpha | ImageNet weights | parameters | GFLOPs | parameters / host's | GFLOPs / host's |",
+        "|---|---|---|---|---|---|---|",
     ]
     for path in configs():
         text = path.read_text("utf-8")

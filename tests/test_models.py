@@ -14,6 +14,7 @@ from yolo_lite import _host
 from yolo_lite.cost import cost
 
 CONFIGS = sorted(name for name in _host.configs() if name.startswith("yolo"))
+LIGHT = [name for name in CONFIGS if "-timm" not in name]  # promised to be lighter than their hosts
 LETTERS = "nsmlx"
 
 
@@ -91,7 +92,7 @@ def test_image_channels(channels):
     assert torch.isfinite(train_step(model, channels))
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", LIGHT)
 def test_lighter_than_its_host(config):
     parameters, gflops = cost(build(config))
     host_parameters, host_gflops = cost(DetectionModel(f"{config.partition('-')[0]}n.yaml", verbose=False))
@@ -111,26 +112,8 @@ def test_cost_counts_what_is_there():
     """Against figures counted by hand: one fused 3x3 convolution, 3 to 8 channels, stride 2, and a squeeze-excite."""
     from yolo_lite.blocks import ConvNormAct, SqueezeExcite
 
-    class Model(nn.Module):
-        yaml = {}
-
-        def __init__(self):
-            super().__init__()
-            self.model = nn.Sequential(ConvNormAct(3, 8, 3, 2), SqueezeExcite(8, 4))
-
-        def forward(self, x):
-            return self.model(x)
-
-        def fuse(self, verbose):
-            conv = self.model[0]
-            from ultralytics.utils.torch_utils import fuse_conv_and_bn
-
-            conv.conv = fuse_conv_and_bn(conv.conv, conv.bn)
-            del conv.bn
-            conv.forward = conv.forward_fuse
-            return self
-
-    parameters, gflops = cost(Model(), imgsz=64)
+    model = nn.Sequential(ConvNormAct(3, 8, 3, 2), SqueezeExcite(8, 4))
+    parameters, gflops = cost(model, imgsz=64)
     assert parameters == (3 * 9 + 1) * 8 + (8 + 1) * 4 + (4 + 1) * 8
     macs = 3 * 9 * 8 * 32 * 32 + 8 * 4 * 2
     assert 2 * macs <= gflops * 1e9 <= 2.1 * macs  # thop also counts biases and the pooling
@@ -144,7 +127,7 @@ def test_every_scale_builds_and_is_lighter(config, letter):
     assert model(torch.zeros(1, 3, 64, 64))
     parameters, gflops = cost(model)
     host_parameters, host_gflops = cost(DetectionModel(f"{config.partition('-')[0]}{letter}.yaml", verbose=False))
-    assert parameters < host_parameters and gflops < host_gflops
+    assert config not in LIGHT or (parameters < host_parameters and gflops < host_gflops)
     assert f"{parameters / 1e6:.2f} M ({host_parameters / 1e6:.2f})" in _host.configs()[config].read_text("utf-8")
     assert f"{gflops:.2f} ({host_gflops:.2f})" in _host.configs()[config].read_text("utf-8")
 

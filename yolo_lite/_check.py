@@ -13,7 +13,7 @@ import yaml
 
 from yolo_lite._registry import ConfigError, Scale, check_arguments, specs, suggest
 
-OUR_KEYS = {"backbone_width"}
+OUR_KEYS = {"backbone_width", "backbone_weights"}
 
 
 def load(file, host):
@@ -116,6 +116,10 @@ def check(d, host):
                 raise ConfigError(f"{section} has to be a list of rows, found {d[section]!r}")
         scaling(d)
         _check_activation(d.get("activation"))
+        if d.get("backbone_weights") is not None:
+            from yolo_lite.pretrained import check_setting  # only now, since it needs torch
+
+            check_setting(d["backbone_weights"])
     except ConfigError as error:
         raise error.at(where) from None
     for index in range(len(d["backbone"]) + len(d["head"])):

@@ -1,12 +1,15 @@
 """The only file that touches Ultralytics' internals.
 
-Four of its functions are wrapped. Each wrapper hands everything that does not concern us to the original, so that a
+Some of its functions are wrapped. Each wrapper hands everything that does not concern us to the original, so that a
 stock model runs stock code from start to end:
 
-    parse_model       builds models whose YAML names a module of ours, with a taught copy of the host's own parser
-    yaml_model_load   finds and checks model YAMLs of ours
-    check_file        finds the configs that we ship by their bare names, as it does the host's
-    torch_safe_load   lets our classes through under ULTRALYTICS_SAFE_LOAD=1
+    parse_model           builds models whose YAML names a module of ours, with a taught copy of the host's own parser
+    yaml_model_load       finds and checks model YAMLs of ours
+    check_file            finds the configs that we ship by their bare names, as it does the host's
+    torch_safe_load       lets our classes through under ULTRALYTICS_SAFE_LOAD=1
+    initialize_weights    keeps the settings of timm's modules
+    BaseModel.fuse        folds what the host cannot, and
+    BaseModel.is_fused    says whether that is done
 
 The taught copy is the host's `parse_model` with one branch in front of its chain of rules. It is made when the first
 model needs it. What it relies on (the signature, the loop over the rows, the name look-up in `globals()`, the chain's
@@ -40,17 +43,21 @@ def install(tasks):
         tasks: The module `ultralytics.nn.tasks`.
     """
     checks = importlib.import_module("ultralytics.utils.checks")
-    for module, name, wrap in (
+    for owner, name, wrap in (
         (tasks, "parse_model", _parse_model),
         (tasks, "yaml_model_load", _yaml_model_load),
         (checks, "check_file", _check_file),
         (tasks, "torch_safe_load", _torch_safe_load),
+        (tasks, "initialize_weights", _initialize_weights),
+        (tasks.BaseModel, "fuse", _fuse),
+        (tasks.BaseModel, "is_fused", _is_fused),
     ):
-        original = getattr(module, name)
+        original = getattr(owner, name)
         if hasattr(original, "yolo_lite"):
             continue
         wrapper = functools.wraps(original)(wrap(original))
         wrapper.yolo_lite = True
+        setattr(owner, name, wrapper)
         for each in list(sys.modules.values()):  # those that imported it by name before us have it too
             if getattr(each, "__name__", "").startswith("ultralytics") and vars(each).get(name) is original:
                 setattr(each, name, wrapper)
@@ -112,6 +119,10 @@ def _yaml_model_load(original):
         d["scale"] = tasks.guess_model_scale(path)
         d["yaml_file"] = str(path)
         _check.check(d, vars(tasks))
+        if d.get("backbone_weights") is not None:
+            from yolo_lite.pretrained import Request
+
+            d["backbone_weights"] = Request(d["backbone_weights"])
         return d
 
     return yaml_model_load
@@ -150,9 +161,37 @@ def _parse_model(original):
             if key not in _dry_runs:
                 dry_run(taught, d, ch, host)
                 _dry_runs.add(key)
-            return _call(taught, d, ch, verbose, host)
+            load = _weights(d)
+            layers, save = _call(taught, d, ch, verbose, host)
+            if load is not None:
+                _say_once(load(layers))
+            return layers, save
 
     return parse_model
+
+
+def _weights(d):
+    """Read the weights that a model asks for; return the function that loads them into its layers, None for none."""
+    if d.get("backbone_weights") is None:
+        return None
+    from yolo_lite.pretrained import prepare
+
+    try:
+        return prepare(d, specs(), _check.scaling(d).backbone_width)
+    except ConfigError as error:
+        raise error.at(_check.source(d)) from None
+
+
+_said = set()
+
+
+def _say_once(text):
+    """Log a line, the first time that this process has it, and in the first of several workers only."""
+    from ultralytics.utils import LOGGER, RANK
+
+    if text not in _said and RANK in {-1, 0}:
+        LOGGER.info(text)
+    _said.add(text)
 
 
 @contextlib.contextmanager
@@ -330,6 +369,48 @@ def _explain(error):
 
 def _one_line(error):
     return f"{' '.join(str(error).split())[:300]} ({type(error).__name__})"
+
+
+# Built models ---------------------------------------------------------------------------------------------------------
+
+
+def _initialize_weights(original):
+    def initialize_weights(model):
+        """The host sets eps, momentum (and once inplace) by exact type, which is not its to set in timm's networks."""
+        kept = [
+            (module, name, getattr(module, name))
+            for network in model.modules()
+            if type(network).__name__ == "TimmBackbone"
+            for module in network.modules()
+            for name in ("eps", "momentum", "inplace")
+            if hasattr(module, name)
+        ]
+        original(model)
+        for module, name, value in kept:
+            setattr(module, name, value)
+
+    return initialize_weights
+
+
+def _foldable(model):
+    """The modules of ours that hold BatchNorms or branches which the host's `fuse` does not know."""
+    return [module for module in model.modules() if hasattr(type(module), "fold")]
+
+
+def _fuse(original):
+    def fuse(self, *args, **kwargs):
+        for module in _foldable(self):
+            module.fold()
+        return original(self, *args, **kwargs)
+
+    return fuse
+
+
+def _is_fused(original):
+    def is_fused(self, *args, **kwargs):
+        return original(self, *args, **kwargs) and all(module.folded for module in _foldable(self))
+
+    return is_fused
 
 
 # Checkpoints ----------------------------------------------------------------------------------------------------------

@@ -205,9 +205,14 @@ class MobileMQA(nn.Module):
         y = (weights @ value).transpose(2, 3).reshape(b, self.heads * self.dim, h, w)
         return x + self.scale(self.output(y))
 
-    def fuse(self):
+    @property
+    def folded(self):
+        """Whether `fold` has been called."""
+        return not isinstance(self.norm, nn.BatchNorm2d)
+
+    def fold(self):
         """Turn the BatchNorm in front into a depthwise 1x1 convolution, its exact equal even at padded borders."""
-        if isinstance(self.norm, nn.BatchNorm2d):
+        if not self.folded:
             self.norm = norm_as_conv(self.norm)
 
 

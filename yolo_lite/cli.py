@@ -6,14 +6,21 @@ HELP = """yolo-lite: lightweight backbones for Ultralytics YOLO
 
 Train, validate, predict and export with the stock command, for example
 
-    yolo train model=yolov8n-mnv3.yaml data=shapes.yaml imgsz=160 epochs=20
+    yolo train model=yolov8n-mnv3.yaml data=shapes.yaml imgsz=160 epochs=20 batch=16 nbs=16
 
 Commands of our own:
 
-    yolo-lite doctor    is everything in place? (exit status 0 or 1)
-    yolo-lite version   print the version
-    yolo-lite help      print this
+    yolo-lite list [WORD ...]      the backbones: cost, channels, published weights; only those with all WORDs
+    yolo-lite list timm=PATTERN    timm's networks of such names, for TimmBackbone
+    yolo-lite info NAME            one backbone, ours or timm's
+    yolo-lite doctor               is everything in place? (exit status 0 or 1)
+    yolo-lite version              print the version
+    yolo-lite help                 print this
 """
+
+
+class UsageError(Exception):
+    """A command line that cannot be understood."""
 
 
 def main(arguments=None):
@@ -22,33 +29,66 @@ def main(arguments=None):
     Returns:
         (int): Exit status: 0 all is well, 1 it is not, 2 the command was not understood.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    name = (arguments[0] if arguments else "help").lstrip("-")
-    if name not in COMMANDS or len(arguments) > 1:
-        from yolo_lite._registry import suggest
+    from yolo_lite._registry import ConfigError, suggest
 
-        wrong = arguments[1] if name in COMMANDS else arguments[0]
-        print(f"yolo-lite: unknown argument {wrong!r}{suggest(wrong, COMMANDS)}; see yolo-lite help", file=sys.stderr)
+    name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["help"]
+    try:
+        command = COMMANDS.get(name.lstrip("-"))
+        if command is None:
+            raise UsageError(f"unknown command {name!r}{suggest(name, COMMANDS)}; see yolo-lite help")
+        return command(rest)
+    except UsageError as error:
+        print(f"yolo-lite: {error}", file=sys.stderr)
         return 2
-    return COMMANDS[name]()
+    except ConfigError as error:
+        print(f"yolo-lite: {error}", file=sys.stderr)
+        return 1
 
 
-def _doctor():
+def _none(name, rest):
+    if rest:
+        raise UsageError(f"yolo-lite {name} takes no arguments, found {' '.join(rest)}; see yolo-lite help")
+
+
+def _doctor(rest):
     from yolo_lite import doctor
 
+    _none("doctor", rest)
     return 0 if doctor.run() else 1
 
 
-def _version():
+def _version(rest):
     from yolo_lite import __version__
 
+    _none("version", rest)
     print(__version__)
     return 0
 
 
-def _help():
+def _help(rest):
     print(HELP, end="")
     return 0
 
 
-COMMANDS = {"doctor": _doctor, "version": _version, "help": _help, "h": _help}
+def _list(rest):
+    from yolo_lite import catalog
+    from yolo_lite._registry import suggest
+
+    keys = dict(word.split("=", 1) for word in rest if "=" in word)
+    wrong = [key for key in keys if key != "timm"]
+    if wrong:
+        raise UsageError(f"yolo-lite list has no {wrong[0]}={suggest(wrong[0], ['timm'])}; see yolo-lite help")
+    catalog.show_list([word.lower() for word in rest if "=" not in word], keys.get("timm"))
+    return 0
+
+
+def _info(rest):
+    from yolo_lite import catalog
+
+    if len(rest) != 1:
+        raise UsageError(f"yolo-lite info takes one name, found {len(rest)}; see yolo-lite help")
+    catalog.show_info(rest[0])
+    return 0
+
+
+COMMANDS = {"list": _list, "info": _info, "doctor": _doctor, "version": _version, "help": _help, "h": _help}

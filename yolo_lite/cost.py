@@ -3,6 +3,8 @@
 import copy
 
 import torch
+from ultralytics.nn.modules.conv import Conv
+from ultralytics.utils.torch_utils import fuse_conv_and_bn
 
 
 def cost(model, imgsz=640):
@@ -12,7 +14,7 @@ def cost(model, imgsz=640):
     gives 0.0 when anything goes wrong; here that is an error.
 
     Args:
-        model: A model of Ultralytics (`YOLO(...).model`); it is left as it is.
+        model: A model of Ultralytics (`YOLO(...).model`) or a backbone of ours; it is left as it is.
         imgsz: Height and width of the image, pixels.
 
     Returns:
@@ -23,11 +25,29 @@ def cost(model, imgsz=640):
     """
     import thop
 
-    model = copy.deepcopy(model).float().eval().fuse(verbose=False)
+    model = fused(model)
     parameters = sum(p.numel() for p in model.parameters())
-    image = torch.zeros(1, model.yaml.get("channels", 3), imgsz, imgsz)
-    with torch.no_grad():
+    channels = next(m for m in model.modules() if isinstance(m, torch.nn.Conv2d)).in_channels
+    # Shapes are all that is counted. (The host's own `to` would move the strides of its head as well.)
+    torch.nn.Module._apply(model, lambda tensor: tensor.to("meta"))
+    image = torch.zeros(1, channels, imgsz, imgsz, device="meta")
+    with torch.no_grad(), torch.device("meta"):
         macs = thop.profile(model, inputs=(image,), verbose=False)[0]
     if not macs > 0:
         raise RuntimeError(f"thop counted {macs} multiply-adds")
     return parameters, 2 * macs / 1e9
+
+
+def fused(model):
+    """Return a copy of a model or backbone for inference, fused as the host does it."""
+    model = copy.deepcopy(model).float().eval()
+    if hasattr(model, "fuse"):
+        return model.fuse(verbose=False)
+    for module in list(model.modules()):
+        if hasattr(type(module), "fold"):
+            module.fold()
+        elif isinstance(module, Conv) and hasattr(module, "bn"):
+            module.conv = fuse_conv_and_bn(module.conv, module.bn)
+            del module.bn
+            module.forward = module.forward_fuse
+    return model

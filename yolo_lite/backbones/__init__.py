@@ -1,13 +1,11 @@
 """The backbones: one file per family, and the two functions that build them by name."""
 
-import torch
 from torch import nn
 
+from yolo_lite import pretrained
 from yolo_lite._registry import ConfigError, specs, suggest
 from yolo_lite.backbones._stage import LEVELS, Stage
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from yolo_lite.pretrained import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Backbone(nn.ModuleList):
@@ -35,7 +33,8 @@ class Backbone(nn.ModuleList):
         return levels
 
 
-def _families():
+def families():
+    """Return the stage class of every native backbone, by the backbone's name."""
     return {
         variant: spec.cls for spec in specs().values() if issubclass(spec.cls, Stage) for variant in spec.cls.variants
     }
@@ -43,7 +42,7 @@ def _families():
 
 def list_backbones():
     """Return the names that `create_backbone` takes, sorted."""
-    return sorted(_families())
+    return sorted(families())
 
 
 def create_backbone(name, weights=None, width=1.0, mean=IMAGENET_MEAN, std=IMAGENET_STD):
@@ -51,10 +50,11 @@ def create_backbone(name, weights=None, width=1.0, mean=IMAGENET_MEAN, std=IMAGE
 
     Args:
         name: One of `list_backbones()`.
-        weights: None for random ones, or the state dict of the reference network of that name, or the path of a file
-            with one (.pth, .pt or .safetensors).
+        weights: None for random ones, "imagenet" for published ones, or the state dict of the reference network of
+            that name, or the path of a file with one (.pth, .pt or .safetensors).
         width: The width multiplier alpha.
-        mean: The mean that the weights expect to be subtracted from an image in 0..1, per channel.
+        mean: The mean that the weights expect to be subtracted from an image in 0..1, per channel; published ones
+            bring their own.
         std: The standard deviation that they expect it to be divided by. Both are folded into the first convolution
             and its BatchNorm, so that the backbone takes images in 0..1; exact except where the convolution reaches
             over the border. A mean of 0 and a std of 1 fold nothing.
@@ -65,15 +65,17 @@ def create_backbone(name, weights=None, width=1.0, mean=IMAGENET_MEAN, std=IMAGE
     Raises:
         ConfigError: Unknown name, a width that is no finite number above 0, or weights that do not fit.
     """
-    families = _families()
-    if name not in families:
-        raise ConfigError(f"unknown backbone {name!r}{suggest(name, sorted(families))}")
+    stages = families()
+    if name not in stages:
+        raise ConfigError(f"unknown backbone {name!r}{suggest(name, sorted(stages))}")
     if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width < float("inf"):
         raise ConfigError(f"width has to be a finite number above 0, found {width!r}")
-    backbone = Backbone(families[name], name, width)
+    backbone = Backbone(stages[name], name, width)
     if weights is not None:
-        from yolo_lite.pretrained import fold_normalisation, load_reference
-
-        load_reference(backbone, weights)
-        fold_normalisation(backbone, torch.tensor(mean), torch.tensor(std))
+        if not isinstance(weights, dict):
+            source = pretrained.find(name, width, str(weights))
+            weights = pretrained.read(source)
+            if source.tag:
+                mean, std = source.mean, source.std
+        pretrained.load(backbone, name, weights, mean, std)
     return backbone

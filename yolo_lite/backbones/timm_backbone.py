@@ -1,0 +1,252 @@
+"""Any timm network that yields feature maps, by its name: `TimmBackbone`, and `Level` to pick its levels.
+
+Source: Wightman, PyTorch Image Models, https://github.com/huggingface/pytorch-image-models.
+"""
+
+import functools
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from yolo_lite._registry import ConfigError, register, suggest
+from yolo_lite.blocks import norm_as_conv, to_fast_layout
+
+
+class Levels(NamedTuple):
+    """The channels of a network's levels: what a `TimmBackbone` row gives to the rows after it."""
+
+    name: str
+    channels: dict[int, int]  # level -> channels
+
+
+@functools.lru_cache(maxsize=64)
+def levels_of(name):
+    """Read a network's levels off timm's description, without memory for its weights.
+
+    Args:
+        name: timm's name, with or without a tag.
+
+    Returns:
+        (Levels): Of the strides 2, 4, 8, 16 and 32 those that it has.
+
+    Raises:
+        ConfigError: timm does not know it, or it yields no feature maps.
+    """
+    with torch.device("meta"):
+        return Levels(name, dict(zip(*_taps(build(name, 3)), strict=True)))
+
+
+def build(name, c1, **options):
+    """Build a network that returns its feature maps, without the 1x1 convolution that only widens for the classifier.
+
+    Args:
+        name: timm's name.
+        c1: The image's channels.
+        options: More of `timm.create_model`'s arguments.
+
+    Raises:
+        ConfigError: There is no such network, or it has no feature maps with strides.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        raise ConfigError(f"timm {timm.__version__} has no network {name!r}{suggest(name, timm.list_models())}")
+    try:
+        net = timm.create_model(name, features_only=True, in_chans=c1, **options)
+        net.feature_info.reduction()
+    except Exception as error:
+        if options:  # about weights: not a matter of the network
+            raise
+        # each kind of network that has none fails in a way of its own
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"timm's {name} yields no feature maps ({type(error).__name__}: {reason})") from None
+    last = net.blocks[-1] if isinstance(getattr(net, "blocks", None), nn.Sequential) else None
+    if isinstance(last, nn.Sequential) and len(last) == 1 and type(last[0]).__name__ == "ConvBnAct":
+        net.blocks[-1] = nn.Identity()  # the tap after it now gives the block before it
+    return net
+
+
+def _taps(net):
+    """Return the levels of a network's feature maps (0 where a stride is no power of two up to 32), and channels."""
+    strides, channels = net.feature_info.reduction(), net.feature_info.channels()
+    if isinstance(getattr(net, "blocks", None), nn.Sequential) and isinstance(net.blocks[-1], nn.Identity):
+        channels[-1] = [m for m in net.blocks.modules() if isinstance(m, nn.Conv2d)][-1].out_channels
+    return [{2: 1, 4: 2, 8: 3, 16: 4, 32: 5}.get(stride, 0) for stride in strides], channels
+
+
+def _timm_rule(c1, scale, name: str):
+    levels = levels_of(name)
+    return [c1, name], levels
+
+
+@register(rule=_timm_rule, repeats="once")
+class TimmBackbone(nn.Module):
+    """A timm network; (B, c1, H, W) -> {level: (B, channels, H / 2**level, W / 2**level)}.
+
+    It is pickled as its name, c1, timm's version, whether it is folded, and its state dict, and built anew when loaded,
+    so a checkpoint holds none of timm's classes.
+
+    Args:
+        c1: The image's channels.
+        name: timm's name, with or without a tag.
+
+    Raises:
+        ConfigError: timm does not know it, or it yields no feature maps.
+    """
+
+    def __init__(self, c1, name):
+        super().__init__()
+        import timm
+
+        self.c1, self.name, self.timm, self.folded = c1, name, timm.__version__, False
+        self.net = build(name, c1)
+        self.levels, _ = _taps(self.net)
+        self.normalisation = None  # the mean and std that loaded weights expect
+
+    def forward(self, x):
+        if self.normalisation is not None:
+            mean, std = (x.new_tensor(values).view(1, -1, 1, 1) for values in self.normalisation)
+            x = (x - mean) / std
+        return {level: y for level, y in zip(self.levels, self.net(to_fast_layout(x)), strict=True) if level}
+
+    def load(self, weights, mean, std):
+        """Load a state dict of the same network for images of three channels.
+
+        The normalisation stays an operation of its own: unlike in our native families it cannot be folded into any
+        network's first layers.
+
+        Returns:
+            (int, int): Tensors loaded, tensors in the weights.
+        """
+        from timm.models import adapt_input_conv
+
+        own = self.net.state_dict()
+        fitting = {}
+        for name, theirs in weights.items():
+            mine = own[name]
+            if theirs.shape != mine.shape and theirs.ndim == 4 and theirs.shape[1] == 3:
+                theirs = adapt_input_conv(self.c1, theirs)
+            fitting[name] = theirs
+        self.net.load_state_dict(fitting)
+        if self.c1 != 3:
+            mean, std = ([sum(values) / 3] * self.c1 for values in (mean, std))
+        self.normalisation = (list(mean), list(std))
+        return len(fitting), len(weights)
+
+    def fold(self):
+        """Merge training-time branches and BatchNorms into the convolutions before them, for inference."""
+        if not self.folded:
+            self.net = _fold(self.net, self.c1)
+            self.folded = True
+
+    def __getstate__(self):
+        plain = {k: v for k, v in self.__dict__.items() if not k.startswith("_") and not isinstance(v, nn.Module)}
+        return {**plain, "training": self.training, "state": dict(self.net.state_dict())}
+
+    def __setstate__(self, state):
+        saved = state.pop("state")
+        self.__init__(state["c1"], state["name"])
+        try:
+            if state["folded"]:
+                self.fold()
+            # assign, to keep the tensors' type and device
+            self.net.load_state_dict({k: v.detach() for k, v in saved.items()}, assign=True)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"the checkpoint's {state['name']} was made with timm {state['timm']}, and timm {self.timm} builds it "
+                f"differently: pip install timm=={state['timm']} ({' '.join(str(error).split())[:200]})"
+            ) from None
+        self.__dict__.update(state)
+        self.train(state["training"])
+
+
+def _level_rule(c1, scale, level: int):
+    if not isinstance(c1, Levels):
+        raise ConfigError(f"Level picks from a TimmBackbone, the row before gives {c1} channels")
+    if level not in c1.channels:
+        has = ", ".join(f"{k} (stride {2**k})" for k in sorted(c1.channels) if k)
+        raise ConfigError(f"timm's {c1.name} has no level {level}; it has {has}")
+    return [c1, level], c1.channels[level]
+
+
+@register(rule=_level_rule, repeats="once")
+class Level(nn.Module):
+    """Pick one level of a `TimmBackbone`; {level: map} -> (B, channels, H / 2**level, W / 2**level)."""
+
+    def __init__(self, levels, level):
+        super().__init__()
+        self.level = level
+
+    def forward(self, x):
+        return x[self.level]
+
+
+@torch.no_grad()
+def _fold(net, c1):
+    """Return a network for inference that computes the same, without training-time branches and BatchNorms.
+
+    Which convolution a BatchNorm follows is seen by running the network once. What cannot be merged into one, and
+    everything where merging would change the result, becomes a depthwise 1x1 convolution, its exact equal.
+    """
+    import copy
+
+    import timm.utils
+
+    device = next(net.parameters()).device
+    training = net.training
+    net = net.eval()
+    image = torch.rand(1, c1, 128, 128, generator=torch.Generator().manual_seed(0)).to(next(net.parameters()))
+    try:
+        before = net(image)
+    except Exception:  # networks of a fixed size
+        size = net.pretrained_cfg.get("input_size", (3, 224, 224))[-1] if hasattr(net, "pretrained_cfg") else 224
+        image = nn.functional.interpolate(image, size=(size, size))
+        before = net(image)
+    for merge in (True, False):
+        folded = timm.utils.reparameterize_model(copy.deepcopy(net), inplace=True)
+        pairs = _followers(folded, image) if merge else {}
+        for name, norm in [(n, m) for n, m in folded.named_modules() if isinstance(m, nn.BatchNorm2d)]:
+            conv = pairs.get(norm)
+            if conv is not None:
+                _merge(conv, norm)
+            rest = [] if conv is not None else [norm_as_conv(norm)]
+            rest += [m for m in (getattr(norm, "drop", None), getattr(norm, "act", None)) if m is not None]
+            parent, _, child = name.rpartition(".")
+            setattr(folded.get_submodule(parent), child, nn.Sequential(*rest) if len(rest) != 1 else rest[0])
+        folded = folded.to(device)
+        after = folded(image)
+        if all((a - b).abs().max() <= 1e-4 * b.abs().max() for a, b in zip(after, before, strict=True)):
+            break
+    return folded.train(training)
+
+
+def _followers(net, image):
+    """Run a network and return {BatchNorm: the convolution whose output it takes, if nothing else was made of it}."""
+    made, pairs, runs = {}, {}, {}
+
+    def after_conv(module, _, output):
+        made[id(output)] = (module, output)  # the tensor is kept, so that its id stays its own
+        runs[module] = runs.get(module, 0) + 1
+
+    def before_norm(module, inputs):
+        conv, output = made.get(id(inputs[0]), (None, None))
+        if conv is not None and conv.out_channels == module.num_features:
+            pairs[module] = conv
+        runs[module] = runs.get(module, 0) + 1
+
+    hooks = [m.register_forward_hook(after_conv) for m in net.modules() if isinstance(m, nn.Conv2d)]
+    hooks += [m.register_forward_pre_hook(before_norm) for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    net(image)
+    for hook in hooks:
+        hook.remove()
+    once = {norm: conv for norm, conv in pairs.items() if runs[norm] == runs[conv] == 1}
+    return {norm: conv for norm, conv in once.items() if list(once.values()).count(conv) == 1}
+
+
+def _merge(conv, norm):
+    """Merge a BatchNorm into the convolution before it."""
+    factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    bias = torch.zeros_like(norm.running_mean) if conv.bias is None else conv.bias
+    conv.weight = nn.Parameter(conv.weight * factor.view(-1, 1, 1, 1), requires_grad=False)
+    conv.bias = nn.Parameter((bias - norm.running_mean) * factor + norm.bias, requires_grad=False)

@@ -1,0 +1,96 @@
+"""`yolo-lite list` and `yolo-lite info`: what backbones there are, what they cost, and which weights are published."""
+
+import inspect
+import sys
+
+from yolo_lite._registry import ConfigError, suggest
+from yolo_lite.backbones import Backbone, families
+from yolo_lite.cost import cost
+from yolo_lite.pretrained import WIDTHS, published
+
+HEADER = ("backbone", "family", "params", "GFLOPs@640", "channels of P1 to P5", "ImageNet weights at width", "licence")
+
+
+def show_list(words, timm=None):
+    """Print a table of backbones.
+
+    Args:
+        words: Only those whose name or family has all of these words in it.
+        timm: A pattern like `*repvit*`: print timm's networks of such names instead.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if timm is not None:
+        import timm as library
+
+        names = library.list_models(timm)
+        if not names:
+            raise ConfigError(f"timm {library.__version__} has no network {timm!r}")
+        print(*names, sep="\n")
+        return
+    chosen = {n: s for n, s in sorted(families().items()) if all(w in n or w in _family(s).lower() for w in words)}
+    if not chosen:
+        raise ConfigError(f"no backbone has {' and '.join(words)} in its name{suggest(words[0], families())}")
+    rows = [HEADER, *(_row(name, stage) for name, stage in chosen.items())]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    print(f"\n{len(chosen)} backbones; timm's networks go by TimmBackbone: yolo-lite list timm='*repvit*'")
+
+
+def _row(name, stage):
+    backbone = Backbone(stage, name)
+    parameters, gflops = cost(backbone)
+    sources = _sources(name)
+    return (
+        name,
+        _family(stage),
+        f"{parameters / 1e6:.2f} M",
+        f"{gflops:.2f}",
+        " ".join(map(str, backbone.channels)),
+        ", ".join(f"{width:g}" for width in sources) or "-",
+        ", ".join(sorted({source.licence for source in sources.values()})) or "-",
+    )
+
+
+def _family(stage):
+    return stage.__name__.removesuffix("Stage")
+
+
+def _sources(name):
+    return {width: source for width in WIDTHS if (source := published(name, width)) is not None}
+
+
+def show_info(name):
+    """Print what there is to know of one backbone, ours or timm's.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if name in families():
+        stage = families()[name]
+        backbone = Backbone(stage, name)
+        print(f"{name}: {inspect.getdoc(sys.modules[stage.__module__])}\n")
+        row = f"[-1, 1, {stage.__name__}, [{name}, LEVEL]]"
+        levels = dict(enumerate(backbone.channels, 1))
+    else:
+        from yolo_lite.backbones.timm_backbone import TimmBackbone, levels_of
+
+        try:
+            levels = levels_of(name).channels
+        except ConfigError as error:
+            raise ConfigError(f"{error}; our own are listed by yolo-lite list") from None
+        backbone = TimmBackbone(3, name)
+        print(f"{name}: through timm\n")
+        row = f"[-1, 1, TimmBackbone, [{name}]], and [0, 1, Level, [LEVEL]]"
+    parameters, gflops = cost(backbone)
+    print(f"row         {row}")
+    print(f"cost        {parameters / 1e6:.2f} M parameters, {gflops:.2f} GFLOPs at 640 px, fused, without a head")
+    for level, channels in sorted(levels.items()):
+        if level:
+            print(f"P{level}/{2**level:<9} {channels} channels")
+    for width, source in _sources(name).items():
+        print(f"weights     width {width:g}: {source.name} {source.tag}, licence: {source.licence}")
+    if not _sources(name):
+        print("weights     none published")
