@@ -179,7 +179,7 @@ def test_weights_from_a_file(tmp_path, suffix):
     path = tmp_path / f"weights{suffix}"
     torch.save(weights, path) if suffix == ".pth" else save_file(weights, path)
     ours = create_backbone("mobilenetv3_small_100", weights=path, mean=(0, 0, 0), std=(1, 1, 1))
-    assert torch.equal(ours[0][0].conv.weight, weights["conv_stem.weight"])
+    assert torch.equal(ours.stages[0][0].conv.weight, weights["conv_stem.weight"])
 
 
 def test_weights_that_do_not_fit_change_nothing(tmp_path):
@@ -225,3 +225,77 @@ def test_memory_layout_stays_out_of_traced_graphs():
     backbone = create_backbone("mobilenetv3_small_100").eval()
     graph = torch.jit.trace(backbone, torch.zeros(1, 3, 64, 64), check_trace=False).inlined_graph
     assert "contiguous" not in str(graph)
+
+
+class TestShuffleNetV1AgainstThePaper:
+    """No package has it: channels, sizes and multiply-adds are the paper's (table 1, column g = 3)."""
+
+    def test_channels_and_sizes(self):
+        backbone = create_backbone("shufflenet_v1_g3").eval()
+        with torch.no_grad():
+            shapes = [tuple(level.shape[1:]) for level in backbone(torch.zeros(1, 3, 224, 224))]
+        # conv1 and max pooling (24 channels), then stages 2, 3 and 4 with 240, 480 and 960
+        assert shapes == [(24, 112, 112), (24, 56, 56), (240, 28, 28), (480, 14, 14), (960, 7, 7)]
+
+    def test_repeats(self):
+        backbone = create_backbone("shufflenet_v1_g3")
+        assert [len(stage) for stage in backbone.stages[2:]] == [4, 8, 4]  # 1 + 3, 1 + 7, 1 + 3
+
+    def test_multiply_adds(self):
+        """137 million at 224 px, the classifier included (table 1, bottom row, g = 3)."""
+        from yolo_lite.cost import cost
+
+        _, gflops = cost(create_backbone("shufflenet_v1_g3"), imgsz=224)
+        classifier = 960 * 1000
+        # thop also counts biases and the pooling's additions, about 1 % of the whole
+        assert (gflops * 1e9 / 2 + classifier) / 1e6 == pytest.approx(137, rel=0.02)
+
+    def test_parameters(self):
+        """1.9 million with the classifier, as the authors' own release of it (ShuffleNetV1 1.0x, group 3) states."""
+        backbone = create_backbone("shufflenet_v1_g3")
+        parameters = sum(p.numel() for p in backbone.parameters()) + 960 * 1000 + 1000
+        assert round(parameters / 1e6, 1) == 1.9
+
+    def test_shuffle_interleaves_the_groups(self):
+        from yolo_lite.blocks import channel_shuffle
+
+        x = torch.arange(12.0).view(1, 12, 1, 1)
+        assert channel_shuffle(x, 3).flatten().tolist() == [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]
+
+    def test_unit_is_what_the_figure_shows(self):
+        """Figure 2 (b, c), written out with torch's own functions."""
+        from torch.nn import functional as F
+
+        from yolo_lite.blocks import ShuffleUnitV1
+
+        torch.manual_seed(0)
+        for s, c1, c2, first in ((1, 240, 240, False), (2, 240, 480, False), (2, 24, 240, True)):
+            unit = ShuffleUnitV1(c1, c2, s, 3, first).double().eval()
+            x = torch.rand(1, c1, 16, 16, dtype=torch.float64)
+            norm = 1 / (1 + 1e-5) ** 0.5  # a fresh BatchNorm in eval mode
+            y = F.relu(F.conv2d(x, unit.reduce.conv.weight, groups=1 if first else 3) * norm)
+            b, c, h, w = y.shape
+            y = torch.stack(y.chunk(3, 1), 2).reshape(b, c, h, w)
+            y = F.conv2d(y, unit.depthwise.conv.weight, stride=s, padding=1, groups=c) * norm
+            y = F.conv2d(y, unit.expand.conv.weight, groups=3) * norm
+            y = F.relu(x + y) if s == 1 else F.relu(torch.cat((F.avg_pool2d(x, 3, 2, 1), y), 1))
+            assert closeness(unit(x), y) <= 1e-12
+
+
+def test_a_family_is_one_file_and_a_yaml(tmp_path):
+    """The worked example of docs/contributing.md, run as it stands there."""
+    import re
+
+    from conftest import ROOT, python
+
+    text = (ROOT / "docs" / "contributing.md").read_text("utf-8")
+    family, config = re.findall(r"```(?:python|yaml)\n(.*?)```", text, re.S)[:2]
+    (tmp_path / "toynet.py").write_text(family)
+    (tmp_path / "yolov8-toynet.yaml").write_text(config)
+    code = (
+        "import toynet, yolo_lite, torch; from ultralytics import YOLO\n"
+        "model = YOLO('yolov8n-toynet.yaml').model\n"
+        "print(yolo_lite.create_backbone('toynet_100', width=0.5).channels, [m.type for m in model.model[:5]])"
+    )
+    output = python(code, tmp_path, PYTHONPATH=str(tmp_path)).stdout.strip().splitlines()[-1]
+    assert output == str([8, 16, 32, 64, 128]) + " " + str(["toynet.ToyNetStage"] * 5)

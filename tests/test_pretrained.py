@@ -140,7 +140,7 @@ def test_other_image_channels(channels, tmp_path):
     image = torch.rand(1, channels, 64, 64)
     rgb = image.expand(-1, 3, -1, -1) if channels == 1 else image[:, :3]
     with torch.no_grad():
-        a, b = model.model[0](image), three[0](rgb)
+        a, b = model.model[0](image), three.stages[0](rgb)
     assert (a - b).abs().max() <= 1e-5 * b.abs().max()
 
 
