@@ -55,7 +55,7 @@ BAD = {  # what is wrong: (old text, new text, what the message has to say)
     "order of the head's inputs": ("[[11, 14, 17], 1, Detect", "[[17, 14, 11], 1, Detect", r"head row 18 .*in the order of their strides, found strides \[32, 16, 8\]"),
     "sizes that do not go together": ("[[-1, 3], 1, Concat", "[[-1, 2], 1, Concat", r"head row 7 .*cannot take inputs of the shapes"),
     "host module with wrong arguments": ("SPPF, [1024, 5]", "SPPF, [1024, 5, 6, 7, 8, 9]", r"backbone row 5 .*cannot be built"),
-    "no backbone": ("backbone:", "backbones:", r"key 'backbone' is missing; found nc, scales, backbone_width, backbones, head"),
+    "no backbone": ("backbone:", "backbones:", r"key 'backbone' is missing; found nc, scales, backbone_width, .*backbones, head"),
     "no head": ("head:", "heads:", r"key 'head' is missing"),
     "no nc": ("nc: 80", "n_c: 80", r"key 'nc' is missing"),
     "nc text": ("nc: 80", "nc: many", r"nc has to be a whole number above 0, found 'many'"),

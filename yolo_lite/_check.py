@@ -1,7 +1,7 @@
 """Checks a model YAML that names one of our modules, before anything is built from it.
 
 What can be read off the file is checked here; what needs the channels and strides of the rows is found by
-`_host.dry_run`, which builds the model without memory. Both raise `ConfigError` only.
+`_dry_run`, which builds the model without memory. Both raise `ConfigError` only.
 """
 
 import ast

@@ -30,6 +30,7 @@ import types
 from pathlib import Path
 
 from yolo_lite import _check
+from yolo_lite._dry_run import dry_run
 from yolo_lite._registry import ConfigError, arguments, specs, suggest
 
 TESTED = ("8.4.0", "8.4.190")  # the range of Ultralytics releases that the tests ran on
@@ -159,7 +160,8 @@ def _parse_model(original):
         with _no_trace(host):
             key = (repr(d), ch)
             if key not in _dry_runs:
-                dry_run(taught, d, ch, host)
+                heads = tuple(host[name] for name in ("Detect", "RTDETRDecoder") if name in host)
+                dry_run(lambda d: _call(taught, d, ch, False, host), d, ch, heads, TAUGHT)
                 _dry_runs.add(key)
             load = _weights(d)
             layers, save = _call(taught, d, ch, verbose, host)
@@ -294,81 +296,6 @@ def _call(taught, d, ch, verbose, host):
                 row[3] = _Row(row[2], spec, row[3], scale)
                 namespace[row[2]] = spec.cls
     return types.FunctionType(taught, namespace, "parse_model")(d, ch, verbose)
-
-
-def dry_run(taught, d, ch, host):
-    """Build a model and run it once without memory or arithmetic, to find what the rows cannot do together.
-
-    Raises:
-        ConfigError: A row cannot be built, or does not take what the rows before it give; the row is named.
-    """
-    import torch
-
-    d = {**d, "scale": _check.scaling(d).letter}  # the host warns of a missing letter, once is enough
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        try:
-            layers, save = _call(taught, d, ch, False, host)
-        except Exception as error:
-            index = _row_of(error)
-            if index is None or _is_about_meta(error):
-                if isinstance(error, ConfigError):
-                    raise
-                return  # not a row's fault, or one of those few modules that cannot be built without memory
-            raise _explain(error).at(_check.row_name(d, index)) from None
-        image = torch.empty(2, ch, 256, 256)  # two, for BatchNorm; 256, as the host does to find the strides
-        x, outputs = image, []
-        for index, layer in enumerate(layers):
-            x = _input(layer, x, outputs)
-            if layer is layers[-1]:
-                _check_head(layer, x, host, _check.row_name(d, index))
-                return
-            try:
-                x = layer(x)
-            except Exception as error:
-                if _is_about_meta(error):
-                    return
-                shapes = [tuple(each.shape) for each in (x if isinstance(x, list) else [x])]
-                raise ConfigError(
-                    f"{_check.row_name(d, index)}: cannot take inputs of the shapes "
-                    f"{', '.join(map(str, shapes))} (an image of 256 x 256): {_one_line(error)}"
-                ) from None
-            outputs.append(x)
-
-
-def _input(layer, x, outputs):
-    if layer.f == -1:
-        return x
-    return outputs[layer.f] if isinstance(layer.f, int) else [x if j == -1 else outputs[j] for j in layer.f]
-
-
-def _check_head(layer, x, host, where):
-    if not isinstance(layer, tuple(host[name] for name in ("Detect", "RTDETRDecoder") if name in host)):
-        return
-    strides = [256 // each.shape[-1] for each in (x if isinstance(x, list) else [x])]
-    if strides != sorted(set(strides)):
-        raise ConfigError(f"{where}: its inputs have to come in the order of their strides, found strides {strides}")
-
-
-def _row_of(error):
-    """Return the number of the row at which the taught parser raised an error."""
-    traceback = error.__traceback__
-    while traceback:
-        if traceback.tb_frame.f_code.co_filename == TAUGHT and "i" in traceback.tb_frame.f_locals:
-            return traceback.tb_frame.f_locals["i"]
-        traceback = traceback.tb_next
-    return None
-
-
-def _is_about_meta(error):
-    return isinstance(error, NotImplementedError) or "meta" in str(error)
-
-
-def _explain(error):
-    return error if isinstance(error, ConfigError) else ConfigError(f"cannot be built: {_one_line(error)}")
-
-
-def _one_line(error):
-    return f"{' '.join(str(error).split())[:300]} ({type(error).__name__})"
 
 
 # Built models ---------------------------------------------------------------------------------------------------------
