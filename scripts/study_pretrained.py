@@ -114,6 +114,7 @@ def plot(rows):
             mean = [sum(values) / len(values) for values in zip(*curves, strict=True)]
             axis.plot(epochs, mean, color=colour, label=f"{start} start, mean of {len(SEEDS)} seeds")
         axis.set(title=metric, xlabel="epoch", ylim=(0, 1))
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
     axes[0].legend()
     figure.savefig(ROOT / "docs" / "pretrained.svg", metadata={"Date": None})
