@@ -102,7 +102,11 @@ def test_width_without_published_weights_names_those_with(tmp_path):
         ("missing.pth", "there is no file 'missing.pth'"),
         ("true", "has to be null, imagenet, a path, or"),
         ("{file: a.pth, means: [1]}", "has to be null, imagenet, a path, or"),
-        ("{file: a.pth, mean: grey}", "has to be null, imagenet, a path, or"),
+        ("{file: a.pth, mean: grey}", "mean has to be three finite numbers, one per channel, found 'grey'"),
+        ("{file: a.pth, mean: [1, 2]}", "mean has to be three finite numbers"),
+        ("{file: a.pth, mean: [.nan, 0, 0]}", "mean has to be three finite numbers"),
+        ("{file: a.pth, std: [0, 1, 1]}", "std has to be above 0"),
+        ("imagenett", "there is no file 'imagenett'; did you mean 'imagenet'"),
     ],
 )
 def test_bad_settings(setting, message, tmp_path):
@@ -142,6 +146,13 @@ def test_other_image_channels(channels, tmp_path):
     with torch.no_grad():
         a, b = model.model[0](image), three.stages[0](rgb)
     assert (a - b).abs().max() <= 1e-5 * b.abs().max()
+
+
+def test_timm_backbone_refuses_weights_of_another_network(tmp_path):
+    save_file(timm.create_model("mobilenetv3_small_100").state_dict(), tmp_path / "w.safetensors")
+    path = config(tmp_path, tmp_path / "w.safetensors", base="yolov8-timm.yaml")
+    with pytest.raises(ConfigError, match="no weights of timm's mobilenetv4_conv_small, .* tensors fit"):
+        YOLO(path)
 
 
 def test_request_is_pickled_as_a_record():

@@ -87,8 +87,8 @@ def test_missing_levels_and_names_are_refused(tmp_path):
         ("Level, [2]", "Level, [1]", ""),
         ("mobilenetv4_conv_small]] # 0\n  - [0, 1, Level, [2]", "repvit_m1]] # 0\n  - [0, 1, Level, [1]", "has no level 1; it has 2 "),
         ("[0, 1, Level, [3]]", "[-1, 1, Level, [3]]", "row 2 .*Level picks from a TimmBackbone, the row before gives 32 channels"),
-        ("[-1, 1, SPPF", "[0, 1, SPPF", "row 5 .*cannot be built"),
-        ("[-1, 1, nn.Upsample", "[0, 1, nn.Upsample", "row 7 .*cannot be built: .*Levels"),
+        ("[-1, 1, SPPF", "[0, 1, SPPF", "row 5 .*put a Level row between"),
+        ("[-1, 1, nn.Upsample", "[0, 1, nn.Upsample", "row 7 .*put a Level row between"),
     ):  # fmt: skip
         assert old in text
         path.write_text(text.replace(old, new), "utf-8")

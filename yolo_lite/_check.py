@@ -11,8 +11,9 @@ from pathlib import Path
 
 import yaml
 
-from yolo_lite._registry import ConfigError, Scale, check_arguments, specs, suggest
+from yolo_lite._registry import MAX_BACKBONE_WIDTH, ConfigError, Scale, check_arguments, specs, suggest
 
+HEADS = ("detect", "segment", "pose", "obb", "classify", "depth", "decoder")  # what the names of the host's have
 OUR_KEYS = {"backbone_width", "backbone_weights"}
 
 
@@ -32,8 +33,8 @@ def load(file, host):
     data = _read(file)
     try:
         content = yaml.load(data.decode("utf-8"), Loader=_StrictLoader)
-    except (UnicodeDecodeError, yaml.YAMLError, ConfigError) as error:
-        if not any(re.search(rb"\b%s\b" % re.escape(name.encode()), data) for name in {*specs(), *OUR_KEYS}):
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes, ours, numbers and dates
+        if not _is_probably_ours(data, host):
             return None
         if isinstance(error, UnicodeDecodeError):
             line = data[: error.start].count(b"\n") + 1
@@ -47,6 +48,14 @@ def load(file, host):
     return content if is_ours(content, host) else None
 
 
+def _is_probably_ours(data, host):
+    """Tell whether a YAML that cannot be read strictly is ours: as the host would read it, or else by its words."""
+    try:
+        return is_ours(yaml.safe_load(data.decode("utf-8", "ignore")), host)
+    except Exception:
+        return any(re.search(rb"\b%s\b" % re.escape(name.encode()), data) for name in {*specs(), *OUR_KEYS})
+
+
 def _read(file):
     try:
         return Path(file).read_bytes()
@@ -58,6 +67,8 @@ class _StrictLoader(yaml.SafeLoader):
     """PyYAML's safe loader, which refuses a key that stands twice instead of taking the last."""
 
     def construct_mapping(self, node, deep=False):
+        if not isinstance(node, yaml.MappingNode):
+            return super().construct_mapping(node, deep)  # which refuses it
         seen = {}
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -114,6 +125,8 @@ def check(d, host):
         for section in ("backbone", "head"):
             if not isinstance(d[section], list) or not d[section]:
                 raise ConfigError(f"{section} has to be a list of rows, found {d[section]!r}")
+        if "reg_max" in d:
+            _check_number("reg_max", d["reg_max"], whole=True)
         scaling(d)
         _check_activation(d.get("activation"))
         if d.get("backbone_weights") is not None:
@@ -122,9 +135,14 @@ def check(d, host):
             check_setting(d["backbone_weights"])
     except ConfigError as error:
         raise error.at(where) from None
-    for index in range(len(d["backbone"]) + len(d["head"])):
+    last = len(d["backbone"]) + len(d["head"]) - 1
+    for index in range(last + 1):
         try:
             _check_row(index, row(d, index), host)
+            if index == last and not any(word in row(d, index)[2].lower() for word in HEADS):
+                raise ConfigError("the last row has to be the model's head, like Detect")
+            if row(d, index)[2].startswith("Pose"):
+                _check_keypoints(d.get("kpt_shape"))
         except ConfigError as error:
             raise error.at(row_name(d, index)) from None
 
@@ -176,7 +194,15 @@ def scaling(d):
             raise ConfigError(f"backbone_width lacks the scale {letter!r}, it has {', '.join(map(str, alpha))}")
         alpha = alpha[letter]
     _check_number("backbone_width", alpha)
+    if alpha > MAX_BACKBONE_WIDTH:
+        raise ConfigError(f"backbone_width has to be at most {MAX_BACKBONE_WIDTH}, found {alpha}")
     return Scale(letter, depth, width, max_channels, alpha)
+
+
+def _check_keypoints(shape):
+    right = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int for n in shape)
+    if not right or shape[0] < 1 or shape[1] not in (2, 3):
+        raise ConfigError(f"needs the key kpt_shape, [number of keypoints, 2 or 3], found {shape!r}")
 
 
 def _check_number(name, value, whole=False):
@@ -202,8 +228,14 @@ def _check_activation(text):
         raise ConfigError(f"activation has to be like nn.ReLU(), found {text!r}") from None
     import torch.nn
 
-    if not hasattr(torch.nn, path[-1]):
+    cls = getattr(torch.nn, path[-1], None)
+    if not isinstance(cls, type) or not issubclass(cls, torch.nn.Module):
         raise ConfigError(f"activation: torch.nn has no {path[-1]!r}{suggest(path[-1], dir(torch.nn))}")
+    try:
+        values = [ast.literal_eval(each) for each in call.args]
+        cls(*values, **{each.arg: ast.literal_eval(each.value) for each in call.keywords})
+    except Exception as error:
+        raise ConfigError(f"activation {text!r} cannot be built: {' '.join(str(error).split())}") from None
 
 
 def _check_row(index, row, host):
@@ -233,7 +265,7 @@ def _check_row(index, row, host):
             raise ConfigError(f"unknown module {name!r}{suggest(name, sorted(choices))}")
         return
     if spec.inputs == 1 and several:
-        raise ConfigError(f"{name} takes one input, found {len(inputs)}")
+        raise ConfigError(f"{name} takes one input, its row's number without brackets, found {inputs}")
     if spec.inputs != 1 and (not several or len(inputs) != (spec.inputs or max(len(inputs), 2))):
         wanted = spec.inputs or "two or more"
         raise ConfigError(f"{name} takes {wanted} inputs, found {len(inputs) if several else 1}")

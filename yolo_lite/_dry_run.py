@@ -1,5 +1,7 @@
 """Builds a model and runs it once without memory or arithmetic, to find what its rows cannot do together."""
 
+import re
+
 from yolo_lite import _check
 from yolo_lite._registry import ConfigError
 
@@ -27,12 +29,12 @@ def dry_run(build, d, ch, heads, parser):
             layers, _ = build(d)
         except Exception as error:
             index = _row_of(error, parser)
-            if index is None or _is_about_meta(error):
-                if isinstance(error, ConfigError):
-                    raise
+            if not isinstance(error, ConfigError) and (index is None or _is_about_meta(error)):
                 return  # not a row's fault, or one of those few modules that cannot be built without memory
             reason = error if isinstance(error, ConfigError) else ConfigError(f"cannot be built: {_one_line(error)}")
-            raise reason.at(_check.row_name(d, index)) from None
+            if "'Levels'" in str(error):
+                reason = ConfigError("a TimmBackbone gives several levels; put a Level row between")
+            raise (reason if index is None else reason.at(_check.row_name(d, index))) from None
         x, outputs = torch.empty(2, ch, SIZE, SIZE), []  # two, for BatchNorm
         for index, layer in enumerate(layers):
             x = _input(layer, x, outputs)
@@ -80,7 +82,7 @@ def _row_of(error, parser):
 
 
 def _is_about_meta(error):
-    return isinstance(error, NotImplementedError) or "meta" in str(error)
+    return re.search(r"meta (tensor|device|backend)|'meta'|device meta", str(error).lower()) is not None
 
 
 def _one_line(error):

@@ -119,6 +119,8 @@ def _yaml_model_load(original):
                 raise FileNotFoundError(f"{error}{near}") from None
         d["scale"] = tasks.guess_model_scale(path)
         d["yaml_file"] = str(path)
+        if d.get("backbone_weights") == "None":  # as Ultralytics' own YAMLs write it
+            d["backbone_weights"] = None
         _check.check(d, vars(tasks))
         if d.get("backbone_weights") is not None:
             from yolo_lite.pretrained import Request

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 ENTRY_POINTS = "yolo_lite.modules"
+MAX_BACKBONE_WIDTH = 10  # far beyond any use: a slip of the keyboard must not fill the memory
 
 
 class ConfigError(ValueError):
@@ -85,6 +86,8 @@ def register(cls=None, *, name=None, rule=scaled, inputs=1, repeats="stack"):
     """
     if cls is None:
         return lambda cls: register(cls, name=name, rule=rule, inputs=inputs, repeats=repeats)
+    if not inspect.isclass(cls) or not callable(rule) or not (inputs is None or inputs in range(1, 100)):
+        raise ConfigError(f"register takes a class, a callable rule, and inputs None or 1, 2, ...; found {cls!r}")
     name = name or cls.__name__
     if repeats not in {"stack", "argument", "once"}:
         raise ConfigError(f'{name}: repeats has to be "stack", "argument" or "once", found {repeats!r}')
@@ -145,6 +148,8 @@ def arguments(name, spec, args, c1, scale):
         ConfigError: Their number or type is wrong, or the rule refuses them.
     """
     check_arguments(name, spec, args)
+    if name != "Level" and not all(isinstance(c, int) for c in (c1 if isinstance(c1, list) else [c1])):
+        raise ConfigError(f"{name}: a TimmBackbone gives several levels; put a Level row between")
     values, c2 = spec.rule(c1, scale, *args)
     call = [*values[:2], 1, *values[2:]] if spec.repeats == "argument" else values
     constructor = inspect.signature(spec.cls)

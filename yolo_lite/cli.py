@@ -36,7 +36,7 @@ def main(arguments=None):
         command = COMMANDS.get(name.lstrip("-"))
         if command is None:
             raise UsageError(f"unknown command {name!r}{suggest(name, COMMANDS)}; see yolo-lite help")
-        return command(rest)
+        return _help(rest) if {"--help", "-h"} & set(rest) else command(rest)
     except UsageError as error:
         print(f"yolo-lite: {error}", file=sys.stderr)
         return 2

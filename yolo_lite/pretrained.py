@@ -5,6 +5,7 @@ A model YAML asks for them with the key `backbone_weights`: null, `imagenet`, th
 checkpoint says that they were, so a model rebuilt from a checkpoint never loads anything.
 """
 
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from yolo_lite._registry import ConfigError
+from yolo_lite._registry import ConfigError, suggest
 from yolo_lite.blocks import ConvNormAct
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -73,9 +74,11 @@ def find(variant, width, setting):
             raise ConfigError(f"no published weights for {variant} at width {width:g}; {exist}")
         return source
     options = setting if isinstance(setting, dict) else {"file": setting}
-    path = Path(str(options.get("file")))
+    path = Path(str(options.get("file"))).expanduser()
     if not path.is_file():
-        raise ConfigError(f"backbone_weights: there is no file {str(path)!r}; give its path, or imagenet, or null")
+        near = suggest(path.name.lower(), ["imagenet"])
+        hint = near if "mean" in near else "; give its path, or imagenet, or null"
+        raise ConfigError(f"backbone_weights: there is no file {str(path)!r}{hint}")
     mean, std = options.get("mean", IMAGENET_MEAN), options.get("std", IMAGENET_STD)
     return Source(str(path), "", "the file's own", tuple(mean), tuple(std), lambda: read_weights(path))
 
@@ -91,14 +94,27 @@ def check_setting(setting):
     if isinstance(setting, dict):
         if "loaded" in setting:
             return
-        numbers = [setting.get(key, [1, 1, 1]) for key in ("mean", "std")]
-        right = all(isinstance(v, list) and v and all(isinstance(x, int | float) for x in v) for v in numbers)
-        if isinstance(setting.get("file"), str) and right and setting.keys() <= {"file", "mean", "std"}:
+        if isinstance(setting.get("file"), str) and setting.keys() <= {"file", "mean", "std"}:
+            check_normalisation(setting.get("mean", IMAGENET_MEAN), setting.get("std", IMAGENET_STD))
             return
     raise ConfigError(
         f"backbone_weights has to be null, imagenet, a path, or {{file: path, mean: [...], std: [...]}}, "
         f"found {setting!r}"
     )
+
+
+def check_normalisation(mean, std):
+    """Check a mean and a standard deviation per channel.
+
+    Raises:
+        ConfigError: They are not three finite numbers each, or a standard deviation is not above 0.
+    """
+    for name, values in (("mean", mean), ("std", std)):
+        numbers = isinstance(values, list | tuple) and all(type(x) in (int, float) for x in values)
+        if not numbers or len(values) != 3 or not all(map(math.isfinite, values)):
+            raise ConfigError(f"{name} has to be three finite numbers, one per channel, found {values!r}")
+    if min(std) <= 0:
+        raise ConfigError(f"std has to be above 0, found {std!r}")
 
 
 def published(variant, width=1.0):
@@ -249,8 +265,21 @@ def find_timm(name, setting):
             lambda: build(name, 3, pretrained=True).state_dict(),
         )
     source = find(name, 1.0, setting)
-    overlay = {"file": source.name, "hf_hub_id": None, "url": ""}
-    return source._replace(read=lambda: build(name, 3, pretrained=True, pretrained_cfg_overlay=overlay).state_dict())
+
+    def read_file():
+        weights = source.read()  # as data; timm then fits the names and the channels, but says little of what is wrong
+        with torch.device("meta"):
+            own = timm.create_model(name).state_dict()
+        fitting = sum(k in weights and weights[k].shape == v.shape for k, v in own.items())
+        if fitting < 0.9 * len(own):  # the classifier may differ
+            raise ConfigError(f"{source.name}: no weights of timm's {name}, {fitting} of its {len(own)} tensors fit")
+        overlay = {"file": source.name, "hf_hub_id": None, "url": ""}
+        try:
+            return build(name, 3, pretrained=True, pretrained_cfg_overlay=overlay).state_dict()
+        except Exception as error:
+            raise ConfigError(f"{source.name}: no weights of timm's {name} ({_one_line(error)})") from None
+
+    return source._replace(read=read_file)
 
 
 def load(stages, variant, weights, mean, std):

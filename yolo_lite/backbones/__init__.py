@@ -1,9 +1,11 @@
 """The backbones: one file per family, and the two functions that build them by name."""
 
+from pathlib import Path
+
 from torch import nn
 
 from yolo_lite import pretrained
-from yolo_lite._registry import ConfigError, specs, suggest
+from yolo_lite._registry import MAX_BACKBONE_WIDTH, ConfigError, specs, suggest
 from yolo_lite.backbones._stage import LEVELS, Stage
 from yolo_lite.pretrained import IMAGENET_MEAN, IMAGENET_STD
 
@@ -68,10 +70,13 @@ def create_backbone(name, weights=None, width=1.0, mean=IMAGENET_MEAN, std=IMAGE
         ConfigError: Unknown name, a width that is no finite number above 0, or weights that do not fit.
     """
     stages = families()
+    if not isinstance(name, str) or not (weights is None or isinstance(weights, str | Path | dict)):
+        raise ConfigError("create_backbone takes a name, and as weights None, imagenet, a path or a state dict")
+    pretrained.check_normalisation(mean, std)
     if name not in stages:
         raise ConfigError(f"unknown backbone {name!r}{suggest(name, sorted(stages))}")
-    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width < float("inf"):
-        raise ConfigError(f"width has to be a finite number above 0, found {width!r}")
+    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= MAX_BACKBONE_WIDTH:
+        raise ConfigError(f"width has to be a finite number above 0 and at most {MAX_BACKBONE_WIDTH}, found {width!r}")
     backbone = Backbone(stages[name], name, width)
     if weights is not None:
         if not isinstance(weights, dict):
