@@ -54,8 +54,12 @@ def test_trains_a_step(config):
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
-    changed = [n for n, p in model.named_parameters() if p.requires_grad and not torch.equal(p, before[n])]
-    assert len(changed) > 0.9 * len([p for p in model.parameters() if p.requires_grad])
+    head = f"model.{len(model.model) - 1}."  # its box branches learn from the levels that have a target only
+    trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad and not n.startswith(head)]
+    without = [name for name, parameter in trained if not parameter.grad.any()]
+    assert not without, "no gradient reaches these"
+    changed = [name for name, parameter in trained if not torch.equal(parameter, before[name])]
+    assert len(changed) > len(trained) / 2  # the rest moves by less than a float of its size shows
 
 
 @pytest.mark.core

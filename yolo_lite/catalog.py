@@ -77,9 +77,12 @@ def show_info(name):
     else:
         from yolo_lite.backbones.timm_backbone import TimmBackbone, levels_of
 
+        near = suggest(name.lower(), families())
         try:
             levels = levels_of(name).channels
         except ConfigError as error:
+            if "did you mean" in near:
+                raise ConfigError(f"there is no backbone {name!r}{near}") from None
             raise ConfigError(f"{error}; our own are listed by yolo-lite list") from None
         backbone = TimmBackbone(3, name)
         print(f"{name}: through timm\n")
