@@ -138,10 +138,10 @@ def check(d, host):
     last = len(d["backbone"]) + len(d["head"]) - 1
     for index in range(last + 1):
         try:
-            _check_row(index, row(d, index), host)
+            _check_row(index, row(d, index), d, host)
             if index == last and not any(word in row(d, index)[2].lower() for word in HEADS):
                 raise ConfigError("the last row has to be the model's head, like Detect")
-            if row(d, index)[2].startswith("Pose"):
+            if "Pose" in row(d, index)[2]:
                 _check_keypoints(d.get("kpt_shape"))
         except ConfigError as error:
             raise error.at(row_name(d, index)) from None
@@ -196,7 +196,12 @@ def scaling(d):
     _check_number("backbone_width", alpha)
     if alpha > MAX_BACKBONE_WIDTH:
         raise ConfigError(f"backbone_width has to be at most {MAX_BACKBONE_WIDTH}, found {alpha}")
-    return Scale(letter, depth, width, max_channels, alpha)
+    return Scale(letter, depth, width, max_channels, alpha, d.get("reg_max", 16), d.get("end2end"))
+
+
+def named_values(d, args):
+    """Put in the values of the keys that a row may name, as Ultralytics does in the rows of its heads."""
+    return [d[each] if each in ("nc", "kpt_shape") and each in d else each for each in args]
 
 
 def _check_keypoints(shape):
@@ -238,7 +243,7 @@ def _check_activation(text):
         raise ConfigError(f"activation {text!r} cannot be built: {' '.join(str(error).split())}") from None
 
 
-def _check_row(index, row, host):
+def _check_row(index, row, d, host):
     if not isinstance(row, list) or len(row) != 4:
         raise ConfigError("a row has to be [from, repeats, module, args]")
     inputs, repeats, name, args = row
@@ -271,4 +276,4 @@ def _check_row(index, row, host):
         raise ConfigError(f"{name} takes {wanted} inputs, found {len(inputs) if several else 1}")
     if repeats != 1 and (spec.repeats == "once" or (spec.repeats == "stack" and several)):
         raise ConfigError(f"{name} cannot be repeated, found repeats {repeats}")
-    check_arguments(name, spec, args)
+    check_arguments(name, spec, named_values(d, args))

@@ -226,18 +226,19 @@ class _Row:
     def __iter__(self):
         return iter(())  # the host looks for strings here
 
-    def resolve(self, ch, f, n):
-        """Return what the host's parser needs to go on: module, repeats, constructor's arguments, output channels."""
+    def resolve(self, ch, f, n, legacy):
+        """Return what the host's parser goes on with: module, repeats, arguments, output channels, flavour of heads."""
         c1 = ch[f] if isinstance(f, int) else [ch[x] for x in f]
         values, c2 = arguments(self.name, self.spec, self.args, c1, self.scale)
+        legacy = legacy and self.spec.legacy
         if self.spec.repeats == "argument":
-            return self.spec.cls, 1, [*values[:2], n, *values[2:]], c2
+            return self.spec.cls, 1, [*values[:2], n, *values[2:]], c2, legacy
         if n > 1:
             from yolo_lite.blocks import Repeat
 
             again, _ = arguments(self.name, self.spec, self.args, c2, self.scale)
-            return Repeat, 1, [self.spec.cls, values, *[again] * (n - 1)], c2
-        return self.spec.cls, n, values, c2
+            return Repeat, 1, [self.spec.cls, values, *[again] * (n - 1)], c2, legacy
+        return self.spec.cls, n, values, c2, legacy
 
 
 @functools.lru_cache(maxsize=1)
@@ -265,6 +266,8 @@ def teach(parse_model):
         )
         if ast.unparse(loop.target) != "(i, (f, n, m, args))" or "globals()[m]" not in ast.unparse(loop):
             raise ConfigError("its loop over the rows has changed")
+        if not any(ast.unparse(node) == "legacy = True" for node in function.body):
+            raise ConfigError("its switch for older heads is missing")
         place = next(i for i, node in enumerate(loop.body) if isinstance(node, ast.If) and _ends_with_default(node))
     except (ConfigError, OSError, StopIteration, SyntaxError) as error:
         reason = str(error) or "its loop over the rows or its chain of rules was not found"
@@ -272,7 +275,8 @@ def teach(parse_model):
             f"Ultralytics {version()}: its model parser cannot be taught our modules ({reason}). yolo_lite is tested "
             f"with ultralytics {TESTED[0]} to {TESTED[1]}; install one of those, or a newer yolo-lite-backbones"
         ) from None
-    branch = ast.parse("if isinstance(args, __yolo_lite_row__):\n    m, n, args, c2 = args.resolve(ch, f, n)").body[0]
+    rule = "m, n, args, c2, legacy = args.resolve(ch, f, n, legacy)"
+    branch = ast.parse(f"if isinstance(args, __yolo_lite_row__):\n    {rule}").body[0]
     branch.orelse = [loop.body[place]]
     loop.body[place] = branch
     source = ast.unparse(ast.fix_missing_locations(tree))
@@ -295,7 +299,7 @@ def _call(taught, d, ch, verbose, host):
         for row in d[section]:
             spec = specs().get(row[2])
             if spec is not None:
-                row[3] = _Row(row[2], spec, row[3], scale)
+                row[3] = _Row(row[2], spec, _check.named_values(d, row[3]), scale)
                 namespace[row[2]] = spec.cls
     return types.FunctionType(taught, namespace, "parse_model")(d, ch, verbose)
 
