@@ -121,12 +121,12 @@ def check(d, host):
         for key in ("nc", "backbone", "head"):
             if key not in d:
                 raise ConfigError(f"the key {key!r} is missing; found {', '.join(map(str, d))}")
-        _check_number("nc", d["nc"], whole=True)
+        check_number("nc", d["nc"], whole=True)
         for section in ("backbone", "head"):
             if not isinstance(d[section], list) or not d[section]:
                 raise ConfigError(f"{section} has to be a list of rows, found {d[section]!r}")
         if "reg_max" in d:
-            _check_number("reg_max", d["reg_max"], whole=True)
+            check_number("reg_max", d["reg_max"], whole=True)
         scaling(d)
         _check_activation(d.get("activation"))
         if d.get("backbone_weights") is not None:
@@ -185,15 +185,15 @@ def scaling(d):
         if not isinstance(scales[letter], list) or len(scales[letter]) != 3:
             raise ConfigError(f"scales, {letter}: needs [depth, width, max_channels], found {scales[letter]!r}")
         depth, width, max_channels = scales[letter]
-        _check_number(f"scales, {letter}: max_channels", max_channels)
-    _check_number("depth", depth)
-    _check_number("width", width)
+        check_number(f"scales, {letter}: max_channels", max_channels)
+    check_number("depth", depth)
+    check_number("width", width)
     alpha = d.get("backbone_width", 1.0)
     if isinstance(alpha, dict):
         if letter not in alpha:
             raise ConfigError(f"backbone_width lacks the scale {letter!r}, it has {', '.join(map(str, alpha))}")
         alpha = alpha[letter]
-    _check_number("backbone_width", alpha)
+    check_number("backbone_width", alpha)
     if alpha > MAX_BACKBONE_WIDTH:
         raise ConfigError(f"backbone_width has to be at most {MAX_BACKBONE_WIDTH}, found {alpha}")
     return Scale(letter, depth, width, max_channels, alpha, d.get("reg_max", 16), d.get("end2end"))
@@ -210,7 +210,8 @@ def _check_keypoints(shape):
         raise ConfigError(f"needs the key kpt_shape, [number of keypoints, 2 or 3], found {shape!r}")
 
 
-def _check_number(name, value, whole=False):
+def check_number(name, value, whole=False):
+    """Raise ConfigError for what is no finite number above 0."""
     wanted = "a whole number above 0" if whole else "a finite number above 0"
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         raise ConfigError(f"{name} has to be {wanted}, found {value!r}")
@@ -271,8 +272,8 @@ def _check_row(index, row, d, host):
         return
     if spec.inputs == 1 and several:
         raise ConfigError(f"{name} takes one input, its row's number without brackets, found {inputs}")
-    if spec.inputs != 1 and (not several or len(inputs) != (spec.inputs or max(len(inputs), 2))):
-        wanted = spec.inputs or "two or more"
+    if spec.inputs != 1 and (not several or len(inputs) != (spec.inputs or len(inputs))):
+        wanted = spec.inputs or "a list of"
         raise ConfigError(f"{name} takes {wanted} inputs, found {len(inputs) if several else 1}")
     if repeats != 1 and (spec.repeats == "once" or (spec.repeats == "stack" and several)):
         raise ConfigError(f"{name} cannot be repeated, found repeats {repeats}")

@@ -6,8 +6,10 @@ stock model runs stock code from start to end:
     parse_model           builds models whose YAML names a module of ours, with a taught copy of the host's own parser
     yaml_model_load       finds and checks model YAMLs of ours
     check_file            finds the configs that we ship by their bare names, as it does the host's
+    check_cls_dataset     makes shapes-cls, since a classification dataset has no YAML that could do it
     torch_safe_load       lets our classes through under ULTRALYTICS_SAFE_LOAD=1
     initialize_weights    keeps the settings of timm's modules
+    BaseModel.load        carries neck and head of a model with another backbone over by role
     BaseModel.fuse        folds what the host cannot, and
     BaseModel.is_fused    says whether that is done
 
@@ -30,7 +32,7 @@ import types
 from pathlib import Path
 
 from yolo_lite import _check
-from yolo_lite._dry_run import dry_run
+from yolo_lite._dry_run import dry_run, levels
 from yolo_lite._registry import ConfigError, arguments, specs, suggest
 
 TESTED = ("8.4.0", "8.4.190")  # the range of Ultralytics releases that the tests ran on
@@ -44,12 +46,15 @@ def install(tasks):
         tasks: The module `ultralytics.nn.tasks`.
     """
     checks = importlib.import_module("ultralytics.utils.checks")
+    data = importlib.import_module("ultralytics.data.utils")
     for owner, name, wrap in (
         (tasks, "parse_model", _parse_model),
         (tasks, "yaml_model_load", _yaml_model_load),
         (checks, "check_file", _check_file),
+        (data, "check_cls_dataset", _check_cls_dataset),
         (tasks, "torch_safe_load", _torch_safe_load),
         (tasks, "initialize_weights", _initialize_weights),
+        (tasks.BaseModel, "load", _load),
         (tasks.BaseModel, "fuse", _fuse),
         (tasks.BaseModel, "is_fused", _is_fused),
     ):
@@ -74,6 +79,11 @@ def version():
     return importlib.import_module("ultralytics").__version__
 
 
+def namespace():
+    """Return the names that a stock model YAML may use for modules."""
+    return vars(_tasks())
+
+
 def _tasks():
     return importlib.import_module("ultralytics.nn.tasks")
 
@@ -92,6 +102,26 @@ def configs():
     return {path.name: path for path in sorted(config_folder().rglob("*.yaml"))}
 
 
+def host_configs():
+    """Return the model YAMLs of the installed Ultralytics, by stem."""
+    folder = Path(importlib.import_module("ultralytics").__file__).parent / "cfg" / "models"
+    return {path.stem: path for path in sorted(folder.rglob("*.yaml"))}
+
+
+def host_levels(d):
+    """Return the level k (stride 2**k) of every backbone row's output in a stock model dictionary."""
+    scale = next(iter(d.get("scales") or {"": None}))
+    parse_model = _tasks().parse_model
+    return levels(lambda d: parse_model(copy.deepcopy(d), 3, False), {**d, "scale": scale}, len(d["backbone"]))
+
+
+def build_model(d, task="detect"):
+    """Build a model from its dictionary, ours or the host's."""
+    decoder = d["head"][-1][2] == "RTDETRDecoder"
+    name = {"segment": "Segmentation", "pose": "Pose", "obb": "OBB", "classify": "Classification"}.get(task, "Detection")
+    return getattr(_tasks(), f"{'RTDETRDetection' if decoder else name}Model")(d, verbose=False)
+
+
 def _check_file(original):
     def check_file(file, *args, **kwargs):
         name = str(file).strip()
@@ -101,6 +131,20 @@ def _check_file(original):
         return original(file, *args, **{**kwargs, "hard": False}) or str(shipped)
 
     return check_file
+
+
+def _check_cls_dataset(original):
+    def check_cls_dataset(dataset, *args, **kwargs):
+        if str(dataset) == "shapes-cls":
+            from ultralytics.utils import DATASETS_DIR
+
+            from yolo_lite.shapes import generate
+
+            if not Path(dataset).is_dir():
+                generate(DATASETS_DIR / "shapes-cls", "classify")
+        return original(dataset, *args, **kwargs)
+
+    return check_cls_dataset
 
 
 def _yaml_model_load(original):
@@ -323,6 +367,26 @@ def _initialize_weights(original):
             setattr(module, name, value)
 
     return initialize_weights
+
+
+def _load(original):
+    def load(self, weights, *args, **kwargs):
+        source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
+        host, theirs = vars(_tasks()), getattr(source, "yaml", None)
+        if not (isinstance(theirs, dict) and _check.is_ours(self.yaml, host)) or _same_rows(theirs, self.yaml):
+            return original(self, weights, *args, **kwargs)
+        from yolo_lite.transfer import ByRole
+
+        found = ByRole(source, self)
+        result = original(self, found, *args, **kwargs)
+        _say_once(found.text)
+        return result
+
+    return load
+
+
+def _same_rows(a, b):
+    return all([row[2] for row in a[key]] == [row[2] for row in b[key]] for key in ("backbone", "head"))
 
 
 def _foldable(model):

@@ -80,7 +80,7 @@ def register(cls=None, *, name=None, rule=scaled, inputs=1, repeats="stack", leg
         cls: The `nn.Module` subclass; omitted when used as a decorator with options.
         name: The name in YAML rows.
         rule: How a row's arguments become the constructor's, see the top of this file.
-        inputs: How many inputs a row has to name; None for two or more. With more than one, c1 is a list.
+        inputs: How many inputs a row has to name; None for a list of any number. But for 1, c1 is a list.
         repeats: "stack" builds the module `repeats` times in sequence, "argument" passes the number (scaled by the
             model's depth) as the constructor's third argument like C2f, "once" refuses any other number than 1.
         legacy: Whether Ultralytics' heads stay YOLOv8's in a model with this module; False gives it YOLO11's lighter

@@ -71,6 +71,7 @@ class Stage(nn.Sequential):
         ConfigError: No such variant or level, or c1 is not what the level takes.
     """
 
+    paper = ""  # for the headers of YAMLs
     variants = {}  # name -> whatever the family's `layers` needs to know of it
     aliases = {}  # short name for YAML rows -> name in `variants`
 
