@@ -35,6 +35,8 @@ def _onnxruntime(path, threads, precision):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
+    # After a run its threads would go on spinning, in the way of the next model's.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     image = session.get_inputs()[0]
     return lambda x: session.run(None, {image.name: x}), image.shape

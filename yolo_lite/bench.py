@@ -22,8 +22,9 @@ from typing import NamedTuple
 
 from yolo_lite._registry import ConfigError
 from yolo_lite._runtimes import RUNTIMES, has_bf16
-from yolo_lite.exporting import INT8, check_runtimes, export, load, size_of
+from yolo_lite.exporting import INT8, check_runtimes, export, is_random, load, size_of
 
+DEFAULT_RUNTIMES = ("onnxruntime", "openvino", "ncnn")  # those of them that are installed
 CONTROL = " (again)"  # ends the name of the first model's second entry
 
 
@@ -53,7 +54,17 @@ class _Entry(NamedTuple):
     path: Path
 
 
-def measure(models, runtimes=("onnxruntime",), threads=(1,), imgsz=640, seconds=10, folder=None, data=None, say=None):
+def measure(
+    models,
+    runtimes=("onnxruntime",),
+    threads=(1,),
+    imgsz=640,
+    seconds=10,
+    folder=None,
+    data=None,
+    say=None,
+    keep=None,
+):
     """Time models against each other, interleaved, one process for each runtime and number of threads.
 
     Args:
@@ -66,6 +77,7 @@ def measure(models, runtimes=("onnxruntime",), threads=(1,), imgsz=640, seconds=
         folder: Keeps the exports for the next time; None for a temporary one.
         data: A dataset's YAML: measure int8 too, calibrated with its training images.
         say: Called with a line of text whenever something happens, and with one that ends in `\\r` on the way.
+        keep: Called with all measurements so far, after each process.
 
     Returns:
         (list[Measurement]): For each runtime and number of threads the models in order, at last the first one again.
@@ -77,6 +89,8 @@ def measure(models, runtimes=("onnxruntime",), threads=(1,), imgsz=640, seconds=
     say = say or (lambda text: None)
     named = dict(models) if hasattr(models, "keys") else _labels(models)
     runtimes, threads = list(runtimes), list(threads)
+    if not named or not runtimes:
+        raise ConfigError(f"there are no {'runtimes' if named else 'models'} to measure")
     _check_numbers(threads, imgsz, seconds)
     check_runtimes(runtimes, int8=bool(data))
     if data:
@@ -95,6 +109,8 @@ def measure(models, runtimes=("onnxruntime",), threads=(1,), imgsz=640, seconds=
                 say(f"{runtime}, {number} thread{'s' * (number > 1)}: {len(entries[runtime])} models, interleaved")
                 rounds = _run(runtime, number, entries[runtime], seconds * len(entries[runtime]), imgsz, say)
                 result += _measurements(runtime, number, entries[runtime], rounds)
+                if keep:
+                    keep(result)
     return result
 
 
@@ -248,3 +264,74 @@ def environment(runtimes):
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         **versions,
     }
+
+
+def run(models, runtimes=None, imgsz="640", threads="1", seconds="10", int8="False", data=None, out=None):
+    """Do what `yolo-lite bench` does; arguments are the words of the command line.
+
+    Raises:
+        ConfigError: As `measure`; or int8 without data.
+    """
+    from yolo_lite import bench_report
+    from yolo_lite.exporting import missing
+
+    if int8.lower() not in ("true", "false"):
+        raise ConfigError(f"int8 has to be True or False, found {int8!r}")
+    if (int8.lower() == "true") != bool(data):
+        raise ConfigError("int8=True and data= belong together: data is the dataset whose images calibrate int8")
+    skipped = []
+    if runtimes is None:
+        lacking = {name: missing(name, bool(data)) for name in DEFAULT_RUNTIMES}
+        skipped = [f"{name} is left out: pip install {' '.join(lack)}" for name, lack in lacking.items() if lack]
+        runtimes = ",".join(name for name, lack in lacking.items() if not lack)
+    names, runtimes = _words(models), _words(runtimes)
+    out = Path(out) if out else _new_folder()
+    say(*skipped)
+
+    def keep(measurements):
+        notes = bench_report.remarks(measurements, [name for name in names if is_random(name)], skipped)
+        bench_report.write(out, measurements, environment(runtimes), notes)
+
+    measured = measure(
+        names,
+        runtimes,
+        [_number(word) for word in _words(threads)],
+        _number(imgsz),
+        _number(seconds),
+        out / "exports",
+        data,
+        say,
+        keep,
+    )
+    print((out / "bench.md").read_text("utf-8"))
+    print(f"results saved to {out}")
+    return measured
+
+
+def _words(text):
+    return [word for word in text.split(",") if word]
+
+
+def _number(text):
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _new_folder():
+    """The first of runs/bench, runs/bench2, ... that is not there, as Ultralytics names its runs."""
+    numbers = iter(range(2, sys.maxsize))
+    folder = Path("runs/bench")
+    while folder.exists():
+        folder = Path(f"runs/bench{next(numbers)}")
+    return folder
+
+
+def say(*lines):
+    """Print lines; one that ends in `\\r` only where it will be overwritten."""
+    for line in lines:
+        if not line.endswith("\r"):
+            print(line, flush=True)
+        elif sys.stdout.isatty():
+            print(f"{line:<60}", end="\r", flush=True)

@@ -1,4 +1,4 @@
-"""Models by name or file, and their exports: made by Ultralytics' own exporter, complete or absent, kept in a folder."""
+"""Models by name or file, and their exports: by Ultralytics' own exporter, complete or absent, kept in a folder."""
 
 import contextlib
 import hashlib
@@ -25,11 +25,6 @@ class Model(NamedTuple):
     yolo: object = None  # the `YOLO` object; None for an exported file
     parameters: int | None = None
     gflops: float | None = None
-
-    @property
-    def random(self):
-        """Whether its weights are random ones, because it was built from a YAML."""
-        return self.path.suffix in (".yaml", ".yml")
 
 
 def check_runtimes(names, int8=False):
@@ -68,7 +63,7 @@ def load(label, name, imgsz):
         ConfigError: There is no such file, or it cannot be read.
     """
     path = Path(name)
-    if any(path.name.endswith(suffix) for runtime in RUNTIMES.values() for suffix in runtime.suffixes):
+    if is_exported(name):
         if not path.exists():
             raise ConfigError(f"there is no file {path}")
         return Model(label, path)
@@ -93,6 +88,16 @@ def load(label, name, imgsz):
         raise ConfigError(f"there is no model {name!r}{near[0] if near else ''}") from None
     except Exception as error:
         raise ConfigError(f"{path} cannot be read as a model: {one_line(error)}") from None
+
+
+def is_exported(name):
+    """Tell whether a name is that of an exported file."""
+    return str(name).rstrip("/").endswith(tuple(suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes))
+
+
+def is_random(name):
+    """Tell whether a model of that name is built with random weights."""
+    return not is_exported(name) and not str(name).endswith(".pt")
 
 
 def export(model, runtime, folder, imgsz=640, data=None, **options):
@@ -171,25 +176,11 @@ def quiet():
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 1)
             os.dup2(nowhere.fileno(), 2)
-            with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), _quiet_logger():
-                yield
+            yield
     finally:
         for number, copy in enumerate(kept, 1):
             os.dup2(copy, number)
             os.close(copy)
-
-
-@contextlib.contextmanager
-def _quiet_logger():
-    """Ultralytics' logger holds on to the stream that there was when it was made."""
-    from ultralytics.utils import LOGGER
-
-    level = LOGGER.level
-    LOGGER.setLevel("CRITICAL")
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(level)
 
 
 def one_line(error):
@@ -199,7 +190,4 @@ def one_line(error):
 
 def size_of(path):
     """Bytes of a file, or of all files of a folder."""
-    path = Path(path)
-    return (
-        sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
-    )
+    return sum(each.stat().st_size for each in [path, *path.rglob("*")] if each.is_file())
