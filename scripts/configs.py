@@ -1,7 +1,7 @@
 """The configs that are shipped, as what `yolo-lite make` is asked for; writes cfg/*.yaml and the tables of their figures.
 
-    python scripts/configs.py            write all: configs, docs/configs.md, and the table of the README
-    python scripts/configs.py --check    recompute scale n only and compare; exit status 1 where something differs
+python scripts/configs.py            write all: configs, docs/configs.md, and the table of the README
+python scripts/configs.py --check    recompute scale n only and compare; exit status 1 where something differs
 """
 
 import re
@@ -114,7 +114,9 @@ def write():
     )
     (ROOT / "docs" / "configs.md").write_text(title + tables, "utf-8")
     readme = ROOT / "README.md"
-    table = "\n".join([*HEAD, *(line for name, line in lines.items() if name.startswith("yolov8") and not experiment(name))])
+    table = "\n".join(
+        [*HEAD, *(line for name, line in lines.items() if name.startswith("yolov8") and not experiment(name))]
+    )
     readme.write_text(README_TABLE.sub(lambda m: f"{m[1]}{table}\n{m[2]}", readme.read_text("utf-8")), "utf-8")
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import yaml
 
-from yolo_lite._registry import MAX_BACKBONE_WIDTH, ConfigError, Scale, check_arguments, specs, suggest
+from yolo_lite._registry import MAX_BACKBONE_WIDTH, NO_EDGE_WEIGHTS, ConfigError, Scale, check_arguments, specs, suggest
 
 HEADS = ("detect", "segment", "pose", "obb", "classify", "depth", "decoder")  # what the names of the host's have
-OUR_KEYS = {"backbone_width", "backbone_weights"}
+OUR_KEYS = {"backbone_width", "backbone_weights", "backbone_edge"}
 
 
 def load(file, host):
@@ -127,12 +127,15 @@ def check(d, host):
                 raise ConfigError(f"{section} has to be a list of rows, found {d[section]!r}")
         if "reg_max" in d:
             check_number("reg_max", d["reg_max"], whole=True)
-        scaling(d)
+        if scaling(d).backbone_edge and not _has_native_backbone(d):
+            raise ConfigError("backbone_edge: true changes our native backbones, and there is none in this model")
         _check_activation(d.get("activation"))
         if d.get("backbone_weights") is not None:
             from yolo_lite.pretrained import check_setting  # only now, since it needs torch
 
             check_setting(d["backbone_weights"])
+            if d.get("backbone_edge"):
+                raise ConfigError(f"backbone_edge: true {NO_EDGE_WEIGHTS}; set backbone_weights: null")
     except ConfigError as error:
         raise error.at(where) from None
     last = len(d["backbone"]) + len(d["head"]) - 1
@@ -145,6 +148,13 @@ def check(d, host):
                 _check_keypoints(d.get("kpt_shape"))
         except ConfigError as error:
             raise error.at(row_name(d, index)) from None
+
+
+def _has_native_backbone(d):
+    from yolo_lite.backbones._stage import Stage  # only now, since it needs torch
+
+    known = specs()
+    return any(name in known and issubclass(known[name].cls, Stage) for name in _module_names(d))
 
 
 def source(d):
@@ -196,7 +206,10 @@ def scaling(d):
     check_number("backbone_width", alpha)
     if alpha > MAX_BACKBONE_WIDTH:
         raise ConfigError(f"backbone_width has to be at most {MAX_BACKBONE_WIDTH}, found {alpha}")
-    return Scale(letter, depth, width, max_channels, alpha, d.get("reg_max", 16), d.get("end2end"))
+    edge = d.get("backbone_edge", False)
+    if not isinstance(edge, bool):
+        raise ConfigError(f"backbone_edge has to be true or false, found {edge!r}")
+    return Scale(letter, depth, width, max_channels, alpha, edge, d.get("reg_max", 16), d.get("end2end"))
 
 
 def named_values(d, args):

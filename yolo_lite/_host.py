@@ -118,7 +118,9 @@ def host_levels(d):
 def build_model(d, task="detect"):
     """Build a model from its dictionary, ours or the host's."""
     decoder = d["head"][-1][2] == "RTDETRDecoder"
-    name = {"segment": "Segmentation", "pose": "Pose", "obb": "OBB", "classify": "Classification"}.get(task, "Detection")
+    name = {"segment": "Segmentation", "pose": "Pose", "obb": "OBB", "classify": "Classification"}.get(
+        task, "Detection"
+    )
     return getattr(_tasks(), f"{'RTDETRDetection' if decoder else name}Model")(d, verbose=False)
 
 

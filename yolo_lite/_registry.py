@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 ENTRY_POINTS = "yolo_lite.modules"
+NO_EDGE_WEIGHTS = "takes away what published weights were trained with"
 MAX_BACKBONE_WIDTH = 10  # far beyond any use: a slip of the keyboard must not fill the memory
 
 
@@ -39,6 +40,7 @@ class Scale(NamedTuple):
     width: float = 1.0
     max_channels: float = math.inf
     backbone_width: float = 1.0  # alpha, the MobileNet width multiplier
+    backbone_edge: bool = False  # ReLU6 for h-swish and SiLU, no squeeze-excite
     reg_max: int = 16
     end2end: bool | None = None
 

@@ -13,6 +13,13 @@ Commands of our own:
     yolo-lite list [WORD ...]      the backbones: cost, channels, published weights; only those with all WORDs
     yolo-lite list timm=PATTERN    timm's networks of such names, for TimmBackbone
     yolo-lite info NAME            one backbone, ours or timm's
+    yolo-lite make host=yolov8 backbone=ghostnet_100 [neck=aspp] [head=light] [task=segment] [width=0.5] [scale=n]
+                   [max_gflops=3.0] [max_params=1.5] [imgsz=640] [weights=imagenet] [out=my.yaml]
+                                   a YAML for any host, backbone, neck (aspp, lraspp, extradw, light) and head (light);
+                                   with a budget, of the largest width that fits
+    yolo-lite bench models=yolov8n,yolov8n-mnv3,best.pt [runtimes=onnxruntime,openvino,ncnn] [imgsz=640] [threads=1,2]
+                    [seconds=10] [int8=True data=my.yaml] [out=runs/bench]
+                                   how long models take, run interleaved: tables, CSV and a plot
     yolo-lite doctor               is everything in place? (exit status 0 or 1)
     yolo-lite version              print the version
     yolo-lite help                 print this
@@ -91,4 +98,69 @@ def _info(rest):
     return 0
 
 
-COMMANDS = {"list": _list, "info": _info, "doctor": _doctor, "version": _version, "help": _help, "h": _help}
+def _make(rest):
+    import inspect
+
+    from yolo_lite import graft
+
+    keys = _keys("make", rest, inspect.signature(graft.make).parameters)
+    text = graft.make(**{key: _value(key, value) for key, value in keys.items()})
+    print(keys["out"] if "out" in keys else text, end="\n" * ("out" in keys))
+    return 0
+
+
+def _value(key, text):
+    """Turn a word of the command line into what `graft.make` takes."""
+    from yolo_lite._registry import ConfigError
+
+    numbers = {"width": float, "max_gflops": float, "max_params": float, "imgsz": int}
+    try:
+        if key == "width" and ":" in text:
+            pairs = (pair.partition(":") for pair in text.strip("{}").split(","))
+            return {letter.strip(): float(alpha) for letter, _, alpha in pairs}
+        if key in ("exist_ok", "count"):
+            return {"true": True, "false": False}[text.lower()]
+        return numbers.get(key, str)(text)
+    except (KeyError, ValueError):
+        wanted = "True or False" if key in ("exist_ok", "count") else "a number"
+        wanted += " or one for each scale, like n:0.5,s:1.0" * (key == "width")
+        raise ConfigError(f"{key} has to be {wanted}, found {text!r}") from None
+
+
+def _bench(rest):
+    from yolo_lite import bench
+
+    keys = _keys("bench", rest, ("models", "runtimes", "imgsz", "threads", "seconds", "int8", "data", "out"))
+    if "models" not in keys:
+        raise UsageError("yolo-lite bench needs models=yolov8n,my.pt,...; see yolo-lite help")
+    bench.run(**keys)
+    return 0
+
+
+def _keys(command, words, known):
+    """Return the key=value words of a command."""
+    from yolo_lite._registry import suggest
+
+    keys = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(f"yolo-lite {command} takes key=value, found {word!r}; see yolo-lite help")
+        if key not in known:
+            raise UsageError(f"yolo-lite {command} has no {key}={suggest(key, known)}; see yolo-lite help")
+        if key in keys:
+            raise UsageError(f"yolo-lite {command} has {key}= twice; see yolo-lite help")
+        keys[key] = value
+    return keys
+
+
+COMMANDS = {
+    "make": _make,
+    "bench": _bench,
+    "list": _list,
+    "info": _info,
+    "doctor": _doctor,
+    "version": _version,
+    "help": _help,
+    "h": _help,
+}

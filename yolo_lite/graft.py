@@ -247,9 +247,7 @@ def _stages(backbone):
 def _with_pyramid(host, module):
     if not any(row.module in POOLINGS for row in host.context):
         raise ConfigError(f"host {host.name} has no SPPF that {module} could replace")
-    return [
-        row._replace(module=module, args=row.args[:1]) if row.module in POOLINGS else row for row in host.context
-    ]
+    return [row._replace(module=module, args=row.args[:1]) if row.module in POOLINGS else row for row in host.context]
 
 
 def _with_extra_dw(host, rows):
@@ -377,7 +375,9 @@ def figures(body, host, task, letter, backbone, widths, imgsz):
     """Count what a YAML costs at one scale, and its stock host."""
     alpha = None if widths is None else widths[letter]
     known = bool(published(backbone.removeprefix("timm/")) if alpha is None else published(backbone, alpha))
-    return Figures(*_cost(body, letter, task, imgsz), *_host_cost(host + TASKS[task], letter, task, imgsz), alpha, known)
+    return Figures(
+        *_cost(body, letter, task, imgsz), *_host_cost(host + TASKS[task], letter, task, imgsz), alpha, known
+    )
 
 
 def _load(body, letter, name="model.yaml"):
