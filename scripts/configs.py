@@ -1,4 +1,4 @@
-"""The configs that are shipped, as what `yolo-lite make` is asked for; writes cfg/*.yaml and the tables of their figures.
+"""The configs that are shipped: what `yolo-lite make` is asked for; writes cfg/*.yaml and the tables of their figures.
 
 python scripts/configs.py            write all: configs, docs/configs.md, and the table of the README
 python scripts/configs.py --check    recompute scale n only and compare; exit status 1 where something differs
@@ -20,7 +20,6 @@ PATTERN = (
 )
 ASPP = "An experiment: ASPP in place of SPPF. Compare its figures with its host's before you choose it."
 
-# Alphas at scale n, and at s to x where they are not 1: a width with published weights where one is lighter than the host
 BACKBONES = {
     "mnv1": "mobilenetv1_100",
     "mnv2": "mobilenetv2_100",
@@ -36,6 +35,7 @@ BACKBONES = {
     "efficientnet-lite": "efficientnet_lite0",
     "timm": "timm/mobilenetv4_conv_small",
 }
+# A width with published weights where one is lighter than the host
 ALPHAS = {"n": 0.5, "s": 1.0, "m": 1.0, "l": 1.0, "x": 1.0}
 OTHER_ALPHAS = {
     ("yolov5", "mnv1"): {"n": 0.25, "s": 0.75},
@@ -114,9 +114,8 @@ def write():
     )
     (ROOT / "docs" / "configs.md").write_text(title + tables, "utf-8")
     readme = ROOT / "README.md"
-    table = "\n".join(
-        [*HEAD, *(line for name, line in lines.items() if name.startswith("yolov8") and not experiment(name))]
-    )
+    shown = [line for name, line in lines.items() if name.startswith("yolov8") and not experiment(name)]
+    table = "\n".join([*HEAD, *shown])
     readme.write_text(README_TABLE.sub(lambda m: f"{m[1]}{table}\n{m[2]}", readme.read_text("utf-8")), "utf-8")
 
 

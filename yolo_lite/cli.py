@@ -105,7 +105,7 @@ def _make(rest):
 
     keys = _keys("make", rest, inspect.signature(graft.make).parameters)
     text = graft.make(**{key: _value(key, value) for key, value in keys.items()})
-    print(keys["out"] if "out" in keys else text, end="\n" * ("out" in keys))
+    print(keys.get("out", text.rstrip()))
     return 0
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from yolo_lite import _check, _host
 from yolo_lite._registry import MAX_BACKBONE_WIDTH, ConfigError, specs, suggest
-from yolo_lite.backbones import Backbone, families
+from yolo_lite.backbones import families
 from yolo_lite.backbones._stage import LEVELS
 from yolo_lite.cost import cost
 from yolo_lite.pretrained import WIDTHS, published
@@ -88,8 +88,8 @@ def make(
     Args:
         host: The name of one of Ultralytics' model YAMLs, without a scale letter.
         backbone: A name of `list_backbones()`, or one of timm's; `timm/` in front takes timm's own where both have it.
-        neck: "host" for its own; "aspp" or "lraspp" in place of its SPPF; "extradw" for ExtraDWFusion and C3k2ExtraDW in
-            place of Concat and C2f, C3 or C3k2; "light" for a depthwise PAN of constant width.
+        neck: "host" for its own; "aspp" or "lraspp" in place of its SPPF; "extradw" for ExtraDWFusion and C3k2ExtraDW
+            in place of Concat and C2f, C3 or C3k2; "light" for a depthwise PAN of constant width.
         head: "host" for its own, "light" for one with depthwise branches.
         task: "detect", "segment", "pose", "obb" or "classify".
         width: The width multiplier alpha, one number or one for each scale letter; None chooses for each letter the
@@ -183,6 +183,9 @@ def _read(name, task):
 def _rows(host, backbone, neck, head):
     """Return the rows of the new backbone and head."""
     stages, places = _stages(backbone)
+    if host.features[-1] not in places:
+        given = ", ".join(f"P{each}" for each in sorted(places))
+        raise ConfigError(f"host {host.name}'s backbone ends with level P{host.features[-1]}; {backbone} gives {given}")
     context, rest, last = host.context, host.head[:-1], host.head[-1]
     if last.module == "Classify" and (neck, head) != ("host", "host"):
         raise ConfigError("a classifier has no neck, and its head is light already; leave neck and head out")
@@ -255,7 +258,7 @@ def _with_extra_dw(host, rows):
     rows = list(rows)
     for i, (first, second) in enumerate(zip(rows, rows[1:], strict=False)):
         if first.module == "Concat" and len(first.inputs) == 2 and second.module in CSP:
-            # The map from the backbone, or from the way up, is the main one: its channels are the block's, or projected.
+            # The map that comes from afar is the main one: on the way down it has the block's channels already.
             inputs = first.inputs if first.inputs[0] != -1 else first.inputs[::-1]
             comment = first.comment.replace("cat", "fuse", 1)
             rows[i] = first._replace(inputs=inputs, module="ExtraDWFusion", args=second.args[:1], comment=comment)
@@ -462,7 +465,7 @@ def _fit(text, backbone, letter, task, imgsz, budget):
 
 @functools.lru_cache(maxsize=64)
 def _alphas(backbone, divisor):
-    """Return the width multipliers in steps of 1/32 at which P2 to P5 differ and have multiples of `divisor` channels."""
+    """Return the width multipliers, in steps of 1/32, at which P2 to P5 have multiples of `divisor` channels."""
     import torch
 
     stage, alphas = families()[backbone], {}

@@ -29,9 +29,9 @@ HOST_NORM = Norm(eps=1e-3, momentum=0.03)  # what Ultralytics gives to every Bat
 
 @register(repeats="stack")
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: 1x1, dilated 3x3s and the image's mean, projected; (B, c1, H, W) -> (B, c2, H, W).
+    """Atrous spatial pyramid pooling: 1x1, dilated 3x3s and the map's mean, joined; (B, c1, H, W) -> (B, c2, H, W).
 
-    The image's mean goes without BatchNorm, so that a last batch of one image trains.
+    The mean goes without BatchNorm, so that a last batch of one image trains.
 
     Args:
         c1: Input channels.
