@@ -217,7 +217,7 @@ FORMS = [
 
 @pytest.mark.parametrize(("model", "name", "args", "keys"), FORMS)
 def test_light_heads_give_what_the_hosts_give(model, name, args, keys):
-    """The same outputs in kind and shape, training, not, and fused; fewer parameters; depthwise where all channels are."""
+    """The same outputs in kind and shape, training, not, and fused; fewer parameters, depthwise at full width."""
     rows = [[-1, 1, "Conv", [256, 3, 1]]]
     light, host = (build(rows, prefix + name, args, model, **keys) for prefix in ("Light", ""))
     assert type(light.model[-1]).__mro__[2] is type(host.model[-1])

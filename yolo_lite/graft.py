@@ -194,6 +194,8 @@ def _rows(host, backbone, neck, head):
             able = ", ".join(name[5:] for name in specs() if name.startswith("Light"))
             raise ConfigError(f"head=light has no form of {host.name}'s {last.module}; it has of {able}")
         last = last._replace(module=f"Light{last.module}", comment=f"Light{last.comment}" if last.comment else "")
+    if context and context[0].module not in POOLINGS:  # an attention, which gives as many channels as it takes
+        stages = [*stages, Row(-1, 1, "Conv", [context[0].args[0], 1, 1])]
     if neck in ("aspp", "lraspp"):
         context = _with_pyramid(host, neck.upper())
     if neck == "extradw":
@@ -219,7 +221,10 @@ def _rows(host, backbone, neck, head):
         inputs = place(row.inputs) if isinstance(row.inputs, int) else [place(each) for each in row.inputs]
         comment = re.sub(rf"\b{number}\b", str(place(number)), row.comment, count=1)
         moved.append(row._replace(inputs=inputs, comment=comment))
-    return stages + moved[: len(context)], moved[len(context) :]
+    rows = stages + moved
+    taken = {each for row in rows for each in (row.inputs if isinstance(row.inputs, list) else [row.inputs])}
+    rows = [row._replace(comment=row.comment or str(i) * (i in taken)) for i, row in enumerate(rows)]
+    return rows[: len(rows) - len(host.head)], rows[len(rows) - len(host.head) :]
 
 
 def _stages(backbone):
