@@ -132,7 +132,7 @@ RUNTIMES = {
     "openvino": Runtime("openvino", "openvino", ("_openvino_model", ".xml", ".onnx"), _openvino),
     "ncnn": Runtime("ncnn", "ncnn", ("_ncnn_model",), _ncnn, ("pnnx",)),
     "torchscript": Runtime("torch", "torchscript", (".torchscript",), _torchscript),
-    "litert": Runtime("ai_edge_litert", "litert", (".tflite",), _litert),
+    "litert": Runtime("ai_edge_litert", "litert", (".tflite",), _litert, ("litert_torch",)),
 }
 
 

@@ -12,7 +12,8 @@ Commands of our own:
 
     yolo-lite list [WORD ...]      the backbones: cost, channels, published weights; only those with all WORDs
     yolo-lite list timm=PATTERN    timm's networks of such names, for TimmBackbone
-    yolo-lite info NAME            one backbone, ours or timm's
+    yolo-lite info NAME            one backbone, ours or timm's, or one model, like yolov8n-mnv3.yaml or best.pt:
+                                   cost, weights, and what edge compilers dislike in it
     yolo-lite bench models=yolov8n,yolov8n-mnv3,best.pt [runtimes=onnxruntime,openvino,ncnn] [imgsz=640] [threads=1,2]
                     [seconds=10] [int8=True data=my.yaml] [out=runs/bench]
                                    how long models take, run interleaved: tables, CSV and a plot

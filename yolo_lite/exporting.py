@@ -13,7 +13,11 @@ from typing import NamedTuple
 from yolo_lite._registry import ConfigError, suggest
 from yolo_lite._runtimes import RUNTIMES
 
-PIP = {"pnnx": "pnnx==20260526", "ai_edge_litert": "ai-edge-litert"}  # how pip calls what Python imports
+PIP = {
+    "pnnx": "pnnx==20260526",
+    "ai_edge_litert": "ai-edge-litert",
+    "litert_torch": "litert-torch",
+}  # how pip calls what Python imports
 INT8 = ("onnxruntime", "openvino")  # the runtimes that we quantise for
 
 
