@@ -65,7 +65,7 @@ def read(results):
 
 
 def in_processes(name, runtimes):
-    """Yield the rows of a model; a runtime that takes the process down is a result, and the others go on in a new one."""
+    """Yield the rows of a model; a runtime that takes the process down is a result, the others go on in a new one."""
     left = list(runtimes)
     while left:
         command = [sys.executable, __file__, "model", name, *left]
