@@ -212,6 +212,17 @@ def row(model, precision, ratio):
     return Measurement(model, "onnxruntime", 1, precision, 10.0, 12.0, ratio, ratio, ratio, None, None, 10)
 
 
+def test_bf16_is_shown_apart_where_openvino_would_use_it(tmp_path, monkeypatch):
+    (tmp_path / "x").write_bytes(b"12345")
+    model = exporting.Model("m", tmp_path / "x", yolo=object())
+    monkeypatch.setattr(bench, "export", lambda *arguments: tmp_path / "x")
+    for bf16, expected in ((True, ["fp32", "bf16", "int8", "fp32"]), (False, ["fp32", "int8", "fp32"])):
+        monkeypatch.setattr(bench, "has_bf16", lambda bf16=bf16: bf16)
+        entries = bench._entries([model], "openvino", tmp_path, 32, "data.yaml", lambda text: None)
+        assert [entry.precision for entry in entries] == expected
+    assert [e.precision for e in bench._entries([model], "ncnn", tmp_path, 32, "d", lambda text: None)] == ["fp32"] * 2
+
+
 def test_slow_int8_gets_a_warning():
     rows = [row("a", "fp32", 1.0), row("a", "int8", 0.6), row("b", "fp32", 0.5), row("b", "int8", 0.6)]
     rows.append(row("a (again)", "fp32", 0.98))
