@@ -68,7 +68,7 @@ def test_rounds_are_interleaved_and_warm_up_is_not_counted(monkeypatch, capsys):
     fake = {"fake": _runtimes.RUNTIMES["onnxruntime"]._replace(open=opened)}
     monkeypatch.setattr(_runtimes, "RUNTIMES", fake)
     models = [[name, "fp32"] for name in "abc"]
-    _runtimes.main({"runtime": "fake", "threads": 1, "seconds": 1e-9, "models": models})
+    _runtimes.main({"runtime": "fake", "threads": 1, "imgsz": 32, "seconds": 1e-9, "models": models})
     rounds = ["".join(ran[i : i + 3]) for i in range(0, len(ran), 3)]
     assert all(sorted(each) == list("abc") for each in rounds) and len(set(rounds)) > 1
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -87,6 +87,7 @@ def test_ratios_are_those_within_a_round(tmp_path):
 
 
 def broken(folder):
+    (folder / "bad_ncnn_model").mkdir()
     for name in ("bad.pt", "bad.onnx"):
         (folder / name).write_bytes(b"this is none")
     return folder
@@ -104,6 +105,11 @@ def broken(folder):
         (["yolov8n", "{}/bad.pt"], {}, "{}/bad.pt cannot be read as a model: "),
         (["yolov8n", "{}/bad.onnx"], {}, "onnxruntime cannot run {}/bad.onnx: "),
         (["yolov8n", "{}/no.onnx"], {}, "there is no file {}/no.onnx"),
+        (
+            ["yolov8n", "{}/bad_ncnn_model"],
+            {"runtimes": ["onnxruntime"]},
+            "{}/bad_ncnn_model does not run in onnxruntime",
+        ),
         (["yolov8n", "{}/bad.onnx"], {"runtimes": ["torchscript"]}, "{}/bad.onnx does not run in torchscript, but in "),
         (["yolov8n"], {"imgsz": 100}, "imgsz has to be a multiple of 32, found 100"),
         (["yolov8n"], {"threads": [0]}, "threads has to be a whole number above 0, found 0"),

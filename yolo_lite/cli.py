@@ -101,7 +101,11 @@ def _bench(rest):
     keys = _keys("bench", rest, ("models", "runtimes", "imgsz", "threads", "seconds", "int8", "data", "out"))
     if "models" not in keys:
         raise UsageError("yolo-lite bench needs models=yolov8n,my.pt,...; see yolo-lite help")
-    bench.run(**keys)
+    try:
+        bench.run(**keys)
+    except KeyboardInterrupt:
+        print("\nyolo-lite: stopped; what was measured and exported so far is kept", file=sys.stderr)
+        return 130
     return 0
 
 
