@@ -68,7 +68,7 @@ def test_rounds_are_interleaved_and_warm_up_is_not_counted(monkeypatch, capsys):
     fake = {"fake": _runtimes.RUNTIMES["onnxruntime"]._replace(open=opened)}
     monkeypatch.setattr(_runtimes, "RUNTIMES", fake)
     models = [[name, "fp32"] for name in "abc"]
-    _runtimes.main({"runtime": "fake", "threads": 1, "seconds": 1e-9, "models": models})
+    _runtimes.main({"runtime": "fake", "threads": 1, "imgsz": 32, "seconds": 1e-9, "models": models})
     rounds = ["".join(ran[i : i + 3]) for i in range(0, len(ran), 3)]
     assert all(sorted(each) == list("abc") for each in rounds) and len(set(rounds)) > 1
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -87,6 +87,7 @@ def test_ratios_are_those_within_a_round(tmp_path):
 
 
 def broken(folder):
+    (folder / "bad_ncnn_model").mkdir()
     for name in ("bad.pt", "bad.onnx"):
         (folder / name).write_bytes(b"this is none")
     return folder
@@ -104,6 +105,11 @@ def broken(folder):
         (["yolov8n", "{}/bad.pt"], {}, "{}/bad.pt cannot be read as a model: "),
         (["yolov8n", "{}/bad.onnx"], {}, "onnxruntime cannot run {}/bad.onnx: "),
         (["yolov8n", "{}/no.onnx"], {}, "there is no file {}/no.onnx"),
+        (
+            ["yolov8n", "{}/bad_ncnn_model"],
+            {"runtimes": ["onnxruntime"]},
+            "{}/bad_ncnn_model does not run in onnxruntime",
+        ),
         (["yolov8n", "{}/bad.onnx"], {"runtimes": ["torchscript"]}, "{}/bad.onnx does not run in torchscript, but in "),
         (["yolov8n"], {"imgsz": 100}, "imgsz has to be a multiple of 32, found 100"),
         (["yolov8n"], {"threads": [0]}, "threads has to be a whole number above 0, found 0"),
@@ -210,6 +216,17 @@ def test_runtimes_that_are_not_installed_are_left_out(tmp_path, monkeypatch, cap
 
 def row(model, precision, ratio):
     return Measurement(model, "onnxruntime", 1, precision, 10.0, 12.0, ratio, ratio, ratio, None, None, 10)
+
+
+def test_bf16_is_shown_apart_where_openvino_would_use_it(tmp_path, monkeypatch):
+    (tmp_path / "x").write_bytes(b"12345")
+    model = exporting.Model("m", tmp_path / "x", yolo=object())
+    monkeypatch.setattr(bench, "export", lambda *arguments: tmp_path / "x")
+    for bf16, expected in ((True, ["fp32", "bf16", "int8", "fp32"]), (False, ["fp32", "int8", "fp32"])):
+        monkeypatch.setattr(bench, "has_bf16", lambda bf16=bf16: bf16)
+        entries = bench._entries([model], "openvino", tmp_path, 32, "data.yaml", lambda text: None)
+        assert [entry.precision for entry in entries] == expected
+    assert [e.precision for e in bench._entries([model], "ncnn", tmp_path, 32, "d", lambda text: None)] == ["fp32"] * 2
 
 
 def test_slow_int8_gets_a_warning():

@@ -12,7 +12,8 @@ Commands of our own:
 
     yolo-lite list [WORD ...]      the backbones: cost, channels, published weights; only those with all WORDs
     yolo-lite list timm=PATTERN    timm's networks of such names, for TimmBackbone
-    yolo-lite info NAME            one backbone, ours or timm's
+    yolo-lite info NAME            one backbone, ours or timm's, or one model, like yolov8n-mnv3.yaml or best.pt:
+                                   cost, weights, and what edge compilers dislike in it
     yolo-lite make host=yolov8 backbone=ghostnet_100 [neck=aspp] [head=light] [task=segment] [width=0.5] [scale=n]
                    [max_gflops=3.0] [max_params=1.5] [imgsz=640] [weights=imagenet] [out=my.yaml]
                                    a YAML for any host, backbone, neck (aspp, lraspp, extradw, light) and head (light);
@@ -133,7 +134,11 @@ def _bench(rest):
     keys = _keys("bench", rest, ("models", "runtimes", "imgsz", "threads", "seconds", "int8", "data", "out"))
     if "models" not in keys:
         raise UsageError("yolo-lite bench needs models=yolov8n,my.pt,...; see yolo-lite help")
-    bench.run(**keys)
+    try:
+        bench.run(**keys)
+    except KeyboardInterrupt:
+        print("\nyolo-lite: stopped; what was measured and exported so far is kept", file=sys.stderr)
+        return 130
     return 0
 
 
