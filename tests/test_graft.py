@@ -11,6 +11,7 @@ from ultralytics.nn.tasks import yaml_model_load
 
 from yolo_lite import ConfigError, _host, graft, make
 from yolo_lite.cost import cost
+from yolo_lite.figures import alphas
 
 CONFIGS = sorted(name for name in _host.configs() if name.startswith("yolo"))
 CLAIMED = [
@@ -113,7 +114,7 @@ def test_budget_takes_the_largest_width_that_fits():
     assert f"Alpha {alpha:g} is the largest within 3 GFLOPs" in text
     found = cost(build(text))
     assert found[1] <= 3.0 and f"{found[0] / 1e6:.2f} M" in text and f"{found[1]:.2f} (8.74)" in text
-    wider = [a for a in graft._alphas("mobilenetv3_large_100", 16) if a > alpha]
+    wider = [a for a in alphas("mobilenetv3_large_100", 16) if a > alpha]
     assert cost(build(make(**options, width=min(wider), count=False)))[1] > 3.0
     fewer = yaml.safe_load(make(**options, max_gflops=3.0, max_params=0.9))["backbone_width"]["n"]
     assert fewer < alpha
