@@ -165,6 +165,15 @@ def test_another_model_is_another_export(tmp_path):
     assert len(paths) == 4
 
 
+@pytest.mark.parametrize("runtime", ["torchscript", "openvino"])
+def test_folders_may_be_called_anything(runtime, tmp_path):
+    """Ultralytics exchanges `.pt` anywhere in the path."""
+    if exporting.missing(runtime):
+        pytest.skip(f"needs {', '.join(exporting.missing(runtime))}")
+    made = exporting.export(exporting.load("m", "yolov8n", 32), runtime, tmp_path / "best.pt exports", 32)
+    assert made.exists() and made.parent == tmp_path / "best.pt exports"
+
+
 def test_a_crash_is_one_sentence(tmp_path):
     model = exporting.Model("m", tmp_path / "no.onnx")
     with pytest.raises(ConfigError, match=r"^onnxruntime cannot run .*no.onnx: .*"):
