@@ -127,7 +127,7 @@ def test_each_task_trains_with_a_swapped_backbone(task, tmp_path):
         utils.DATASETS_DIR = pathlib.Path.cwd() / "datasets"
         shapes.SPLITS.update(train=8, val=4)
         words = "model=yolo11n-my{suffix}.yaml data={data} imgsz=64 epochs=1 batch=4 workers=0 plots=False"
-        entrypoint(f"yolo {task} train {{words}} project=runs name=run")
+        entrypoint(f"yolo {task} train {{words}} project={tmp_path} name=run")
     """
     python(textwrap.dedent(code), tmp_path)
     assert (tmp_path / "datasets" / f"shapes{suffix}").is_dir()
