@@ -133,7 +133,10 @@ def settle(network):
         for norm, momentum in zip(norms, kept, strict=True):
             norm.momentum = momentum
         head = network.model[-1]
-        for branch in (*head.cv2, *head.cv3):  # random ones give boxes of one size and scores of 1e-5
+        for branch in (
+            *getattr(head, "cv2", ()),
+            *getattr(head, "cv3", ()),
+        ):  # random ones give boxes of one size and scores of 1e-5
             branch[-1].weight *= 3
             branch[-1].bias.zero_()
     network.eval()

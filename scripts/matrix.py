@@ -91,11 +91,9 @@ def train_and_export(path, task, folder):
     if not all(map(math.isfinite, (*losses, *metrics))):
         raise ValueError(f"losses {losses}, metrics {metrics}")
     network = yolo.model.float()
-    if hasattr(network.model[-1], "cv3"):
-        settle(network)
-        if getattr(network, "end2end", False):
-            network.end2end = False  # as Ultralytics exports by default
-    network.eval()
+    settle(network)
+    if getattr(network, "end2end", False):
+        network.end2end = False  # as Ultralytics exports by default
     image = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected, exact = (

@@ -39,25 +39,13 @@ TESTED = ("8.4.0", "8.4.190")  # the range of Ultralytics releases that the test
 TAUGHT = "<ultralytics parse_model, taught by yolo_lite>"
 
 
-def install(tasks):
+def install(host):
     """Wrap the host's functions; once is enough, more does no harm.
 
     Args:
-        tasks: The module `ultralytics.nn.tasks`.
+        host: The module `ultralytics.nn.tasks` or `ultralytics.data.utils`.
     """
-    checks = importlib.import_module("ultralytics.utils.checks")
-    data = importlib.import_module("ultralytics.data.utils")
-    for owner, name, wrap in (
-        (tasks, "parse_model", _parse_model),
-        (tasks, "yaml_model_load", _yaml_model_load),
-        (checks, "check_file", _check_file),
-        (data, "check_cls_dataset", _check_cls_dataset),
-        (tasks, "torch_safe_load", _torch_safe_load),
-        (tasks, "initialize_weights", _initialize_weights),
-        (tasks.BaseModel, "load", _load),
-        (tasks.BaseModel, "fuse", _fuse),
-        (tasks.BaseModel, "is_fused", _is_fused),
-    ):
+    for owner, name, wrap in _of_data(host) if host.__name__.endswith(".data.utils") else _of_models(host):
         original = getattr(owner, name)
         if hasattr(original, "yolo_lite"):
             continue
@@ -67,6 +55,24 @@ def install(tasks):
         for each in list(sys.modules.values()):  # those that imported it by name before us have it too
             if getattr(each, "__name__", "").startswith("ultralytics") and vars(each).get(name) is original:
                 setattr(each, name, wrapper)
+
+
+def _of_data(utils):
+    return [(utils, "check_cls_dataset", _check_cls_dataset)]
+
+
+def _of_models(tasks):
+    checks = importlib.import_module("ultralytics.utils.checks")
+    return [
+        (tasks, "parse_model", _parse_model),
+        (tasks, "yaml_model_load", _yaml_model_load),
+        (checks, "check_file", _check_file),
+        (tasks, "torch_safe_load", _torch_safe_load),
+        (tasks, "initialize_weights", _initialize_weights),
+        (tasks.BaseModel, "load", _load),
+        (tasks.BaseModel, "fuse", _fuse),
+        (tasks.BaseModel, "is_fused", _is_fused),
+    ]
 
 
 def installed():

@@ -1,7 +1,7 @@
 """Registers yolo_lite with Ultralytics, whenever Ultralytics is imported: all that runs when Python starts.
 
 The line in `yolo_lite.pth` (PEP 829: `yolo_lite.start`) calls `install`, which puts one finder on `sys.meta_path` and
-returns. The finder waits for `ultralytics.nn.tasks` and hands it to `yolo_lite._host` once it is loaded. This file
+returns. The finder waits for the modules in `HOSTS` and hands each to `yolo_lite._host` once it is loaded. This file
 imports the standard library's already loaded modules only, and whatever goes wrong here is reported in one line and
 leaves Ultralytics as it is. `YOLO_LITE_HOOK=0` switches the start-up registration off.
 """
@@ -9,7 +9,7 @@ leaves Ultralytics as it is. `YOLO_LITE_HOOK=0` switches the start-up registrati
 import os
 import sys
 
-HOST = "ultralytics.nn.tasks"
+HOSTS = ("ultralytics.nn.tasks", "ultralytics.data.utils")  # each by itself, since they import each other
 failure = None  # why the registration did not work, for `yolo-lite doctor`
 
 
@@ -19,7 +19,7 @@ class _Finder:
     searching = False
 
     def find_spec(self, name, path=None, target=None):
-        if name != HOST or self.searching:
+        if name not in HOSTS or self.searching:
             return None
         self.searching = True
         try:
@@ -49,11 +49,12 @@ def install():
 
 def register():
     """Register with Ultralytics now if it is loaded, or else as soon as it is."""
-    host = sys.modules.get(HOST)
-    if host is not None and not getattr(host.__spec__, "_initializing", False):
-        _hand_over(host)
-    elif not active():
-        sys.meta_path.insert(0, _Finder())
+    for name in HOSTS:
+        host = sys.modules.get(name)
+        if host is not None and not getattr(host.__spec__, "_initializing", False):
+            _hand_over(host)
+        elif not active():
+            sys.meta_path.insert(0, _Finder())
 
 
 def active():
@@ -68,7 +69,9 @@ def _hand_over(host):
 
         _host.install(host)
     except Exception as error:  # stock Ultralytics has to go on, whatever is wrong with us
-        failure = f"{type(error).__name__}: {error}"
+        said, failure = failure, f"{type(error).__name__}: {error}"
+        if failure == said:
+            return
         print(
             f"yolo_lite: not registered with Ultralytics ({failure}); stock models work as always. "
             "`yolo-lite doctor` says more.",

@@ -6,7 +6,7 @@ HELP = """yolo-lite: lightweight backbones for Ultralytics YOLO
 
 Train, validate, predict and export with the stock command, for example
 
-    yolo train model=yolov8n-mnv3.yaml data=shapes.yaml imgsz=160 epochs=20 batch=16 nbs=16
+    yolo train model=yolov8n-mnv3.yaml data=shapes.yaml imgsz=128 epochs=20 batch=16 nbs=16
 
 Commands of our own:
 
