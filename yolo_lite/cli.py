@@ -13,6 +13,9 @@ Commands of our own:
     yolo-lite list [WORD ...]      the backbones: cost, channels, published weights; only those with all WORDs
     yolo-lite list timm=PATTERN    timm's networks of such names, for TimmBackbone
     yolo-lite info NAME            one backbone, ours or timm's
+    yolo-lite compare data=... models=A,B baseline=A seeds=0,1,2 epochs=50
+                                   train models alike and report which one to use; takes every training argument
+                                   of Ultralytics, or a YAML file with the same settings: yolo-lite compare my.yaml
     yolo-lite doctor               is everything in place? (exit status 0 or 1)
     yolo-lite version              print the version
     yolo-lite help                 print this
@@ -91,4 +94,21 @@ def _info(rest):
     return 0
 
 
-COMMANDS = {"list": _list, "info": _info, "doctor": _doctor, "version": _version, "help": _help, "h": _help}
+def _compare(rest):
+    from yolo_lite.compare import compare
+    from yolo_lite.compare.plan import parse
+
+    file, settings = parse(rest)
+    outcome = compare(file, **settings)
+    return 1 if outcome.failed else 0
+
+
+COMMANDS = {
+    "list": _list,
+    "info": _info,
+    "compare": _compare,
+    "doctor": _doctor,
+    "version": _version,
+    "help": _help,
+    "h": _help,
+}
