@@ -16,6 +16,9 @@ Commands of our own:
     yolo-lite compare data=... models=A,B baseline=A seeds=0,1,2 epochs=50
                                    train models alike and report which one to use; takes every training argument
                                    of Ultralytics, or a YAML file with the same settings: yolo-lite compare my.yaml
+    yolo-lite bench models=yolov8n,yolov8n-mnv3,best.pt [runtimes=onnxruntime,openvino,ncnn] [imgsz=640] [threads=1,2]
+                    [seconds=10] [int8=True data=my.yaml] [out=runs/bench]
+                                   how long models take, run interleaved: tables, CSV and a plot
     yolo-lite doctor               is everything in place? (exit status 0 or 1)
     yolo-lite version              print the version
     yolo-lite help                 print this
@@ -103,7 +106,35 @@ def _compare(rest):
     return 1 if outcome.failed else 0
 
 
+def _bench(rest):
+    from yolo_lite import bench
+
+    keys = _keys("bench", rest, ("models", "runtimes", "imgsz", "threads", "seconds", "int8", "data", "out"))
+    if "models" not in keys:
+        raise UsageError("yolo-lite bench needs models=yolov8n,my.pt,...; see yolo-lite help")
+    bench.run(**keys)
+    return 0
+
+
+def _keys(command, words, known):
+    """Return the key=value words of a command."""
+    from yolo_lite._registry import suggest
+
+    keys = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(f"yolo-lite {command} takes key=value, found {word!r}; see yolo-lite help")
+        if key not in known:
+            raise UsageError(f"yolo-lite {command} has no {key}={suggest(key, known)}; see yolo-lite help")
+        if key in keys:
+            raise UsageError(f"yolo-lite {command} has {key}= twice; see yolo-lite help")
+        keys[key] = value
+    return keys
+
+
 COMMANDS = {
+    "bench": _bench,
     "list": _list,
     "info": _info,
     "compare": _compare,

@@ -1,0 +1,193 @@
+"""Models by name or file, and their exports: by Ultralytics' own exporter, complete or absent, kept in a folder."""
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from yolo_lite._registry import ConfigError, suggest
+from yolo_lite._runtimes import RUNTIMES
+
+PIP = {"pnnx": "pnnx==20260526", "ai_edge_litert": "ai-edge-litert"}  # how pip calls what Python imports
+INT8 = ("onnxruntime", "openvino")  # the runtimes that we quantise for
+
+
+class Model(NamedTuple):
+    """A model to measure: built or loaded, or an exported file."""
+
+    label: str
+    path: Path
+    yolo: object = None  # the `YOLO` object; None for an exported file
+    parameters: int | None = None
+    gflops: float | None = None
+
+
+def check_runtimes(names, int8=False):
+    """Refuse runtimes that do not exist or whose packages are not installed.
+
+    Raises:
+        ConfigError: There is such a one.
+    """
+    for name in names:
+        if name not in RUNTIMES:
+            raise ConfigError(f"unknown runtime {name!r}{suggest(name, RUNTIMES)}")
+        lacking = missing(name, int8)
+        if lacking:
+            raise ConfigError(f"the runtime {name} needs {', '.join(lacking)}: pip install {' '.join(lacking)}")
+
+
+def missing(runtime, int8=False):
+    """Return the packages that a runtime and the export to it need and that are not installed, as pip calls them."""
+    runtime, name = RUNTIMES[runtime], runtime
+    needed = [runtime.package, *runtime.needs, *(["nncf"] if int8 and name == "openvino" else [])]
+    return [PIP.get(package, package) for package in needed if importlib.util.find_spec(package) is None]
+
+
+def load(label, name, imgsz):
+    """Find a model by its name, YAML, checkpoint or exported file, and read it.
+
+    Args:
+        label: What to call it.
+        name: `yolov8n` or `yolov8n.yaml` (built with random weights), a .pt, or an exported file or folder.
+        imgsz: The image size that its cost is counted at, pixels.
+
+    Returns:
+        (Model): With its parameters and GFLOPs, except for an exported file.
+
+    Raises:
+        ConfigError: There is no such file, or it cannot be read.
+    """
+    path = Path(name)
+    if is_exported(name):
+        if not path.exists():
+            raise ConfigError(f"there is no file {path}")
+        return Model(label, path)
+    if path.suffix == ".pt":
+        if not path.is_file():  # Ultralytics would look for it on the network
+            raise ConfigError(f"there is no file {path}; without .pt, {path.stem} is built with random weights")
+    elif path.suffix not in (".yaml", ".yml"):
+        path = path.with_name(f"{path.name}.yaml")
+    os.environ.setdefault("YOLO_AUTOINSTALL", "False")  # a missing package is reported, not installed
+    from ultralytics import YOLO
+
+    from yolo_lite.cost import cost
+
+    try:
+        with quiet():
+            yolo = YOLO(str(path))
+            return Model(label, path, yolo, *cost(yolo.model, imgsz))
+    except ConfigError:
+        raise
+    except FileNotFoundError as error:
+        near = re.search("; did you mean .*", str(error))
+        raise ConfigError(f"there is no model {name!r}{near[0] if near else ''}") from None
+    except Exception as error:
+        raise ConfigError(f"{path} cannot be read as a model: {one_line(error)}") from None
+
+
+def is_exported(name):
+    """Tell whether a name is that of an exported file."""
+    return str(name).rstrip("/").endswith(tuple(suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes))
+
+
+def is_random(name):
+    """Tell whether a model of that name is built with random weights."""
+    return not is_exported(name) and not str(name).endswith(".pt")
+
+
+def export(model, runtime, folder, imgsz=640, data=None, **options):
+    """Export a model for a runtime with Ultralytics' own exporter, unless the folder has the result already.
+
+    Args:
+        model: The `Model`.
+        runtime: A name in `RUNTIMES`.
+        folder: Where exports are kept; an export in it is complete, whenever it was interrupted.
+        imgsz: Height and width of the image, pixels.
+        data: A dataset's YAML: quantise to int8, calibrated with images of its training split.
+        options: More of Ultralytics' export arguments.
+
+    Returns:
+        (Path): The exported file or folder.
+
+    Raises:
+        ConfigError: The export fails.
+    """
+    if model.yolo is None:
+        return model.path
+    suffix = RUNTIMES[runtime].suffixes[0]
+    name = f"{model.path.stem}-{imgsz}-{_digest(model, runtime, imgsz, data, options)}{'_int8' if data else ''}{suffix}"
+    target = Path(folder) / name
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as work:
+        try:
+            if data and runtime == "onnxruntime":
+                from yolo_lite.quantise import quantise
+
+                float_file = export(model, runtime, folder, imgsz, **options)
+                made = quantise(float_file, Path(work) / name, data, imgsz)
+            else:
+                made = _host_export(model, runtime, Path(work), imgsz, data, options)
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"{model.label} cannot be exported for {runtime}: {one_line(error)}") from error
+        os.replace(made, target)
+    return target
+
+
+def _host_export(model, runtime, work, imgsz, data, options):
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    if data:
+        precision = {"quantize": 8} if "quantize" in DEFAULT_CFG_DICT else {"int8": True}
+        options = {**options, **precision, "data": str(data), "split": "train"}
+    before = getattr(model.yolo.model, "pt_path", None)
+    model.yolo.model.pt_path = str(work / f"{model.path.stem}.pt")  # the exporter writes beside it
+    try:
+        with quiet():
+            made = model.yolo.export(format=RUNTIMES[runtime].format, imgsz=imgsz, device="cpu", **options)
+    finally:
+        model.yolo.model.pt_path = before
+    return Path(made)
+
+
+def _digest(model, *settings):
+    """A short word for all that an export depends on: other weights, code, size or release give another one."""
+    from ultralytics import __version__
+
+    content = model.path.read_bytes() if model.path.suffix == ".pt" else repr(model.yolo.model).encode()
+    return hashlib.sha1(content + repr((settings, __version__)).encode()).hexdigest()[:8]
+
+
+@contextlib.contextmanager
+def quiet():
+    """Keep what Ultralytics and the converters print, also from other processes, off the terminal."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        for number, copy in enumerate(kept, 1):
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+def one_line(error):
+    """An error in one line, not too long."""
+    return f"{' '.join(str(error).split())[:300]} ({type(error).__name__})"
+
+
+def size_of(path):
+    """Bytes of a file, or of all files of a folder."""
+    return sum(each.stat().st_size for each in [path, *path.rglob("*")] if each.is_file())
