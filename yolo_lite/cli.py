@@ -16,6 +16,7 @@ Commands of our own:
     yolo-lite compare data=... models=A,B baseline=A seeds=0,1,2 epochs=50
                                    train models alike and report which one to use; takes every training argument
                                    of Ultralytics, or a YAML file with the same settings: yolo-lite compare my.yaml
+    yolo-lite compare FOLDER       write a comparison's report again
     yolo-lite bench models=yolov8n,yolov8n-mnv3,best.pt [runtimes=onnxruntime,openvino,ncnn] [imgsz=640] [threads=1,2]
                     [seconds=10] [int8=True data=my.yaml] [out=runs/bench]
                                    how long models take, run interleaved: tables, CSV and a plot
@@ -98,9 +99,15 @@ def _info(rest):
 
 
 def _compare(rest):
-    from yolo_lite.compare import compare
-    from yolo_lite.compare.plan import parse
+    from pathlib import Path
 
+    from yolo_lite.compare import compare, write_report
+    from yolo_lite.compare.plan import parse
+    from yolo_lite.compare.tables import headline
+
+    if len(rest) == 1 and Path(rest[0]).is_dir():
+        print(headline(write_report(rest[0])))
+        return 0
     file, settings = parse(rest)
     outcome = compare(file, **settings)
     return 1 if outcome.failed else 0

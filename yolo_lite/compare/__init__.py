@@ -18,11 +18,11 @@ def compare(settings=None, **more):
 
     Args:
         settings: The path of a YAML file, or a dictionary, with settings.
-        **more: Settings that go before those: models, data, baseline, seeds, split, match, parallel, restart, ray,
-            latency, project, name, and every training argument of Ultralytics.
+        **more: Settings that go before those: models, data, baseline, seeds, split, match, rivals, parallel, restart,
+            ray, cpus, gpus, latency, runtimes, threads, project, name, and every training argument of Ultralytics.
 
     Returns:
-        (Outcome): The comparison's folder, and its runs: finished, resumed and failed ones.
+        (Outcome): The comparison's folder, and its runs: finished (resumed ones included) and failed.
 
     Raises:
         ConfigError: A setting, model or dataset cannot be used; nothing has been trained or written then.
@@ -30,5 +30,11 @@ def compare(settings=None, **more):
     from yolo_lite.compare.plan import make_plan
     from yolo_lite.compare.runs import execute
 
-    outcome = execute(make_plan(settings, more))
-    return outcome
+    return execute(make_plan(settings, more))
+
+
+def write_report(folder):
+    """Write the report of a comparison from its folder's small files; see `yolo_lite.compare.report`."""
+    from yolo_lite.compare import report
+
+    return report.write_report(folder)

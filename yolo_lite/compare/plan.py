@@ -15,6 +15,7 @@ from yolo_lite._registry import ConfigError, suggest
 from yolo_lite.compare import dataset as datasets
 from yolo_lite.compare import models as zoo
 from yolo_lite.compare import rivals
+from yolo_lite.compare.files import write_json
 
 OURS = {  # setting: default; the others are Ultralytics' training arguments
     "models": None,
@@ -132,14 +133,6 @@ def write_folder(plan):
     write_json(plan.folder / "comparison.json", plan.record)
 
 
-def write_json(path, value):
-    """Write a file that is complete or absent, whatever happens meanwhile."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", "utf-8")
-    os.replace(draft, path)
-
-
 def parse(words):
     """Turn the words of a command line, `key=value` and at most one YAML file, into settings.
 
@@ -232,16 +225,18 @@ def _check_how(how):
     for key in ("restart", "latency"):
         if not isinstance(how[key], bool):
             raise ConfigError(f"{key}={how[key]}: needs True or False")
-    needed = {"scipy": "compare", "statsmodels": "compare"}
-    needed |= {"onnxruntime": "compare", "onnx": "compare", "yolo_lite.bench": "compare"} if how["latency"] else {}
-    needed |= {"ray": "ray"} if how["ray"] else {}
-    for package, extra in needed.items():
+    for package, extra in {
+        "scipy": "compare",
+        "statsmodels": "compare",
+        **({"ray": "ray"} if how["ray"] else {}),
+    }.items():
         if importlib.util.find_spec(package) is None:
-            advice = " or set latency=False" if package in {"onnxruntime", "onnx", "yolo_lite.bench"} else ""
-            raise ConfigError(
-                f"{package} is not installed, which compare needs: "
-                f"pip install 'yolo-lite-backbones[{extra}]'{advice and ','}{advice}"
-            )
+            raise ConfigError(f"compare needs {package}: pip install 'yolo-lite-backbones[{extra}]'")
+    how["runtimes"], how["threads"] = _words(how["runtimes"]), _numbers("threads", how["threads"], 1)
+    if how["latency"]:
+        from yolo_lite.compare.measure import runtimes_of
+
+        runtimes_of(how)
 
 
 def _label(name, setting, models):
@@ -261,22 +256,25 @@ def _seeds(value, models):
         value: `0,1,2`, a list, a number, or a dictionary of such by model, where `all` stands for the others.
     """
     if isinstance(value, dict):
-        named = {key if key == "all" else _label(key, "seeds", models): _numbers(each) for key, each in value.items()}
+        named = {
+            key if key == "all" else _label(key, "seeds", models): _numbers("seeds", each)
+            for key, each in value.items()
+        }
         missing = [model.label for model in models if model.label not in named and "all" not in named]
         if missing:
             raise ConfigError(f"seeds: {missing[0]} has none; name it or give all: [...]")
         return {model.label: named.get(model.label, named.get("all")) for model in models}
-    return {model.label: _numbers(value) for model in models}
+    return {model.label: _numbers("seeds", value) for model in models}
 
 
-def _numbers(value):
+def _numbers(key, value, least=0):
     words = _words(value)
-    if not words or not all(word.isdecimal() for word in words):
-        raise ConfigError(f"seeds={value}: needs whole numbers from 0, for example seeds=0,1,2")
+    if not words or not all(word.isdecimal() and int(word) >= least for word in words):
+        raise ConfigError(f"{key}={value}: needs whole numbers from {least}, for example {key}={least},{least + 1}")
     numbers = [int(word) for word in words]
     for number in numbers:
         if numbers.count(number) > 1:
-            raise ConfigError(f"seeds={value}: {number} is repeated, which would count one run twice")
+            raise ConfigError(f"{key}={value}: {number} is repeated, which would count one run twice")
     return numbers
 
 

@@ -3,6 +3,8 @@
 import sys
 import time
 
+from yolo_lite.compare.files import is_finished
+
 EVERY = 600  # seconds between lines where the output is no terminal
 
 
@@ -10,10 +12,8 @@ class Progress:
     """Counts epochs over all runs; used as a context."""
 
     def __init__(self, plan, stream=None):
-        from yolo_lite.compare.runs import status_of
-
         self.runs, self.epochs, self.stream = plan.runs, plan.record["train"]["epochs"], stream or sys.stderr
-        self.over = {run for run in plan.runs if status_of(run.folder).get("status") in ("finished", "resumed")}
+        self.over = {run for run in plan.runs if is_finished(run.folder)}
         self.began_at, self.shown_at, self.failed = time.monotonic(), 0.0, 0
         self.before = None  # epochs that were done when we began
         self.live = self.stream.isatty()

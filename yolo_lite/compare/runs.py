@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolo_lite._registry import ConfigError
-from yolo_lite.compare.plan import Plan, write_folder, write_json
+from yolo_lite.compare import measure, report, tables
+from yolo_lite.compare.files import is_finished, status_of, write_json
+from yolo_lite.compare.plan import Plan, write_folder
 from yolo_lite.compare.progress import Progress
 
 PATIENCE = 15  # seconds that the runs of a killed command have to end
@@ -48,24 +50,34 @@ def execute(plan: Plan):
                 else:
                     run_all = run_here
                 run_all(plan, left, progress, lock)
-    return Outcome(
-        plan.folder,
-        [run for run in plan.runs if is_finished(run.folder)],
-        [run for run in plan.runs if not is_finished(run.folder)],
-    )
+        finished = [run for run in plan.runs if is_finished(run.folder)]
+        if finished:
+            _measure_latency(plan)
+            _say(f"{plan.folder.name}: writing the report")
+            _say(tables.headline(report.write_report(plan.folder)), f"Results saved to {plan.folder}; see report.html")
+    failed = [run for run in plan.runs if run not in finished]
+    if failed:
+        names = ", ".join(f"{run.model.label} seed {run.seed}" for run in failed)
+        _say(f"{len(failed)} runs failed: {names}; the same command tries them again")
+    return Outcome(plan.folder, finished, failed)
 
 
-def status_of(folder):
-    """Return the record of a run that is over, {} of one that is not."""
-    try:
-        return json.loads((folder / "run.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
+def _measure_latency(plan):
+    """Time the models, unless that is done already; no training of ours runs now."""
+    file, imgsz = plan.folder / "latency.json", plan.record["train"]["imgsz"]
+    if not plan.how["latency"] or measure.is_current(file, plan.models, imgsz, plan.how):
+        return
+    classes = len(plan.record["data"]["classes"])
+    write_json(file, measure.latency(plan.models, classes, imgsz, plan.how, _say_unless_passing))
 
 
-def is_finished(folder):
-    """Tell whether a run is finished, resumed ones included."""
-    return status_of(folder).get("status") in ("finished", "resumed")
+def _say(*lines):
+    print(*lines, sep="\n", file=sys.stderr, flush=True)
+
+
+def _say_unless_passing(line):
+    if not line.endswith("\r"):
+        _say(line)
 
 
 def job_of(plan, run):

@@ -15,7 +15,7 @@ import time
 import traceback
 from pathlib import Path
 
-from yolo_lite.compare.plan import write_json
+from yolo_lite.compare.files import write_json
 
 KEPT = {"attempts.json", "log.txt"}  # when a run is trained afresh
 
