@@ -15,6 +15,7 @@ class Counted:
     """What the validator counted of one run, image by image, as `images.npz` holds it."""
 
     def __init__(self, path):
+        self.path = path
         with np.load(path) as file:
             self.names = file["names"].tolist()
             order = np.argsort(-file["confidence"].astype(float), kind="stable")
