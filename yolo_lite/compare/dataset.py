@@ -40,7 +40,7 @@ def load(data, split):
         with quiet():
             found = check_det_dataset(data)
     except Exception as error:
-        raise ConfigError(f"data={data}: {_one_line(error)}") from None
+        raise ConfigError(f"data={data}: {one_line(error)}") from None
     splits = [each for each in ("train", "val", "test") if found.get(each)]
     if split not in splits:
         raise ConfigError(f"split={split}: {data} has no such images{suggest(split, splits)}")
@@ -50,7 +50,7 @@ def load(data, split):
             with quiet():
                 part = build_yolo_dataset(get_cfg(overrides={"task": "detect"}), found[each], 1, found, mode="val")
         except Exception as error:
-            raise ConfigError(f"data={data}: its {each} images cannot be used: {_one_line(error)}") from None
+            raise ConfigError(f"data={data}: its {each} images cannot be used: {one_line(error)}") from None
         images[each] = len(part.im_files)
         for label in sorted(part.labels, key=lambda label: Path(label["im_file"]).name):
             digest.update(Path(label["im_file"]).name.encode())
@@ -106,5 +106,6 @@ def quiet():
         LOGGER.setLevel(level)
 
 
-def _one_line(error):
+def one_line(error):
+    """Return an error's text in one line."""
     return " ".join(str(error).split())[:300] or type(error).__name__

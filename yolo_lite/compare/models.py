@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolo_lite._registry import ConfigError, suggest
-from yolo_lite.compare.dataset import quiet
+from yolo_lite.compare.dataset import one_line, quiet
 
 
 class Model(NamedTuple):
@@ -71,10 +71,15 @@ def _load(label, source, given, dataset, imgsz):
     try:
         with quiet():
             model, digest = build(source, len(dataset.record["classes"]))
+    except FileNotFoundError as error:
+        near = suggest(Path(source).name, _names())  # of all names; the error's own are those of our configs
+        text = one_line(error).partition("; did you mean")[0] + near if "did you mean" in near else one_line(error)
+        raise ConfigError(f"models: {given!r} cannot be built: {text}") from None
+    except ConfigError as error:
+        raise ConfigError(f"models: {given!r} cannot be built: {error}") from None
     except Exception as error:
-        text = str(error) if isinstance(error, ConfigError) else " ".join(str(error).split())[:300]
-        near = "" if isinstance(error, ConfigError) or "did you mean" in text else suggest(Path(source).name, _names())
-        raise ConfigError(f"models: {given!r} cannot be built: {text}{near if 'did you' in near else ''}") from None
+        text = f"{one_line(error)} ({type(error).__name__})"
+        raise ConfigError(f"models: {given!r} cannot be built: {text}") from None
     return Model(label, source, str(given), digest, *measure(model, imgsz))
 
 

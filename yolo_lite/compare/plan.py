@@ -97,7 +97,7 @@ def make_plan(settings=None, more=()):
     models = zoo.load(names, data, train["imgsz"])
     baseline = _label(ours["baseline"], "baseline", models) if ours["baseline"] else models[0].label
     seeds = _seeds(ours["seeds"], models)
-    found = _rivals(ours["match"], ours["rivals"], models, data, train["imgsz"], folder, old)
+    found = _rivals(ours["match"], ours["rivals"], models, data, train["imgsz"], folder, old, how)
     for rival, _ in found:
         seeds[rival.label] = sorted({seed for label in rival.rival_of for seed in seeds[label]})
     models += [rival for rival, _ in found]
@@ -213,8 +213,6 @@ def _check_train(train):
         raise ConfigError(f"training arguments: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(checked["imgsz"], int) or checked["imgsz"] < 32:
         raise ConfigError(f"imgsz={checked['imgsz']}: needs a whole number of pixels, 32 or more")
-    if checked["epochs"] < 1:
-        raise ConfigError(f"epochs={checked['epochs']}: needs 1 or more")
     keys = {**STAYS, **{key: None for key in ("epochs", "imgsz", "batch")}, **train}
     return {key: checked[key] for key in sorted(keys) if key != "task"}
 
@@ -343,7 +341,7 @@ def _check_space(folder, runs, parallel):
         )
 
 
-def _rivals(match, wanted, models, data, imgsz, folder, old):
+def _rivals(match, wanted, models, data, imgsz, folder, old, how):
     """Return the shrunk hosts that cost the same as the swapped models, as (Model, YAML dictionary)."""
     if match is None:
         return []
@@ -351,4 +349,4 @@ def _rivals(match, wanted, models, data, imgsz, folder, old):
         raise ConfigError(f"match={match}: needs {' or '.join(rivals.EQUAL)}{suggest(match, rivals.EQUAL)}")
     labels = [_label(name, "rivals", models) for name in _words(wanted)]
     chosen = [model for model in models if model.label in labels or (not labels and rivals.host_of(model.label))]
-    return rivals.find(match, chosen, data, imgsz, folder, old)
+    return rivals.find(match, chosen, data, imgsz, folder, old, how)

@@ -4,8 +4,10 @@ A backbone that loses to its rival has no reason to exist. Channels of the rival
 the processor's registers and would make it an easy opponent.
 """
 
+import functools
 import json
 import re
+import tempfile
 from pathlib import Path
 
 from yolo_lite._registry import ConfigError
@@ -13,9 +15,10 @@ from yolo_lite.compare import models as zoo
 from yolo_lite.compare.dataset import quiet
 
 STEP = 16  # channels
+TIMED, SECONDS = 10, 3  # shrunk hosts that are timed to find the one of equal latency, seconds for each
 
 
-def find(match, models, data, imgsz, folder, old):
+def find(match, models, data, imgsz, folder, old, how):
     """Find the rival of every model that has a stock host.
 
     Args:
@@ -25,6 +28,7 @@ def find(match, models, data, imgsz, folder, old):
         imgsz: Height and width of the images, pixels.
         folder: The comparison's folder; the rivals' YAML files will stand in its `models`.
         old: The record of a comparison that goes on, whose rivals stay what they are; None for a new one.
+        how: Settings `runtimes` and `threads`; the first of each is what latency is measured with.
 
     Returns:
         (list[(Model, dict)]): Rivals and their YAML dictionaries; one that serves several models stands there once.
@@ -44,7 +48,7 @@ def find(match, models, data, imgsz, folder, old):
                 name, d = label, old["rivals"][label]
                 break
         else:
-            width, d = EQUAL[match](host, model, len(data.record["classes"]), imgsz)
+            width, d = EQUAL[match](host, model, len(data.record["classes"]), imgsz, how)
             name = f"{host}-w{width:g}"
         found.setdefault(name, (d, []))[1].append(model.label)
     return [(_model(name, d, rivals, data, imgsz, folder), d) for name, (d, rivals) in found.items()]
@@ -113,7 +117,17 @@ def write(name, d, folder):
     return path
 
 
-def equal_gflops(host, model, classes, imgsz):
+def measured(host, d, classes, imgsz):
+    """Return the GFLOPs of a shrunk host."""
+    from ultralytics.nn.tasks import DetectionModel
+
+    from yolo_lite.cost import cost
+
+    with quiet():
+        return cost(DetectionModel(_named(d, host), nc=classes, verbose=False), imgsz)[1]
+
+
+def equal_gflops(host, model, classes, imgsz, how):
     """Find the shrunk host whose GFLOPs are nearest to a model's, by bisection over its widths.
 
     Returns:
@@ -122,30 +136,49 @@ def equal_gflops(host, model, classes, imgsz):
     Raises:
         ConfigError: The host itself costs less.
     """
-    from ultralytics.nn.tasks import DetectionModel
-
-    from yolo_lite.cost import cost
-
-    known = {}
-
-    def measured(number):
-        if number not in known:
-            d = _named(choices[number][1], host)
-            with quiet():
-                known[number] = cost(DetectionModel(d, nc=classes, verbose=False), imgsz)[1]
-        return known[number]
-
     choices = candidates(host)
-    if measured(0) < model.gflops:
+
+    @functools.cache
+    def cost(number):
+        return measured(host, choices[number][1], classes, imgsz)
+
+    if cost(0) < model.gflops:
         raise ConfigError(
-            f"match=gflops: {host} costs {measured(0):.2f} GFLOPs, less than {model.label} with {model.gflops:.2f}; "
+            f"match=gflops: {host} costs {cost(0):.2f} GFLOPs, less than {model.label} with {model.gflops:.2f}; "
             "it is the rival already, leave that model out of rivals="
         )
     low, high = 0, len(choices) - 1  # costs fall from low to high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if measured(middle) >= model.gflops else (low, middle)
-    return choices[min((low, high), key=lambda number: abs(measured(number) - model.gflops))]
+        low, high = (middle, high) if cost(middle) >= model.gflops else (low, middle)
+    return choices[min((low, high), key=lambda number: abs(cost(number) - model.gflops))]
 
 
-EQUAL = {"gflops": equal_gflops}
+def equal_latency(host, model, classes, imgsz, how):
+    """Find the shrunk host whose latency is nearest to a model's: all are timed together, interleaved.
+
+    Returns:
+        (float, dict): Its width relative to the host's, and its YAML dictionary.
+
+    Raises:
+        ConfigError: The host itself is faster.
+    """
+    from yolo_lite.compare.measure import latency, runtimes_of
+
+    choices = candidates(host)
+    choices = [choices[index] for index in sorted({round(i * (len(choices) - 1) / TIMED) for i in range(TIMED + 1)})]
+    how = {"runtimes": runtimes_of(how)[:1], "threads": how["threads"][:1]}
+    with tempfile.TemporaryDirectory(prefix="yolo_lite_") as folder:
+        files = [str(write(f"{host}-w{width:g}", d, Path(folder))) for width, d in choices]
+        timed = [model, *(zoo.Model(Path(file).stem, file, file, "", 0, 0.0, 0) for file in files)]
+        found = latency(timed, classes, imgsz, how, seconds=SECONDS)["measurements"]
+    ratios = [row["ratio"] for row in found[1 : len(timed)]]  # the last row is the model once more
+    if ratios[0] < 1:
+        raise ConfigError(
+            f"match=latency: {host} takes {ratios[0]:.2f} of the time of {model.label}; it is the rival already, leave "
+            "that model out of rivals="
+        )
+    return choices[min(range(len(ratios)), key=lambda index: abs(ratios[index] - 1))]
+
+
+EQUAL = {"gflops": equal_gflops, "latency": equal_latency}

@@ -58,7 +58,7 @@ def execute(plan: Plan):
     failed = [run for run in plan.runs if run not in finished]
     if failed:
         names = ", ".join(f"{run.model.label} seed {run.seed}" for run in failed)
-        _say(f"{len(failed)} runs failed: {names}; the same command tries them again")
+        _say(f"{len(failed)} run{'s' * (len(failed) > 1)} failed: {names}; the same command tries again")
     return Outcome(plan.folder, finished, failed)
 
 
