@@ -1,7 +1,9 @@
 """The study: lightweight backbones against stock YOLOs on BCCD, 364 photographs of blood cells, from random start.
 
     python scripts/study_bccd.py data=path/to/bccd.yaml [folder=runs/study-bccd] [parallel=2]   train what is left
-    python scripts/study_bccd.py collect [folder=runs/study-bccd]      copy what is finished into docs/study-bccd
+    python scripts/study_bccd.py data=path/to/bccd.yaml latency=True   the same, then time the models (quiet machine!)
+    python scripts/study_bccd.py collect [folder=runs/study-bccd]      copy what is finished into docs/study-bccd, and
+                                                                       write the report there
 
 Interrupt it whenever you like, the first command goes on: with what its folder holds, and with the runs in
 docs/study-bccd that the folder lacks. Models whose configs do not exist yet are left out and said so; they join later.
@@ -15,8 +17,9 @@ from pathlib import Path
 
 from yolo_lite import _host
 from yolo_lite._registry import ConfigError
-from yolo_lite.compare import collect, compare
+from yolo_lite.compare import collect, compare, write_report
 from yolo_lite.compare.plan import parse
+from yolo_lite.compare.tables import headline
 
 KEPT = Path(__file__).resolve().parent.parent / "docs" / "study-bccd"
 STOCK = ["yolov8n", "yolov5n"]
@@ -36,6 +39,7 @@ def main(words):
     folder = Path(settings.pop("folder", "runs/study-bccd")).absolute()
     if collecting:
         print(f"{collect.copy(folder, KEPT)} runs copied")
+        print(headline(write_report(KEPT)))
         return 0
     if (KEPT / "comparison.json").exists():
         collect.copy(KEPT, folder)
