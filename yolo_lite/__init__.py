@@ -15,6 +15,7 @@ _PUBLIC = {  # name -> the module that defines it
     "scaled": "yolo_lite._registry",
     "create_backbone": "yolo_lite.backbones",
     "list_backbones": "yolo_lite.backbones",
+    "make": "yolo_lite.graft",
 }
 __all__ = ["__version__", *_PUBLIC]
 

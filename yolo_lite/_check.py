@@ -11,10 +11,10 @@ from pathlib import Path
 
 import yaml
 
-from yolo_lite._registry import MAX_BACKBONE_WIDTH, ConfigError, Scale, check_arguments, specs, suggest
+from yolo_lite._registry import MAX_BACKBONE_WIDTH, NO_EDGE_WEIGHTS, ConfigError, Scale, check_arguments, specs, suggest
 
 HEADS = ("detect", "segment", "pose", "obb", "classify", "depth", "decoder")  # what the names of the host's have
-OUR_KEYS = {"backbone_width", "backbone_weights"}
+OUR_KEYS = {"backbone_width", "backbone_weights", "backbone_edge"}
 
 
 def load(file, host):
@@ -121,30 +121,40 @@ def check(d, host):
         for key in ("nc", "backbone", "head"):
             if key not in d:
                 raise ConfigError(f"the key {key!r} is missing; found {', '.join(map(str, d))}")
-        _check_number("nc", d["nc"], whole=True)
+        check_number("nc", d["nc"], whole=True)
         for section in ("backbone", "head"):
             if not isinstance(d[section], list) or not d[section]:
                 raise ConfigError(f"{section} has to be a list of rows, found {d[section]!r}")
         if "reg_max" in d:
-            _check_number("reg_max", d["reg_max"], whole=True)
-        scaling(d)
+            check_number("reg_max", d["reg_max"], whole=True)
+        if scaling(d).backbone_edge and not _has_native_backbone(d):
+            raise ConfigError("backbone_edge: true changes our native backbones, and there is none in this model")
         _check_activation(d.get("activation"))
         if d.get("backbone_weights") is not None:
             from yolo_lite.pretrained import check_setting  # only now, since it needs torch
 
             check_setting(d["backbone_weights"])
+            if d.get("backbone_edge"):
+                raise ConfigError(f"backbone_edge: true {NO_EDGE_WEIGHTS}; set backbone_weights: null")
     except ConfigError as error:
         raise error.at(where) from None
     last = len(d["backbone"]) + len(d["head"]) - 1
     for index in range(last + 1):
         try:
-            _check_row(index, row(d, index), host)
+            _check_row(index, row(d, index), d, host)
             if index == last and not any(word in row(d, index)[2].lower() for word in HEADS):
                 raise ConfigError("the last row has to be the model's head, like Detect")
-            if row(d, index)[2].startswith("Pose"):
+            if "Pose" in row(d, index)[2]:
                 _check_keypoints(d.get("kpt_shape"))
         except ConfigError as error:
             raise error.at(row_name(d, index)) from None
+
+
+def _has_native_backbone(d):
+    from yolo_lite.backbones._stage import Stage  # only now, since it needs torch
+
+    known = specs()
+    return any(name in known and issubclass(known[name].cls, Stage) for name in _module_names(d))
 
 
 def source(d):
@@ -185,18 +195,26 @@ def scaling(d):
         if not isinstance(scales[letter], list) or len(scales[letter]) != 3:
             raise ConfigError(f"scales, {letter}: needs [depth, width, max_channels], found {scales[letter]!r}")
         depth, width, max_channels = scales[letter]
-        _check_number(f"scales, {letter}: max_channels", max_channels)
-    _check_number("depth", depth)
-    _check_number("width", width)
+        check_number(f"scales, {letter}: max_channels", max_channels)
+    check_number("depth", depth)
+    check_number("width", width)
     alpha = d.get("backbone_width", 1.0)
     if isinstance(alpha, dict):
         if letter not in alpha:
             raise ConfigError(f"backbone_width lacks the scale {letter!r}, it has {', '.join(map(str, alpha))}")
         alpha = alpha[letter]
-    _check_number("backbone_width", alpha)
+    check_number("backbone_width", alpha)
     if alpha > MAX_BACKBONE_WIDTH:
         raise ConfigError(f"backbone_width has to be at most {MAX_BACKBONE_WIDTH}, found {alpha}")
-    return Scale(letter, depth, width, max_channels, alpha)
+    edge = d.get("backbone_edge", False)
+    if not isinstance(edge, bool):
+        raise ConfigError(f"backbone_edge has to be true or false, found {edge!r}")
+    return Scale(letter, depth, width, max_channels, alpha, edge, d.get("reg_max", 16), d.get("end2end"))
+
+
+def named_values(d, args):
+    """Put in the values of the keys that a row may name, as Ultralytics does in the rows of its heads."""
+    return [d[each] if each in ("nc", "kpt_shape") and each in d else each for each in args]
 
 
 def _check_keypoints(shape):
@@ -205,7 +223,8 @@ def _check_keypoints(shape):
         raise ConfigError(f"needs the key kpt_shape, [number of keypoints, 2 or 3], found {shape!r}")
 
 
-def _check_number(name, value, whole=False):
+def check_number(name, value, whole=False):
+    """Raise ConfigError for what is no finite number above 0."""
     wanted = "a whole number above 0" if whole else "a finite number above 0"
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         raise ConfigError(f"{name} has to be {wanted}, found {value!r}")
@@ -238,7 +257,7 @@ def _check_activation(text):
         raise ConfigError(f"activation {text!r} cannot be built: {' '.join(str(error).split())}") from None
 
 
-def _check_row(index, row, host):
+def _check_row(index, row, d, host):
     if not isinstance(row, list) or len(row) != 4:
         raise ConfigError("a row has to be [from, repeats, module, args]")
     inputs, repeats, name, args = row
@@ -266,9 +285,9 @@ def _check_row(index, row, host):
         return
     if spec.inputs == 1 and several:
         raise ConfigError(f"{name} takes one input, its row's number without brackets, found {inputs}")
-    if spec.inputs != 1 and (not several or len(inputs) != (spec.inputs or max(len(inputs), 2))):
-        wanted = spec.inputs or "two or more"
+    if spec.inputs != 1 and (not several or len(inputs) != (spec.inputs or len(inputs))):
+        wanted = spec.inputs or "a list of"
         raise ConfigError(f"{name} takes {wanted} inputs, found {len(inputs) if several else 1}")
     if repeats != 1 and (spec.repeats == "once" or (spec.repeats == "stack" and several)):
         raise ConfigError(f"{name} cannot be repeated, found repeats {repeats}")
-    check_arguments(name, spec, args)
+    check_arguments(name, spec, named_values(d, args))

@@ -55,6 +55,19 @@ def dry_run(build, d, ch, heads, parser):
             outputs.append(x)
 
 
+def levels(build, d, count):
+    """Return the levels k (stride 2**k) of the first `count` rows of a model for three-channel images."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        layers, _ = build(d)
+        x, outputs = torch.empty(2, 3, SIZE, SIZE), []
+        for layer in layers[:count]:
+            x = layer(_input(layer, x, outputs))
+            outputs.append(x)
+    return [(SIZE // each.shape[-1]).bit_length() - 1 for each in outputs]
+
+
 def _input(layer, x, outputs):
     if layer.f == -1:
         return x

@@ -6,8 +6,10 @@ stock model runs stock code from start to end:
     parse_model           builds models whose YAML names a module of ours, with a taught copy of the host's own parser
     yaml_model_load       finds and checks model YAMLs of ours
     check_file            finds the configs that we ship by their bare names, as it does the host's
+    check_cls_dataset     makes shapes-cls, since a classification dataset has no YAML that could do it
     torch_safe_load       lets our classes through under ULTRALYTICS_SAFE_LOAD=1
     initialize_weights    keeps the settings of timm's modules
+    BaseModel.load        carries neck and head of a model with another backbone over by role
     BaseModel.fuse        folds what the host cannot, and
     BaseModel.is_fused    says whether that is done
 
@@ -30,7 +32,7 @@ import types
 from pathlib import Path
 
 from yolo_lite import _check
-from yolo_lite._dry_run import dry_run
+from yolo_lite._dry_run import dry_run, levels
 from yolo_lite._registry import ConfigError, arguments, specs, suggest
 
 TESTED = ("8.4.0", "8.4.190")  # the range of Ultralytics releases that the tests ran on
@@ -44,12 +46,15 @@ def install(tasks):
         tasks: The module `ultralytics.nn.tasks`.
     """
     checks = importlib.import_module("ultralytics.utils.checks")
+    data = importlib.import_module("ultralytics.data.utils")
     for owner, name, wrap in (
         (tasks, "parse_model", _parse_model),
         (tasks, "yaml_model_load", _yaml_model_load),
         (checks, "check_file", _check_file),
+        (data, "check_cls_dataset", _check_cls_dataset),
         (tasks, "torch_safe_load", _torch_safe_load),
         (tasks, "initialize_weights", _initialize_weights),
+        (tasks.BaseModel, "load", _load),
         (tasks.BaseModel, "fuse", _fuse),
         (tasks.BaseModel, "is_fused", _is_fused),
     ):
@@ -74,6 +79,11 @@ def version():
     return importlib.import_module("ultralytics").__version__
 
 
+def namespace():
+    """Return the names that a stock model YAML may use for modules."""
+    return vars(_tasks())
+
+
 def _tasks():
     return importlib.import_module("ultralytics.nn.tasks")
 
@@ -92,6 +102,28 @@ def configs():
     return {path.name: path for path in sorted(config_folder().rglob("*.yaml"))}
 
 
+def host_configs():
+    """Return the model YAMLs of the installed Ultralytics, by stem."""
+    folder = Path(importlib.import_module("ultralytics").__file__).parent / "cfg" / "models"
+    return {path.stem: path for path in sorted(folder.rglob("*.yaml"))}
+
+
+def host_levels(d):
+    """Return the level k (stride 2**k) of every backbone row's output in a stock model dictionary."""
+    scale = next(iter(d.get("scales") or {"": None}))
+    parse_model = _tasks().parse_model
+    return levels(lambda d: parse_model(copy.deepcopy(d), 3, False), {**d, "scale": scale}, len(d["backbone"]))
+
+
+def build_model(d, task="detect"):
+    """Build a model from its dictionary, ours or the host's."""
+    decoder = d["head"][-1][2] == "RTDETRDecoder"
+    name = {"segment": "Segmentation", "pose": "Pose", "obb": "OBB", "classify": "Classification"}.get(
+        task, "Detection"
+    )
+    return getattr(_tasks(), f"{'RTDETRDetection' if decoder else name}Model")(d, verbose=False)
+
+
 def _check_file(original):
     def check_file(file, *args, **kwargs):
         name = str(file).strip()
@@ -101,6 +133,20 @@ def _check_file(original):
         return original(file, *args, **{**kwargs, "hard": False}) or str(shipped)
 
     return check_file
+
+
+def _check_cls_dataset(original):
+    def check_cls_dataset(dataset, *args, **kwargs):
+        if str(dataset) == "shapes-cls":
+            from ultralytics.utils import DATASETS_DIR
+
+            from yolo_lite.shapes import generate
+
+            if not Path(dataset).is_dir():
+                generate(DATASETS_DIR / "shapes-cls", "classify")
+        return original(dataset, *args, **kwargs)
+
+    return check_cls_dataset
 
 
 def _yaml_model_load(original):
@@ -226,18 +272,19 @@ class _Row:
     def __iter__(self):
         return iter(())  # the host looks for strings here
 
-    def resolve(self, ch, f, n):
-        """Return what the host's parser needs to go on: module, repeats, constructor's arguments, output channels."""
+    def resolve(self, ch, f, n, legacy):
+        """Return what the host's parser goes on with: module, repeats, arguments, output channels, flavour of heads."""
         c1 = ch[f] if isinstance(f, int) else [ch[x] for x in f]
         values, c2 = arguments(self.name, self.spec, self.args, c1, self.scale)
+        legacy = legacy and self.spec.legacy
         if self.spec.repeats == "argument":
-            return self.spec.cls, 1, [*values[:2], n, *values[2:]], c2
+            return self.spec.cls, 1, [*values[:2], n, *values[2:]], c2, legacy
         if n > 1:
             from yolo_lite.blocks import Repeat
 
             again, _ = arguments(self.name, self.spec, self.args, c2, self.scale)
-            return Repeat, 1, [self.spec.cls, values, *[again] * (n - 1)], c2
-        return self.spec.cls, n, values, c2
+            return Repeat, 1, [self.spec.cls, values, *[again] * (n - 1)], c2, legacy
+        return self.spec.cls, n, values, c2, legacy
 
 
 @functools.lru_cache(maxsize=1)
@@ -265,6 +312,8 @@ def teach(parse_model):
         )
         if ast.unparse(loop.target) != "(i, (f, n, m, args))" or "globals()[m]" not in ast.unparse(loop):
             raise ConfigError("its loop over the rows has changed")
+        if not any(ast.unparse(node) == "legacy = True" for node in function.body):
+            raise ConfigError("its switch for older heads is missing")
         place = next(i for i, node in enumerate(loop.body) if isinstance(node, ast.If) and _ends_with_default(node))
     except (ConfigError, OSError, StopIteration, SyntaxError) as error:
         reason = str(error) or "its loop over the rows or its chain of rules was not found"
@@ -272,7 +321,8 @@ def teach(parse_model):
             f"Ultralytics {version()}: its model parser cannot be taught our modules ({reason}). yolo_lite is tested "
             f"with ultralytics {TESTED[0]} to {TESTED[1]}; install one of those, or a newer yolo-lite-backbones"
         ) from None
-    branch = ast.parse("if isinstance(args, __yolo_lite_row__):\n    m, n, args, c2 = args.resolve(ch, f, n)").body[0]
+    rule = "m, n, args, c2, legacy = args.resolve(ch, f, n, legacy)"
+    branch = ast.parse(f"if isinstance(args, __yolo_lite_row__):\n    {rule}").body[0]
     branch.orelse = [loop.body[place]]
     loop.body[place] = branch
     source = ast.unparse(ast.fix_missing_locations(tree))
@@ -295,7 +345,7 @@ def _call(taught, d, ch, verbose, host):
         for row in d[section]:
             spec = specs().get(row[2])
             if spec is not None:
-                row[3] = _Row(row[2], spec, row[3], scale)
+                row[3] = _Row(row[2], spec, _check.named_values(d, row[3]), scale)
                 namespace[row[2]] = spec.cls
     return types.FunctionType(taught, namespace, "parse_model")(d, ch, verbose)
 
@@ -319,6 +369,26 @@ def _initialize_weights(original):
             setattr(module, name, value)
 
     return initialize_weights
+
+
+def _load(original):
+    def load(self, weights, *args, **kwargs):
+        source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
+        host, theirs = vars(_tasks()), getattr(source, "yaml", None)
+        if not (isinstance(theirs, dict) and _check.is_ours(self.yaml, host)) or _same_rows(theirs, self.yaml):
+            return original(self, weights, *args, **kwargs)
+        from yolo_lite.transfer import ByRole
+
+        found = ByRole(source, self)
+        result = original(self, found, *args, **kwargs)
+        _say_once(found.text)
+        return result
+
+    return load
+
+
+def _same_rows(a, b):
+    return all([row[2] for row in a[key]] == [row[2] for row in b[key]] for key in ("backbone", "head"))
 
 
 def _foldable(model):

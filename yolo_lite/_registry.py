@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 ENTRY_POINTS = "yolo_lite.modules"
+NO_EDGE_WEIGHTS = "takes away what published weights were trained with"
 MAX_BACKBONE_WIDTH = 10  # far beyond any use: a slip of the keyboard must not fill the memory
 
 
@@ -32,13 +33,16 @@ class ConfigError(ValueError):
 
 
 class Scale(NamedTuple):
-    """The compound scaling of one model: its letter and what the letter stands for."""
+    """What a rule may know of the model: its scale letter and what that stands for, and what its head is told."""
 
     letter: str = ""
     depth: float = 1.0
     width: float = 1.0
     max_channels: float = math.inf
     backbone_width: float = 1.0  # alpha, the MobileNet width multiplier
+    backbone_edge: bool = False  # ReLU6 for h-swish and SiLU, no squeeze-excite
+    reg_max: int = 16
+    end2end: bool | None = None
 
     def channels(self, c2):
         """Scale a neck's or head's channel count exactly as Ultralytics does for its own modules."""
@@ -52,6 +56,7 @@ class Spec(NamedTuple):
     rule: Callable
     inputs: int | None
     repeats: str
+    legacy: bool
 
 
 def scaled(c1, scale, c2: int, *args):
@@ -70,22 +75,24 @@ def same(c1, scale, *args):
 _specs: dict[str, Spec] = {}
 
 
-def register(cls=None, *, name=None, rule=scaled, inputs=1, repeats="stack"):
+def register(cls=None, *, name=None, rule=scaled, inputs=1, repeats="stack", legacy=True):
     """Make a module class known to model YAMLs under its own name, or under `name`.
 
     Args:
         cls: The `nn.Module` subclass; omitted when used as a decorator with options.
         name: The name in YAML rows.
         rule: How a row's arguments become the constructor's, see the top of this file.
-        inputs: How many inputs a row has to name; None for two or more. With more than one, c1 is a list.
+        inputs: How many inputs a row has to name; None for a list of any number. But for 1, c1 is a list.
         repeats: "stack" builds the module `repeats` times in sequence, "argument" passes the number (scaled by the
             model's depth) as the constructor's third argument like C2f, "once" refuses any other number than 1.
+        legacy: Whether Ultralytics' heads stay YOLOv8's in a model with this module; False gives it YOLO11's lighter
+            ones, as C3k2 does.
 
     Raises:
         ConfigError: The name belongs to Ultralytics or to another registered class already, or an option is unknown.
     """
     if cls is None:
-        return lambda cls: register(cls, name=name, rule=rule, inputs=inputs, repeats=repeats)
+        return lambda cls: register(cls, name=name, rule=rule, inputs=inputs, repeats=repeats, legacy=legacy)
     if not inspect.isclass(cls) or not callable(rule) or not (inputs is None or inputs in range(1, 100)):
         raise ConfigError(f"register takes a class, a callable rule, and inputs None or 1, 2, ...; found {cls!r}")
     name = name or cls.__name__
@@ -95,7 +102,7 @@ def register(cls=None, *, name=None, rule=scaled, inputs=1, repeats="stack"):
         raise ConfigError(f"{name} is registered already, by {_path(_specs[name].cls)}; choose another name")
     if name in vars(importlib.import_module("ultralytics.nn.tasks")):
         raise ConfigError(f"{name} is a name of Ultralytics' own; choose another name for {_path(cls)}")
-    _specs[name] = Spec(cls, rule, inputs, repeats)
+    _specs[name] = Spec(cls, rule, inputs, repeats, legacy)
     return cls
 
 
@@ -117,6 +124,8 @@ def _load_ours():
     if "ours" in _loaded:
         return
     _loaded.add("ours")
+    for module in ("yolo_lite.necks", "yolo_lite.heads"):
+        importlib.import_module(module)
     package = importlib.import_module("yolo_lite.backbones")
     for module in pkgutil.iter_modules(package.__path__, "yolo_lite.backbones."):
         importlib.import_module(module.name)

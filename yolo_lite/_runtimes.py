@@ -1,10 +1,10 @@
 """The runtimes: how each opens an exported model and runs it. As a program, it times models, interleaved.
 
-    python -m yolo_lite._runtimes '{"runtime": ..., "threads": ..., "seconds": ..., "models": [[path, precision], ...]}'
+    python -m yolo_lite._runtimes '{"runtime": ..., "threads": ..., "imgsz": ..., "seconds": ..., "models": [...]}'
 
-writes one JSON line for each model's input shape, then one for each round with the milliseconds of every model. It is a
-process of its own, so that a runtime has the stated number of threads, and no other runtime's threads beside it.
-Neither torch nor Ultralytics is imported, except for TorchScript.
+writes one JSON line for each model's input shape, then one for each round with the milliseconds of every model; a model
+is [path, precision]. It is a process of its own, so that a runtime has the stated number of threads, and no other
+runtime's threads beside it. Neither torch nor Ultralytics is imported, except for TorchScript.
 """
 
 import json
@@ -45,7 +45,7 @@ def _onnxruntime(path, threads, precision):
 def _openvino(path, threads, precision):
     import openvino
 
-    file = next(path.glob("*.xml")) if path.is_dir() else path
+    file = _only(path, "*.xml") if path.is_dir() else path
     core = openvino.Core()
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -60,11 +60,12 @@ def _openvino(path, threads, precision):
         request.infer([x], share_inputs=True)
         return [request.get_output_tensor(i).data for i in range(len(model.outputs))]
 
-    return run, list(model.inputs[0].shape)
+    return run, [size.get_length() if size.is_static else None for size in model.inputs[0].partial_shape]
 
 
 def _ncnn(path, threads, precision):
     import ncnn
+    import yaml
 
     net = ncnn.Net()
     net.opt.num_threads = threads
@@ -72,7 +73,7 @@ def _ncnn(path, threads, precision):
     for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
         if hasattr(net.opt, f"use_{name}"):
             setattr(net.opt, f"use_{name}", False)
-    if net.load_param(str(next(path.glob("*.param")))) or net.load_model(str(next(path.glob("*.bin")))):
+    if net.load_param(str(_only(path, "*.param"))) or net.load_model(str(_only(path, "*.bin"))):
         raise RuntimeError("ncnn cannot load it")
     inputs, outputs = net.input_names(), sorted(net.output_names())
 
@@ -81,7 +82,8 @@ def _ncnn(path, threads, precision):
             extractor.input(inputs[0], ncnn.Mat(x[0]))
             return [extractor.extract(name)[1].numpy()[None] for name in outputs]
 
-    return run, _exported_shape(path)
+    size = yaml.safe_load(_only(path, "metadata.yaml").read_text("utf-8"))["imgsz"]  # the model does not say it
+    return run, [1, 3, *size]
 
 
 def _torchscript(path, threads, precision):
@@ -104,8 +106,7 @@ def _torchscript(path, threads, precision):
 def _litert(path, threads, precision):
     from ai_edge_litert.interpreter import Interpreter
 
-    file = next(path.glob("*float32.tflite"), None) or next(path.glob("*.tflite")) if path.is_dir() else path
-    interpreter = Interpreter(model_path=str(file), num_threads=threads)
+    interpreter = Interpreter(model_path=str(path), num_threads=threads)
     interpreter.allocate_tensors()
     (image, *_), outputs = interpreter.get_input_details(), interpreter.get_output_details()
     shape = [int(size) for size in image["shape"]]
@@ -119,12 +120,12 @@ def _litert(path, threads, precision):
     return run, [shape[0], shape[3], *shape[1:3]] if last else shape
 
 
-def _exported_shape(folder):
-    """The input's shape as Ultralytics notes it beside an export that does not say it itself."""
-    import yaml
-
-    size = yaml.safe_load((folder / "metadata.yaml").read_text("utf-8"))["imgsz"]
-    return [1, 3, *size]
+def _only(folder, pattern):
+    """Return the file in a folder that Ultralytics' export has one of."""
+    file = next(folder.glob(pattern), None)
+    if file is None:
+        raise FileNotFoundError(f"there is no {pattern} in {folder}")
+    return file
 
 
 RUNTIMES = {
@@ -132,7 +133,7 @@ RUNTIMES = {
     "openvino": Runtime("openvino", "openvino", ("_openvino_model", ".xml", ".onnx"), _openvino),
     "ncnn": Runtime("ncnn", "ncnn", ("_ncnn_model",), _ncnn, ("pnnx",)),
     "torchscript": Runtime("torch", "torchscript", (".torchscript",), _torchscript),
-    "litert": Runtime("ai_edge_litert", "litert", (".tflite",), _litert),
+    "litert": Runtime("ai_edge_litert", "litert", (".tflite",), _litert, ("litert_torch",)),
 }
 
 
@@ -149,6 +150,8 @@ def main(job):
     opened = []
     for path, precision in job["models"]:
         run, shape = RUNTIMES[job["runtime"]].open(Path(path), job["threads"], precision)
+        free = [1, 3, job["imgsz"], job["imgsz"]]  # what an export with dynamic sizes leaves open
+        shape = [size if isinstance(size, int) else free[i] for i, size in enumerate(shape)]
         print(json.dumps({"shape": shape}), flush=True)
         opened.append((run, np.random.default_rng(0).random(shape, np.float32) if job["seconds"] else None))
     if not job["seconds"]:

@@ -168,6 +168,7 @@ def _run(runtime, threads, entries, seconds, imgsz, say=None):
     job = {
         "runtime": runtime,
         "threads": threads,
+        "imgsz": imgsz,
         "seconds": seconds,
         "models": [[str(entry.path.absolute()), entry.precision] for entry in entries],
     }

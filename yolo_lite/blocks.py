@@ -31,12 +31,12 @@ class ConvNormAct(Conv):
         k: Kernel size; padded to keep the size at stride 1.
         s: Stride.
         g: Groups.
-        act: Activation class, None for none.
+        act: Activation class, None for none, True for the host's default.
         norm: The BatchNorm's settings.
     """
 
     def __init__(self, c1, c2, k=1, s=1, g=1, act=None, norm=Norm()):
-        super().__init__(c1, c2, k, s, g=g, act=act(inplace=True) if act else False)
+        super().__init__(c1, c2, k, s, g=g, act=act(inplace=True) if isinstance(act, type) else bool(act))
         self.bn = BatchNorm2d(c2, eps=norm.eps, momentum=norm.momentum)
 
 

@@ -2,12 +2,14 @@
 
 import inspect
 import sys
+from pathlib import Path
 
 from yolo_lite._registry import ConfigError, suggest
 from yolo_lite.backbones import Backbone, families
 from yolo_lite.cost import cost
 from yolo_lite.pretrained import WIDTHS, published
 
+IMGSZ = 640  # that costs are given for, pixels
 HEADER = ("backbone", "family", "params", "GFLOPs@640", "channels of P1 to P5", "ImageNet weights at width", "licence")
 
 
@@ -32,11 +34,14 @@ def show_list(words, timm=None):
     chosen = {n: s for n, s in sorted(families().items()) if all(w in n or w in _family(s).lower() for w in words)}
     if not chosen:
         raise ConfigError(f"no backbone has {' and '.join(words)} in its name{suggest(words[0], families())}")
-    rows = [HEADER, *(_row(name, stage) for name, stage in chosen.items())]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
+    _print_table([HEADER, *(_row(name, stage) for name, stage in chosen.items())])
+    print(f"\n{len(chosen)} backbones; timm's networks go by TimmBackbone: yolo-lite list timm='*repvit*'")
+
+
+def _print_table(rows):
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-    print(f"\n{len(chosen)} backbones; timm's networks go by TimmBackbone: yolo-lite list timm='*repvit*'")
 
 
 def _row(name, stage):
@@ -63,11 +68,13 @@ def _sources(name):
 
 
 def show_info(name):
-    """Print what there is to know of one backbone, ours or timm's.
+    """Print what there is to know of one backbone, ours or timm's, or of a model: a config's name or path, or a .pt.
 
     Raises:
         ConfigError: There is none of that name.
     """
+    if name.startswith("yolo") or Path(name).suffix in (".yaml", ".yml", ".pt"):
+        return _show_model(name)
     if name in families():
         stage = families()[name]
         backbone = Backbone(stage, name)
@@ -100,3 +107,39 @@ def show_info(name):
         print(f"weights     width {width:g}: {source.name} {source.tag}, licence: {source.licence}")
     if not _sources(name):
         print("weights     none published")
+    _show_lint(backbone)
+
+
+def _show_model(name):
+    """Print what there is to know of a whole model."""
+    from yolo_lite.exporting import load
+
+    model = load(name, name, IMGSZ)
+    d = model.yolo.model.yaml
+    print(f"{name}: {model.yolo.task}, {d.get('nc')} classes\n")
+    print(f"cost        {model.parameters / 1e6:.2f} M parameters, {model.gflops:.2f} GFLOPs at {IMGSZ} px, fused")
+    # A table over alpha and image size has its place here.
+    _show_lint(model.yolo.model)
+
+
+def _show_lint(model):
+    from yolo_lite.lint import NOTES, lint
+
+    findings = lint(model)
+    if not findings:
+        print("\nedge compilers: nothing that they are known to dislike")
+        return
+    pages = list(dict.fromkeys(finding.claim.page for finding in findings))
+    print("\nWhat compilers of edge devices are known to dislike in it:\n")
+    table = [("operator", "found", "compiler", "", "avoided by", "source")]
+    for finding in findings:
+        operator, compiler, says, page = finding.claim
+        rows = f", rows {', '.join(map(str, finding.rows))}" if finding.rows else ""
+        times = "once" if finding.count == 1 else f"{finding.count} times"
+        table.append((operator, times + rows, compiler, says, finding.switch, f"[{pages.index(page) + 1}]"))
+    _print_table(table)
+    print()
+    for number, page in enumerate(pages, 1):
+        print(f"[{number}] {page}")
+    if any(finding.claim.compiler == "NNAPI" for finding in findings):
+        print(*NOTES, sep="\n")

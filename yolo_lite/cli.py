@@ -12,7 +12,12 @@ Commands of our own:
 
     yolo-lite list [WORD ...]      the backbones: cost, channels, published weights; only those with all WORDs
     yolo-lite list timm=PATTERN    timm's networks of such names, for TimmBackbone
-    yolo-lite info NAME            one backbone, ours or timm's
+    yolo-lite info NAME            one backbone, ours or timm's, or one model, like yolov8n-mnv3.yaml or best.pt:
+                                   cost, weights, and what edge compilers dislike in it
+    yolo-lite make host=yolov8 backbone=ghostnet_100 [neck=aspp] [head=light] [task=segment] [width=0.5] [scale=n]
+                   [max_gflops=3.0] [max_params=1.5] [imgsz=640] [weights=imagenet] [out=my.yaml]
+                                   a YAML for any host, backbone, neck (aspp, lraspp, extradw, light) and head (light);
+                                   with a budget, of the largest width that fits
     yolo-lite compare data=... models=A,B baseline=A seeds=0,1,2 epochs=50
                                    train models alike and report which one to use; takes every training argument
                                    of Ultralytics, or a YAML file with the same settings: yolo-lite compare my.yaml
@@ -113,13 +118,46 @@ def _compare(rest):
     return 1 if outcome.failed else 0
 
 
+def _make(rest):
+    import inspect
+
+    from yolo_lite import graft
+
+    keys = _keys("make", rest, inspect.signature(graft.make).parameters)
+    text = graft.make(**{key: _value(key, value) for key, value in keys.items()})
+    print(keys.get("out", text.rstrip()))
+    return 0
+
+
+def _value(key, text):
+    """Turn a word of the command line into what `graft.make` takes."""
+    from yolo_lite._registry import ConfigError
+
+    numbers = {"width": float, "max_gflops": float, "max_params": float, "imgsz": int}
+    try:
+        if key == "width" and ":" in text:
+            pairs = (pair.partition(":") for pair in text.strip("{}").split(","))
+            return {letter.strip(): float(alpha) for letter, _, alpha in pairs}
+        if key in ("exist_ok", "count"):
+            return {"true": True, "false": False}[text.lower()]
+        return numbers.get(key, str)(text)
+    except (KeyError, ValueError):
+        wanted = "True or False" if key in ("exist_ok", "count") else "a number"
+        wanted += " or one for each scale, like n:0.5,s:1.0" * (key == "width")
+        raise ConfigError(f"{key} has to be {wanted}, found {text!r}") from None
+
+
 def _bench(rest):
     from yolo_lite import bench
 
     keys = _keys("bench", rest, ("models", "runtimes", "imgsz", "threads", "seconds", "int8", "data", "out"))
     if "models" not in keys:
         raise UsageError("yolo-lite bench needs models=yolov8n,my.pt,...; see yolo-lite help")
-    bench.run(**keys)
+    try:
+        bench.run(**keys)
+    except KeyboardInterrupt:
+        print("\nyolo-lite: stopped; what was measured and exported so far is kept", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -141,6 +179,7 @@ def _keys(command, words, known):
 
 
 COMMANDS = {
+    "make": _make,
     "bench": _bench,
     "list": _list,
     "info": _info,

@@ -13,7 +13,12 @@ from typing import NamedTuple
 from yolo_lite._registry import ConfigError, suggest
 from yolo_lite._runtimes import RUNTIMES
 
-PIP = {"pnnx": "pnnx==20260526", "ai_edge_litert": "ai-edge-litert"}  # how pip calls what Python imports
+PIP = {
+    "pnnx": "pnnx==20260526",
+    "ai_edge_litert": "ai-edge-litert",
+    "litert_torch": "litert-torch",
+}  # how pip calls what Python imports
+NO_INSTALL = "ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS"
 INT8 = ("onnxruntime", "openvino")  # the runtimes that we quantise for
 
 
@@ -149,12 +154,14 @@ def _host_export(model, runtime, work, imgsz, data, options):
         precision = {"quantize": 8} if "quantize" in DEFAULT_CFG_DICT else {"int8": True}
         options = {**options, **precision, "data": str(data), "split": "train"}
     before = getattr(model.yolo.model, "pt_path", None)
+    os.environ[NO_INSTALL] = "True"  # what is missing has been said; Ultralytics would install it
     model.yolo.model.pt_path = str(work / f"{model.path.stem}.pt")  # the exporter writes beside it
     try:
         with quiet():
             made = model.yolo.export(format=RUNTIMES[runtime].format, imgsz=imgsz, device="cpu", **options)
     finally:
         model.yolo.model.pt_path = before
+        del os.environ[NO_INSTALL]
     return Path(made)
 
 

@@ -93,7 +93,7 @@ def quantise(source, target, data, imgsz):
     # One scale for boxes in pixels and scores up to 1 would leave nothing of the scores.
     rows = [int(number) for node in model.graph.node for number in re.findall(r"^/model\.(\d+)/", node.name)]
     head = f"/model.{max(rows)}/"
-    floats = [node.name for node in model.graph.node if node.op_type != "Conv" and node.name.startswith(head)]
+    decode = [node.name for node in model.graph.node if node.name.startswith(head) and not _learned(node)]
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # it advises a simplification that Ultralytics' export has done already
     try:
@@ -103,10 +103,11 @@ def quantise(source, target, data, imgsz):
             Reader(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", *BETWEEN],
-            nodes_to_exclude=floats,
+            nodes_to_exclude=decode,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            reduce_range=True,  # CPUs without VNNI add products in 16 bits, which full weights overflow
         )
     finally:
         logging.disable(before)
@@ -117,3 +118,8 @@ def quantise(source, target, data, imgsz):
             model.metadata_props.add(key=key, value=value)
     onnx.save(model, target)
     return Path(target)
+
+
+def _learned(node):
+    """Tell whether a node of the head is a convolution with weights that are learned, unlike those that sum up DFL."""
+    return node.op_type == "Conv" and "/dfl/" not in node.name

@@ -25,27 +25,43 @@ class Shape(NamedTuple):
     colour: tuple[int, int, int]
 
 
-def generate(folder):
-    """Draw the dataset into `folder`, as images/<split>/*.jpg and labels/<split>/*.txt.
+def generate(folder, task="detect"):
+    """Draw the dataset into `folder`, in the form that Ultralytics reads for a task; the pictures are the same for all.
 
-    A split appears whole or not at all: it is drawn beside its place and moved there at the end. One that is there
-    already is left alone.
+    Images and label files, or for "classify" a folder of each class with one shape cut out in each picture. A split
+    appears whole or not at all: it is drawn beside its place and moved there at the end. One that is there already is
+    left alone.
     """
     for number, (split, count) in enumerate(SPLITS.items()):
-        places = [Path(folder, kind, split) for kind in ("labels", "images")]  # images last: they tell it is complete
+        # images last: they tell it is complete
+        places = [Path(folder, split)] if task == "classify" else [Path(folder, k, split) for k in ("labels", "images")]
         if places[-1].exists():
             continue
         drafts = [place.with_name(f".{split}") for place in places]
-        for leftover in (*drafts, places[0]):
+        for leftover in (*drafts, *places):
             shutil.rmtree(leftover, ignore_errors=True)
         for draft in drafts:
             draft.mkdir(parents=True)
         for index in range(count):
             image, shapes = draw(np.random.default_rng((number, index)))
-            (drafts[0] / f"{index:04}.txt").write_text("".join(f"{LABELS['detect'](shape)}\n" for shape in shapes))
+            if task == "classify":
+                _cut_out(image, shapes, drafts[0], index)
+                continue
+            (drafts[0] / f"{index:04}.txt").write_text("".join(f"{LABELS[task](shape)}\n" for shape in shapes))
             cv2.imwrite(str(drafts[1] / f"{index:04}.jpg"), image)
         for draft, place in zip(drafts, places, strict=True):
             draft.rename(place)
+
+
+def _cut_out(image, shapes, folder, index):
+    """Write each shape's box with a margin, which other shapes may reach into."""
+    for number, shape in enumerate(shapes):
+        place = folder / NAMES[shape.cls]
+        place.mkdir(exist_ok=True)
+        low, high = np.floor(shape.outline.min(0)).astype(int), np.ceil(shape.outline.max(0)).astype(int)
+        margin = int(0.1 * max(high - low)) + 1
+        (left, top), (right, bottom) = np.maximum(low - margin, 0), high + margin + 1
+        cv2.imwrite(str(place / f"{index:04}-{number}.jpg"), image[top:bottom, left:right])
 
 
 def draw(rng):
@@ -90,7 +106,7 @@ def _background(rng):
 def _shape(rng):
     cls = int(rng.integers(len(NAMES)))
     corners = {"circle": 48, "triangle": 3, "square": 4, "star": 10}[NAMES[cls]]
-    radius = 10 ** rng.uniform(math.log10(20), math.log10(80))
+    radius = 10 ** rng.uniform(math.log10(28), math.log10(90))
     turn = np.arange(corners) / corners * 2 * math.pi + rng.uniform(0, 2 * math.pi)
     reach = np.where(np.arange(corners) % 2, 0.45, 1.0) if NAMES[cls] == "star" else np.ones(corners)
     outline = np.stack([np.cos(turn), np.sin(turn)], 1) * reach[:, None] * radius
@@ -105,9 +121,33 @@ def _overlap(a, b):
     return np.prod(np.maximum(high - low, 0)) / smaller
 
 
-def _box(shape):
+def _line(shape, values):
+    return " ".join([str(shape.cls), *(f"{value:.6f}" for value in values)])
+
+
+def _box_values(shape):
     low, high = shape.outline.min(0) / SIZE, shape.outline.max(0) / SIZE
-    return " ".join([str(shape.cls), *(f"{v:.6f}" for v in (*((low + high) / 2), *(high - low)))])
+    return (*((low + high) / 2), *(high - low))
 
 
-LABELS = {"detect": _box}  # task -> a shape's line in its label file
+def _box(shape):
+    return _line(shape, _box_values(shape))
+
+
+def _polygon(shape):
+    return _line(shape, (shape.outline / SIZE).flatten())
+
+
+def _rotated_box(shape):
+    """The four corners of the smallest rotated rectangle; of several equal ones the one that OpenCV finds."""
+    return _line(shape, (cv2.boxPoints(cv2.minAreaRect(shape.outline.astype(np.float32))) / SIZE).clip(0, 1).flatten())
+
+
+def _keypoints(shape):
+    """The box, and the outline's centre, top, right, bottom and left, each with 2 for visible."""
+    x, y = shape.outline.T
+    points = [shape.outline.mean(0), *(shape.outline[i] for i in (y.argmin(), x.argmax(), y.argmax(), x.argmin()))]
+    return _line(shape, (*_box_values(shape), *(value for point in points for value in (*point / SIZE, 2))))
+
+
+LABELS = {"detect": _box, "segment": _polygon, "obb": _rotated_box, "pose": _keypoints}  # task -> a shape's label line

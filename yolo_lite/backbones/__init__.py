@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from yolo_lite import pretrained
-from yolo_lite._registry import MAX_BACKBONE_WIDTH, ConfigError, specs, suggest
+from yolo_lite._registry import MAX_BACKBONE_WIDTH, NO_EDGE_WEIGHTS, ConfigError, specs, suggest
 from yolo_lite.backbones._stage import LEVELS, Stage
 from yolo_lite.pretrained import IMAGENET_MEAN, IMAGENET_STD
 
@@ -20,14 +20,14 @@ class Backbone(nn.Module):
         stages: The five stages.
     """
 
-    def __init__(self, stage, variant, width=1.0):
+    def __init__(self, stage, variant, width=1.0, edge=False):
         super().__init__()
         plan = stage.plan(variant, width=width)
         self.name = variant
         self.channels = [layers[-1].channels for layers in plan]
         self.strides = [2**level for level in range(1, LEVELS + 1)]
         inputs = [3, *self.channels]
-        self.stages = nn.ModuleList(stage(inputs[i], variant, i + 1, width) for i in range(LEVELS))
+        self.stages = nn.ModuleList(stage(inputs[i], variant, i + 1, width, edge) for i in range(LEVELS))
 
     def forward(self, x):
         levels = []
@@ -49,7 +49,7 @@ def list_backbones():
     return sorted(families())
 
 
-def create_backbone(name, weights=None, width=1.0, mean=IMAGENET_MEAN, std=IMAGENET_STD):
+def create_backbone(name, weights=None, width=1.0, mean=IMAGENET_MEAN, std=IMAGENET_STD, edge=False):
     """Build a backbone by name.
 
     Args:
@@ -62,6 +62,8 @@ def create_backbone(name, weights=None, width=1.0, mean=IMAGENET_MEAN, std=IMAGE
         std: The standard deviation that they expect it to be divided by. Both are folded into the first convolution
             and its BatchNorm, so that the backbone takes images in 0..1; exact except where the convolution reaches
             over the border. A mean of 0 and a std of 1 fold nothing.
+        edge: ReLU6 instead of h-swish and SiLU, and no squeeze-excite: what edge compilers take and int8 keeps. No
+            published weights were trained so.
 
     Returns:
         (Backbone): float32, in train mode.
@@ -77,7 +79,9 @@ def create_backbone(name, weights=None, width=1.0, mean=IMAGENET_MEAN, std=IMAGE
         raise ConfigError(f"unknown backbone {name!r}{suggest(name, sorted(stages))}")
     if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= MAX_BACKBONE_WIDTH:
         raise ConfigError(f"width has to be a finite number above 0 and at most {MAX_BACKBONE_WIDTH}, found {width!r}")
-    backbone = Backbone(stages[name], name, width)
+    if edge and weights is not None:
+        raise ConfigError(f"edge=True {NO_EDGE_WEIGHTS}; leave weights away")
+    backbone = Backbone(stages[name], name, width, edge)
     if weights is not None:
         if not isinstance(weights, dict):
             source = pretrained.find(name, width, str(weights))

@@ -7,7 +7,14 @@ from typing import NamedTuple
 from torch import nn
 
 from yolo_lite._registry import ConfigError, register, suggest
-from yolo_lite.blocks import ConvNormAct, InvertedResidual, Norm, SqueezeExcite, round_channels, to_fast_layout
+from yolo_lite.blocks import (
+    ConvNormAct,
+    InvertedResidual,
+    Norm,
+    SqueezeExcite,
+    round_channels,
+    to_fast_layout,
+)
 
 LEVELS = 5
 
@@ -66,11 +73,13 @@ class Stage(nn.Sequential):
         variant: A name in `variants`.
         level: 1 to 5.
         width: The width multiplier alpha.
+        edge: ReLU6 instead of h-swish and SiLU, and no squeeze-excite.
 
     Raises:
         ConfigError: No such variant or level, or c1 is not what the level takes.
     """
 
+    paper = ""  # for the headers of YAMLs
     variants = {}  # name -> whatever the family's `layers` needs to know of it
     aliases = {}  # short name for YAML rows -> name in `variants`
 
@@ -101,12 +110,29 @@ class Stage(nn.Sequential):
             raise ConfigError(f"unknown variant {variant!r}{suggest(variant, [*cls.aliases, *cls.variants])}")
         return name
 
-    def __init__(self, c1, variant, level, width=1.0):
+    def __init__(self, c1, variant, level, width=1.0, edge=False):
         super().__init__(*(layer.build() for layer in self.plan(variant, c1, width)[level - 1]))
         self.level = level
+        if edge:
+            for_edge(self)
 
     def forward(self, x):
         return super().forward(to_fast_layout(x) if self.level == 1 else x)
+
+
+def for_edge(module):
+    """Replace what edge compilers and int8 do badly: h-swish and SiLU by ReLU6, squeeze-excite by nothing.
+
+    Source: what EfficientNet-Lite changed of EfficientNet,
+    https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html.
+    """
+    for name, child in module.named_children():
+        if isinstance(child, SqueezeExcite):
+            setattr(module, name, nn.Identity())
+        elif isinstance(child, nn.Hardswish | nn.SiLU):
+            setattr(module, name, nn.ReLU6(inplace=True))
+        else:
+            for_edge(child)
 
 
 def register_stage(cls):
@@ -123,6 +149,7 @@ def register_stage(cls):
                 f"level {level} of {variant} takes the {takes} channels of its level {level - 1} "
                 f"(backbone_width {scale.backbone_width:g}), the row before gives {c1}"
             )
-        return [c1, variant, level, scale.backbone_width], plan[level - 1][-1].channels
+        edge = [True] if scale.backbone_edge else []
+        return [c1, variant, level, scale.backbone_width, *edge], plan[level - 1][-1].channels
 
     return register(cls, rule=rule, repeats="once")

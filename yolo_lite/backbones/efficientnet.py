@@ -36,6 +36,7 @@ class Variant(NamedTuple):
 class EfficientNetStage(Stage):
     """One level of EfficientNet."""
 
+    paper = "Tan and Le 2019, https://arxiv.org/abs/1905.11946"
     variants = {
         "efficientnet_b0": Variant(B0, nn.SiLU, scaled_stem=True),
         "efficientnet_lite0": Variant([row._replace(se=0.0) for row in B0], nn.ReLU6, scaled_stem=False),

@@ -58,6 +58,7 @@ class Variant(NamedTuple):
 class GhostNetStage(Stage):
     """One level of GhostNet."""
 
+    paper = "Han et al. 2020, https://arxiv.org/abs/1911.11907; V2 Tang et al. 2022, https://arxiv.org/abs/2211.12905"
     variants = {"ghostnet_100": Variant(ROWS, len(ROWS)), "ghostnetv2_100": Variant(ROWS, 2)}
     aliases = {"v1": "ghostnet_100", "v2": "ghostnetv2_100"}
 

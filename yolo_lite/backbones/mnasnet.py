@@ -43,6 +43,7 @@ class Variant(NamedTuple):
 class MnasNetStage(Stage):
     """One level of MnasNet."""
 
+    paper = "Tan et al. 2019, https://arxiv.org/abs/1807.11626"
     variants = {
         "mnasnet_100": Variant(B1, Norm()),
         "semnasnet_100": Variant(A1, Norm()),

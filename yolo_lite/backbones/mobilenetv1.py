@@ -19,6 +19,7 @@ ROWS = [(64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2)]  # outp
 class MobileNetV1Stage(Stage):
     """One level of MobileNetV1."""
 
+    paper = "Howard et al. 2017, https://arxiv.org/abs/1704.04861"
     variants = {"mobilenetv1_100": ROWS}
 
     @classmethod

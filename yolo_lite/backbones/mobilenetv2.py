@@ -26,6 +26,7 @@ ROWS = [
 class MobileNetV2Stage(Stage):
     """One level of MobileNetV2."""
 
+    paper = "Sandler et al. 2018, https://arxiv.org/abs/1801.04381"
     variants = {"mobilenetv2_100": ROWS, "mobilenet_v2": ROWS}
 
     @classmethod

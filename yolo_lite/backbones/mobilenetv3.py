@@ -72,6 +72,7 @@ class Variant(NamedTuple):
 class MobileNetV3Stage(Stage):
     """One level of MobileNetV3."""
 
+    paper = "Howard et al. 2019, https://arxiv.org/abs/1905.02244"
     variants = {
         "mobilenetv3_large_100": Variant(LARGE, Norm(eps=1e-5, momentum=0.1), timm=True),
         "mobilenetv3_small_100": Variant(SMALL, Norm(eps=1e-5, momentum=0.1), timm=True),

@@ -156,6 +156,7 @@ class Variant(NamedTuple):
 class MobileNetV4Stage(Stage):
     """One level of MobileNetV4."""
 
+    paper = "Qin et al. 2024, https://arxiv.org/abs/2404.10518"
     variants = {
         "mobilenetv4_conv_small": Variant(32, CONV_SMALL),
         "mobilenetv4_conv_medium": Variant(32, CONV_MEDIUM),

@@ -30,6 +30,7 @@ def _stem(c1, stem):
 class ShuffleNetV1Stage(Stage):
     """One level of ShuffleNetV1."""
 
+    paper = "Zhang et al. 2018, https://arxiv.org/abs/1707.01083"
     variants = {"shufflenet_v1_g3": V1_CHANNELS}
     aliases = {"g3": "shufflenet_v1_g3"}
 
@@ -50,6 +51,7 @@ class ShuffleNetV1Stage(Stage):
 class ShuffleNetV2Stage(Stage):
     """One level of ShuffleNetV2; a width that leads to one of the paper's four columns takes that column."""
 
+    paper = "Ma et al. 2018, https://arxiv.org/abs/1807.11164"
     variants = {f"shufflenet_v2_x{str(factor).replace('.', '_')}": factor for factor in V2_CHANNELS}
     aliases = {name.removeprefix("shufflenet_v2_"): name for name in variants}
 

@@ -1,0 +1,108 @@
+"""Every shipped config at scale n against its stock host: writes docs/latency.csv and docs/latency.md.
+
+Host and config run interleaved, with the host a second time as control, at 640 px with one thread. Results are appended
+as they come, and kept when started again; delete docs/latency.csv to measure anew. Takes about a minute for each config
+and runtime, on a machine that has nothing else to do.
+
+    python scripts/bench_configs.py [configs=yolo*.yaml] [seconds=15] [imgsz=640] [out=docs]
+"""
+
+import csv
+import io
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from yolo_lite.bench import CONTROL, Measurement, environment, measure, say
+from yolo_lite.bench_report import replace
+from yolo_lite.exporting import missing
+
+ROOT = Path(__file__).parent.parent
+RUNTIMES = ("onnxruntime", "openvino")
+EXPERIMENTS = ("-aspp", "-timm")  # that promise no speed
+FIELDS = ("config", "host", *Measurement._fields, "environment")
+
+
+class Pair(NamedTuple):
+    """A config at scale n, and the stock model that it changes."""
+
+    config: str
+    host: str
+
+
+def main(configs="yolo*.yaml", seconds="15", imgsz="640", out=ROOT / "docs"):
+    file = Path(out) / "latency.csv"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    rows = list(csv.DictReader(file.open())) if file.exists() else []
+    runtimes = [name for name in RUNTIMES if not missing(name)]
+    pairs = [pair(path) for path in sorted((ROOT / "cfg").glob(configs))]
+    with tempfile.TemporaryDirectory() as folder:
+        for index, (config, host) in enumerate(pairs, 1):
+            for runtime in runtimes:
+                if not any(row["config"] == config and row["runtime"] == runtime for row in rows):
+                    print(f"{index}/{len(pairs)} {config}, {runtime}", flush=True)
+                    names = {host: host, config: config}
+                    measured = measure(names, [runtime], (1,), int(imgsz), float(seconds), folder, say=say)
+                    rows += records(config, host, measured, environment([runtime]))
+                    replace(file, table(rows))
+    replace(file.with_suffix(".md"), markdown([each.config for each in pairs], rows, imgsz))
+
+
+def pair(path):
+    """Name a config at scale n and its host: cfg/yolov8-mnv3.yaml is yolov8n-mnv3, on yolov8n."""
+    host, _, rest = path.stem.partition("-")
+    task = next((f"-{task}" for task in ("seg", "pose", "obb", "cls") if rest.endswith(f"-{task}")), "")
+    return Pair(f"{host}n-{rest}", f"{host}n{task}")
+
+
+def records(config, host, measured, versions):
+    versions = "; ".join(f"{name}: {value}" for name, value in versions.items())
+    return [{"config": config, "host": host, **row._asdict(), "environment": versions} for row in measured]
+
+
+def table(rows):
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def markdown(configs, rows, imgsz):
+    columns = sorted({(row["runtime"], row["precision"]) for row in rows})
+    lines = [
+        "# Latency of the shipped configs",
+        "",
+        f"Written by `scripts/bench_configs.py`: time at scale n over the stock host's, {imgsz} px, one thread, random "
+        "weights, median of the ratios within interleaved rounds with its 95 % interval. *Control* is the host against "
+        "itself: a ratio no farther from 1 than that shows no difference. **Bold**: slower than the host.",
+        "",
+        f"| config | host | {' | '.join(f'{runtime} {precision} | control' for runtime, precision in columns)} |",
+        f"|---|---|{'---|' * 2 * len(columns)}",
+    ]
+    for config in configs:
+        cells = [cell for column in columns for cell in compared(config, *column, rows)]
+        host = next((row["host"] for row in rows if row["config"] == config), "")
+        note = " (experiment)" if config.endswith(EXPERIMENTS) else ""
+        lines.append(f"| `{config}`{note} | `{host}` | {' | '.join(cells)} |")
+    versions = dict.fromkeys(row["environment"] for row in rows)
+    return "\n".join([*lines, "", "Measured with:", "", *(f"- {each}" for each in versions), ""])
+
+
+def compared(config, runtime, precision, rows):
+    """Return a config's ratio to its host and the control's, as text."""
+    mine = [row for row in rows if row["config"] == config and row["runtime"] == runtime]
+    ours = [row for row in mine if row["model"] == config and row["precision"] == precision]
+    if not ours:
+        return "not measured", ""
+    ratio, low, high = (float(ours[0][key]) for key in ("ratio", "low", "high"))
+    host = [row for row in mine if row["model"] == row["host"] and row["precision"] == precision]
+    ratio, low, high = (value / float(host[0]["ratio"]) for value in (ratio, low, high))  # bf16 against bf16
+    control = [row["ratio"] for row in mine if row["model"].endswith(CONTROL)]
+    text = f"{ratio:.2f} ({low:.2f} to {high:.2f})"
+    return f"**{text}**" if low > 1 else text, f"{float(control[0]):.2f}"
+
+
+if __name__ == "__main__":
+    main(**dict(word.split("=", 1) for word in sys.argv[1:]))

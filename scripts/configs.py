@@ -1,0 +1,143 @@
+"""The configs that are shipped: what `yolo-lite make` is asked for; writes cfg/*.yaml and the tables of their figures.
+
+python scripts/configs.py            write all: configs, docs/configs.md, and the table of the README
+python scripts/configs.py --check    recompute scale n only and compare; exit status 1 where something differs
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+from yolo_lite import graft
+
+ROOT = Path(__file__).parent.parent
+README_TABLE = re.compile(r"(<!-- figures -->\n).*?(<!-- /figures -->)", re.S)
+PATTERN = (
+    "A pattern: put any timm name into the first row. Most networks at full width are heavier than the backbone they "
+    "replace, and this one's figures are stated below."
+)
+ASPP = "An experiment: ASPP in place of SPPF. Compare its figures with its host's before you choose it."
+
+BACKBONES = {
+    "mnv1": "mobilenetv1_100",
+    "mnv2": "mobilenetv2_100",
+    "mnv3": "mobilenetv3_large_100",
+    "mnv3-small": "mobilenetv3_small_100",
+    "mnv4": "mobilenetv4_conv_small",
+    "mnasnet": "mnasnet1_0",
+    "ghostnet": "ghostnet_100",
+    "ghostnetv2": "ghostnetv2_100",
+    "shufflenetv1": "shufflenet_v1_g3",
+    "shufflenetv2": "shufflenet_v2_x1_0",
+    "efficientnet": "efficientnet_b0",
+    "efficientnet-lite": "efficientnet_lite0",
+    "timm": "timm/mobilenetv4_conv_small",
+}
+# A width with published weights where one is lighter than the host
+ALPHAS = {"n": 0.5, "s": 1.0, "m": 1.0, "l": 1.0, "x": 1.0}
+OTHER_ALPHAS = {
+    ("yolov5", "mnv1"): {"n": 0.25, "s": 0.75},
+    ("yolov5", "efficientnet"): {"n": 0.35},
+    ("yolov5", "mnv3-small"): {"n": 1.0},
+    ("yolov8", "mnv3-small"): {"n": 1.0},
+    ("yolov8", "mnv4"): {"n": 1.0},
+    **{(host, "shufflenetv2"): {"m": 1.5, "l": 2.0, "x": 2.0} for host in ("yolov5", "yolov8", "yolo11", "yolo26")},
+}
+LATER_HOSTS = ("mnv3", "mnv4", "mnasnet", "ghostnet", "shufflenetv2")
+WITH_ASPP = ("mnasnet", "mnv1", "mnv2", "mnv3", "ghostnet", "shufflenetv1", "shufflenetv2")
+WITH_EXTRADW = (("yolov8", "mnv4"), ("yolo11", "mnv4"))
+
+
+def shipped():
+    """Return the arguments of `graft.make` for every config, by file name."""
+    made = {}
+
+    def add(host, short, suffix="", **options):
+        alphas = None if short == "timm" else {**ALPHAS, **OTHER_ALPHAS.get((host, short), {})}
+        made[f"{host}-{short}{suffix}.yaml"] = {"host": host, "backbone": BACKBONES[short], "width": alphas, **options}
+
+    for host in ("yolov5", "yolov8"):
+        for short in BACKBONES:
+            if short != "timm":
+                add(host, short)
+    add("yolov8", "timm", note=PATTERN)
+    for host in ("yolo11", "yolo26"):
+        for short in LATER_HOSTS:
+            add(host, short)
+    for short in WITH_ASPP:
+        add("yolov5", short, "-aspp", neck="aspp", note=ASPP)
+    for host, short in WITH_EXTRADW:
+        add(host, short, "-extradw", neck="extradw")
+    return made
+
+
+def experiment(name):
+    """Tell whether a config is one that may be heavier than its host."""
+    return "-aspp" in name or "-timm" in name
+
+
+def figures(name, options, letter="n"):
+    """Count what a shipped config costs at one scale, and its host."""
+    body = (ROOT / "cfg" / name).read_text("utf-8").partition("\n\n")[2]
+    task = options.get("task", "detect")
+    return graft.figures(body, options["host"], task, letter, options["backbone"], options["width"], 640)
+
+
+def table_line(name, row):
+    """Write a config's line in the tables."""
+    return (
+        f"| `{name.removesuffix('.yaml').replace('-', 'n-', 1)}` | {'-' if row.alpha is None else f'{row.alpha:g}'} "
+        f"| {'yes' if row.published else 'no'} | {row.parameters / 1e6:.2f} M | {row.gflops:.2f} "
+        f"| {row.parameters / row.host_parameters:.0%} | {row.gflops / row.host_gflops:.0%} |"
+    )
+
+
+HEAD = [
+    "| config, scale n | alpha | ImageNet weights | parameters | GFLOPs | parameters / host's | GFLOPs / host's |",
+    "|---|---|---|---|---|---|---|",
+]
+
+
+def write():
+    """Write every config, and the tables."""
+    lines = {}
+    for name, options in shipped().items():
+        graft.make(**options, out=ROOT / "cfg" / name, exist_ok=True)
+        lines[name] = table_line(name, figures(name, options))
+        print(lines[name], flush=True)
+    title = "# The configs\n\nFused, 640 px, 80 classes, scale n; the other scales are in each file's header.\n"
+    tables = "".join(
+        f"\n## {host}\n\n" + "\n".join([*HEAD, *(line for name, line in lines.items() if name.startswith(host))]) + "\n"
+        for host in sorted({options["host"] for options in shipped().values()}, key=lambda h: int(re.sub(r"\D", "", h)))
+    )
+    (ROOT / "docs" / "configs.md").write_text(title + tables, "utf-8")
+    readme = ROOT / "README.md"
+    shown = [line for name, line in lines.items() if name.startswith("yolov8") and not experiment(name)]
+    table = "\n".join([*HEAD, *shown])
+    readme.write_text(README_TABLE.sub(lambda m: f"{m[1]}{table}\n{m[2]}", readme.read_text("utf-8")), "utf-8")
+
+
+def check():
+    """Return what stands in the files and is not so: configs that `make` writes otherwise, and figures of scale n."""
+    wrong = []
+    tables = (ROOT / "README.md").read_text("utf-8") + (ROOT / "docs" / "configs.md").read_text("utf-8")
+    for name, options in shipped().items():
+        text = (ROOT / "cfg" / name).read_text("utf-8")
+        if yaml.safe_load(text) != yaml.safe_load(graft.make(**options, count=False)):
+            wrong.append(f"{name}: yolo-lite make writes another one now")
+        row = figures(name, options)
+        if graft.figure_line("n", row) not in text.splitlines():
+            wrong.append(f"{name}: {graft.figure_line('n', row)}")
+        if table_line(name, row) not in tables.splitlines():
+            wrong.append(f"tables: {table_line(name, row)}")
+    return wrong
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--check"]:
+        found = check()
+        print(*found or ["all configs and figures are as they should be"], sep="\n")
+        sys.exit(bool(found))
+    write()

@@ -1,0 +1,192 @@
+"""Whether exports compute what PyTorch computes: every native family, scale n, every runtime; writes docs/exports.md.
+
+Each model gets BatchNorm statistics with which every layer matters, is exported with Ultralytics' own exporter, and run
+on the same image. Boxes are compared relative to the image's size, all other outputs relative to the largest value.
+A model runs in a process of its own and what comes of it is appended to the results; started again, the script goes on.
+Runtimes that are not installed are left for another time, or another environment (litert-torch wants an older torch).
+
+    python scripts/export_parity.py [results=runs/parity.csv] [configs=yolov8-*.yaml,yolo26-*.yaml] [runtimes=...]
+"""
+
+import copy
+import csv
+import datetime
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from yolo_lite._runtimes import RUNTIMES
+from yolo_lite.bench_report import replace
+from yolo_lite.exporting import missing
+
+ROOT = Path(__file__).parent.parent
+IMGSZ = 160
+TOLERANCE = 1e-4
+ROUNDING = "fp32"  # the column of PyTorch in float32 against PyTorch in float64
+FIELDS = ("config", "runtime", "deviation", "problem", "versions", "date")
+FORMATS = {
+    "onnxruntime": "ONNX",
+    "openvino": "OpenVINO",
+    "ncnn": "NCNN",
+    "torchscript": "TorchScript",
+    "litert": "LiteRT",
+}
+
+
+def main(results="runs/parity.csv", configs="yolov8-*.yaml,yolo26-*.yaml", runtimes=None):
+    runtimes = runtimes.split(",") if runtimes else list(RUNTIMES)
+    results = Path(results)
+    results.parent.mkdir(parents=True, exist_ok=True)
+    names = sorted(path.name for pattern in configs.split(",") for path in (ROOT / "cfg").glob(pattern))
+    names = [name for name in dict.fromkeys(names) if not name.endswith("-timm.yaml")]
+    done = read(results)
+    available = [name for name in runtimes if not missing(name)]
+    for name in sorted(set(runtimes) - set(available)):
+        print(f"{name} is left out: pip install {' '.join(missing(name))}", flush=True)
+    with results.open("a", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        if not done:
+            writer.writeheader()
+        for index, name in enumerate(names, 1):
+            waiting = [runtime for runtime in (ROUNDING, *available) if (name, runtime) not in done]
+            for row in in_processes(name, waiting):
+                done[name, row["runtime"]] = row
+                writer.writerow(row)
+                file.flush()
+                deviation = row["problem"] or row["deviation"]
+                print(f"{index}/{len(names)} {name} {row['runtime']}: {deviation}", flush=True)
+    write(names, done)
+
+
+def read(results):
+    return {(row["config"], row["runtime"]): row for row in csv.DictReader(results.open())} if results.exists() else {}
+
+
+def in_processes(name, runtimes):
+    """Yield the rows of a model; a runtime that takes the process down is a result, the others go on in a new one."""
+    left = list(runtimes)
+    while left:
+        command = [sys.executable, __file__, "model", name, *left]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        said, errors = process.communicate()
+        for line in said.splitlines():
+            if line.startswith("{"):
+                yield {"config": name, "runtime": left.pop(0), **json.loads(line)}
+        if process.returncode and left:
+            reason = f"the process ended with {process.returncode}: {(errors.strip().splitlines() or [''])[-1]}"
+            yield {"config": name, "runtime": left[0], **stamp(left.pop(0)), "problem": reason[:300]}
+
+
+def compare(name, runtimes):
+    """Compare one model with PyTorch in each runtime; print a JSON line for each."""
+    import numpy as np
+    import torch
+
+    from yolo_lite._registry import ConfigError
+    from yolo_lite.exporting import export, load
+
+    torch.manual_seed(0)
+    host, _, rest = name.partition("-")
+    label = f"{host}n-{rest.removesuffix('.yaml')}"
+    model = load(label, label, IMGSZ)
+    network = model.yolo.model
+    with torch.no_grad():
+        for _ in range(3):
+            network.train()(torch.rand(4, 3, IMGSZ, IMGSZ))
+        for branch in network.model[-1].cv3:
+            branch[-1].bias.zero_()  # random scores are about 1e-5 otherwise, and no test of anything
+    network.eval()
+    if getattr(network, "end2end", False):
+        network.end2end = False  # Ultralytics' default export has the one-to-many head
+    image = torch.rand(1, 3, IMGSZ, IMGSZ, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = [each.numpy() for each in tensors(network(image))]
+    for runtime in runtimes:
+        row = stamp(runtime)
+        try:
+            if runtime == ROUNDING:
+                with torch.no_grad():
+                    actual = [each.numpy() for each in tensors(copy.deepcopy(network).double()(image.double()))]
+            else:
+                with tempfile.TemporaryDirectory() as folder:
+                    run, _ = RUNTIMES[runtime].open(export(model, runtime, folder, IMGSZ), 1, "fp32")
+                    actual = [np.array(each) for each in run(image.numpy())]
+            if runtime == "litert":
+                actual[0][:, :4] *= IMGSZ  # Ultralytics' LiteRT export gives boxes in parts of the image
+            row["deviation"] = f"{deviation(actual, expected):.1e}"
+        except (ConfigError, ValueError, RuntimeError) as error:
+            row["problem"] = " ".join(str(error).split())[:300]
+        print(json.dumps(row), flush=True)
+
+
+def tensors(output):
+    """All tensors of a model's output, in order; those of the head's training part are at the end."""
+    if isinstance(output, dict):
+        output = output.values()
+    return [output] if hasattr(output, "numpy") else [each for part in output for each in tensors(part)]
+
+
+def deviation(actual, expected):
+    """The largest difference of any output, relative to the range of its part."""
+    worst = 0.0
+    for output in actual:
+        same = next((each for each in expected if each.shape == output.shape), None)
+        if same is None:
+            raise ValueError(f"an output of shape {output.shape}, PyTorch's are {[each.shape for each in expected]}")
+        boxes = output.ndim == 3
+        for part, scale in ((slice(0, 4), IMGSZ), (slice(4, None), None)) if boxes else ((slice(None), None),):
+            worst = max(worst, abs(output[:, part] - same[:, part]).max() / (scale or abs(same[:, part]).max()))
+    return worst
+
+
+def stamp(runtime):
+    from importlib.metadata import version
+
+    packages = ["ultralytics", "torch"]
+    if runtime in RUNTIMES:
+        packages += [
+            RUNTIMES[runtime].package.replace("_", "-"),
+            *(p.replace("_", "-") for p in RUNTIMES[runtime].needs),
+        ]
+    versions = ", ".join(f"{package} {version(package)}" for package in dict.fromkeys(packages))
+    return {"deviation": "", "problem": "", "versions": versions, "date": datetime.date.today().isoformat()}
+
+
+def verdict(row):
+    if row is None:
+        return "not run"
+    if row["problem"]:
+        return f"fails: {row['problem']}".replace("|", "/")
+    return row["deviation"] if float(row["deviation"]) <= TOLERANCE else f"**{row['deviation']}**"
+
+
+def write(names, done):
+    runtimes = [name for name in FORMATS if any((config, name) in done for config in names)]
+    versions = sorted({row["versions"] for (config, runtime), row in done.items() if runtime in runtimes})
+    lines = [
+        "# Exports against PyTorch",
+        "",
+        f"Written by `scripts/export_parity.py`: the largest difference of any output from PyTorch's (float32, fused, "
+        f"{IMGSZ} px), boxes relative to the image's size, scores relative to the largest. Up to {TOLERANCE:.0e} is "
+        f"taken as equal; more stands in bold. The first column is what rounding alone does: PyTorch in float32 "
+        "against float64.",
+        "",
+        "All formats are made by Ultralytics' own exporter with its default settings.",
+        "",
+        f"| config, scale n | rounding | {' | '.join(FORMATS[name] for name in runtimes)} |",
+        f"|{'---|' * (len(runtimes) + 2)}",
+    ]
+    for config in names:
+        cells = [verdict(done.get((config, runtime))) for runtime in (ROUNDING, *runtimes)]
+        lines.append(f"| `{config.removesuffix('.yaml')}` | {' | '.join(cells)} |")
+    lines += ["", "Versions:", "", *(f"- {each}" for each in versions), ""]
+    replace(ROOT / "docs" / "exports.md", "\n".join(lines))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["model"]:
+        compare(sys.argv[2], sys.argv[3:])
+    else:
+        main(**dict(word.split("=", 1) for word in sys.argv[1:]))

@@ -1,0 +1,274 @@
+"""`yolo-lite bench`: what is measured, how, and what is left behind when something is wrong or interrupted."""
+
+import csv
+import importlib.util
+import json
+import random
+import sys
+import xml.etree.ElementTree
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, run
+
+from yolo_lite import _runtimes, bench, bench_report, exporting
+from yolo_lite._registry import ConfigError
+from yolo_lite.bench import Measurement, measure, median_interval
+from yolo_lite.cost import cost
+
+COMMAND = [sys.executable, "-c", "import sys; from yolo_lite.cli import main; sys.exit(main())", "bench"]
+
+
+def test_measures_what_it_says(tmp_path):
+    models = {"large": "yolov8n", "small": "yolo26n.yaml"}
+    heard = []
+    first = measure(
+        models, threads=(1, 2), imgsz=32, seconds=0.01, folder=tmp_path, keep=lambda m: heard.append(len(m))
+    )
+    assert [(row.model, row.threads) for row in first] == [
+        (model, threads) for threads in (1, 2) for model in ("large", "small", "large (again)")
+    ]
+    assert {(row.runtime, row.precision) for row in first} == {("onnxruntime", "fp32")} and heard == [3, 6]
+    for row in first:
+        assert 0 < row.p50 <= row.p90 and 0 < row.low <= row.ratio <= row.high
+        assert row.ratio == 1 or row.model != "large"
+    from ultralytics import YOLO
+
+    assert (first[1].parameters, first[1].gflops) == cost(YOLO("yolo26n.yaml").model, 32)
+    (file,) = tmp_path.glob("yolo26n-32-*.onnx")
+    assert first[1].size == file.stat().st_size
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    again = measure([file, "yolov8n"], imgsz=32, seconds=0.01, folder=tmp_path)
+    assert [(row.precision, row.parameters) for row in again[::2]] == [("as exported", None)] * 2
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before  # nothing exported again
+    with pytest.raises(ConfigError, match=r"takes images of \[32, 32\], imgsz is 64"):
+        measure([file], imgsz=64, folder=tmp_path)
+
+
+@pytest.mark.parametrize(("n", "ranks"), [(6, (1, 6)), (20, (6, 15)), (25, (8, 18)), (100, (40, 61))])
+def test_interval_of_a_median(n, ranks):
+    """The ranks are those of the usual tables for 95 %."""
+    values = list(range(1, n + 1))
+    random.Random(0).shuffle(values)
+    assert median_interval(values) == ranks
+
+
+def test_interval_covers():
+    draw = random.Random(0)
+    intervals = [median_interval([draw.random() ** 3 for _ in range(30)]) for _ in range(4000)]
+    assert 0.945 <= sum(low <= 1 / 8 <= high for low, high in intervals) / 4000 <= 0.97  # 0.957 by the tables
+
+
+def test_rounds_are_interleaved_and_warm_up_is_not_counted(monkeypatch, capsys):
+    ran = []
+
+    def opened(path, threads, precision):
+        return lambda x: ran.append(path.name), [1, 3, 32, 32]
+
+    fake = {"fake": _runtimes.RUNTIMES["onnxruntime"]._replace(open=opened)}
+    monkeypatch.setattr(_runtimes, "RUNTIMES", fake)
+    models = [[name, "fp32"] for name in "abc"]
+    _runtimes.main({"runtime": "fake", "threads": 1, "imgsz": 32, "seconds": 1e-9, "models": models})
+    rounds = ["".join(ran[i : i + 3]) for i in range(0, len(ran), 3)]
+    assert all(sorted(each) == list("abc") for each in rounds) and len(set(rounds)) > 1
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len([each for each in answers if "times" in each]) == len(rounds) - _runtimes.WARM_UP
+
+
+def test_ratios_are_those_within_a_round(tmp_path):
+    """A machine that gets slower all the time: medians of single models would say nothing."""
+    rounds = [[100.0 * k, 80.0 * k, 100.0 * k] for k in range(1, 41)]
+    (tmp_path / "x").write_bytes(b"12345")
+    model = exporting.Model("m", tmp_path / "x")
+    entries = [bench._Entry(model, name, "fp32", tmp_path / "x") for name in "abc"]
+    rows = bench._measurements("onnxruntime", 1, entries, rounds)
+    assert [each for row in rows for each in row[6:9]] == pytest.approx([1, 1, 1, 0.8, 0.8, 0.8, 1, 1, 1])
+    assert (rows[0].p50, rows[0].size) == (2050, 5)
+
+
+def broken(folder):
+    (folder / "bad_ncnn_model").mkdir()
+    for name in ("bad.pt", "bad.onnx"):
+        (folder / name).write_bytes(b"this is none")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("models", "options", "message"),
+    [
+        (["yolov8n"], {"runtimes": ["onnxruntim"]}, "unknown runtime 'onnxruntim'; did you mean 'onnxruntime'?"),
+        (["yolov8n"], {"runtimes": []}, "there are no runtimes to measure"),
+        ([], {}, "there are no models to measure"),
+        (["yolov8n", "yolov8n.yaml"], {}, "models names 'yolov8n' twice"),
+        (["yolov8n", "yolov8n-mnv33"], {}, "there is no model 'yolov8n-mnv33'; did you mean 'yolov8-mnv3.yaml'?"),
+        (["yolov8n", "yolov8n.pt"], {}, "there is no file yolov8n.pt; without .pt, yolov8n is built with random"),
+        (["yolov8n", "{}/bad.pt"], {}, "{}/bad.pt cannot be read as a model: "),
+        (["yolov8n", "{}/bad.onnx"], {}, "onnxruntime cannot run {}/bad.onnx: "),
+        (["yolov8n", "{}/no.onnx"], {}, "there is no file {}/no.onnx"),
+        (
+            ["yolov8n", "{}/bad_ncnn_model"],
+            {"runtimes": ["onnxruntime"]},
+            "{}/bad_ncnn_model does not run in onnxruntime",
+        ),
+        (["yolov8n", "{}/bad.onnx"], {"runtimes": ["torchscript"]}, "{}/bad.onnx does not run in torchscript, but in "),
+        (["yolov8n"], {"imgsz": 100}, "imgsz has to be a multiple of 32, found 100"),
+        (["yolov8n"], {"threads": [0]}, "threads has to be a whole number above 0, found 0"),
+        (["yolov8n"], {"seconds": "soon"}, "seconds has to be a finite number above 0, found 'soon'"),
+        (["yolov8n"], {"data": "{}/none.yaml"}, "data={}/none.yaml cannot be read as a dataset: "),
+    ],
+)
+def test_refused_before_anything_is_exported(models, options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    broken(tmp_path)
+    fill = lambda text: text.replace("{}", str(tmp_path)) if isinstance(text, str) else text  # noqa: E731
+    options = {key: fill(value) for key, value in options.items()}
+    with pytest.raises(ConfigError) as refusal:
+        measure([fill(name) for name in models], folder=tmp_path / "exports", **options)
+    assert str(refusal.value).startswith(fill(message)) and "\n" not in str(refusal.value)
+    assert not (tmp_path / "exports").exists()
+
+
+def test_missing_packages_are_named(tmp_path, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("pnnx", "nncf") else found(name))
+    with pytest.raises(ConfigError, match=r"^the runtime ncnn needs .*pnnx==.*: pip install .*pnnx=="):
+        measure(["yolov8n"], ["ncnn"], folder=tmp_path / "exports")
+    assert exporting.missing("openvino", int8=True)[-1] == "nncf"
+    assert not (tmp_path / "exports").exists()
+
+
+def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
+    from ultralytics import YOLO
+
+    model = exporting.load("m", "yolov8n", 32)
+    exported = YOLO.export
+
+    def interrupted(self, **options):
+        made = Path(exported(self, **options))
+        made.write_bytes(made.read_bytes()[:1000])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(YOLO, "export", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        exporting.export(model, "onnxruntime", tmp_path, 32)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(YOLO, "export", exported)
+    made = exporting.export(model, "onnxruntime", tmp_path, 32)
+    assert list(tmp_path.iterdir()) == [made]
+
+
+def test_another_model_is_another_export(tmp_path):
+    paths = set()
+    for name in ("yolov8n.yaml", "yolov8n-mnv3.yaml"):
+        model = exporting.load(name, name, 32)._replace(path=Path("same.yaml"))
+        paths |= {exporting.export(model, "torchscript", tmp_path, size).name for size in (32, 64)}
+    assert len(paths) == 4
+
+
+def test_a_crash_is_one_sentence(tmp_path):
+    model = exporting.Model("m", tmp_path / "no.onnx")
+    with pytest.raises(ConfigError, match=r"^onnxruntime cannot run .*no.onnx: .*"):
+        bench._run("onnxruntime", 1, [bench._Entry(model, "m", "fp32", model.path)], 1, 32)
+
+
+def test_command(tmp_path):
+    arguments = ["models=yolov8n,yolov8n-mnv3", "runtimes=onnxruntime", "imgsz=32", "seconds=0.01", "out=there"]
+    output = run(*COMMAND, *arguments, cwd=tmp_path, PYTHONPATH=str(ROOT)).stdout
+    folder = tmp_path / "there"
+    assert {path.name for path in folder.iterdir()} == {"bench.csv", "bench.md", "bench.svg", "exports"}
+    with (folder / "bench.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == ["yolov8n", "yolov8n-mnv3", "yolov8n (again)"]
+    assert all("onnxruntime: " in row["environment"] and "CPU: " in row["environment"] for row in rows)
+    text = (folder / "bench.md").read_text("utf-8")
+    assert text in output and "Random weights: yolov8n, yolov8n-mnv3." in text
+    assert f"| `yolov8n-mnv3` | onnxruntime | 1 | {float(rows[1]['p50']):.2f} |" in text
+    assert xml.etree.ElementTree.parse(folder / "bench.svg").getroot().tag.endswith("svg")
+    assert "<!-- yolov8n-mnv3, fp32 -->" in (folder / "bench.svg").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["imgsz=32"], 2, "yolo-lite bench needs models="),
+        (["model=yolov8n"], 2, "yolo-lite bench has no model=; did you mean 'models'?; see yolo-lite help"),
+        (["models=yolov8n", "fast"], 2, "yolo-lite bench takes key=value, found 'fast'"),
+        (["models=yolov8n", "models=yolo26n"], 2, "yolo-lite bench has models= twice"),
+        (["models=yolov8n", "int8=True"], 1, "int8=True and data= belong together"),
+        (["models=yolov8n", "imgsz=big"], 1, "imgsz has to be a whole number above 0, found 'big'"),
+        (["models=nothing", "runtimes=onnxruntime"], 1, "there is no model 'nothing'"),
+    ],
+)
+def test_command_line_errors(arguments, status, message, capsys, tmp_path, monkeypatch):
+    from yolo_lite.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", *arguments]) == status
+    assert capsys.readouterr().err.startswith(f"yolo-lite: {message}") and not list(tmp_path.iterdir())
+
+
+def test_runtimes_that_are_not_installed_are_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(exporting, "missing", lambda name, int8: [name] if name != "onnxruntime" else [])
+    bench.run("yolov8n", imgsz="32", seconds="0.01", out=tmp_path)
+    for text in (capsys.readouterr().out, (tmp_path / "bench.md").read_text("utf-8")):
+        assert "ncnn is left out: pip install ncnn" in text and "openvino is left out" in text
+
+
+def row(model, precision, ratio):
+    return Measurement(model, "onnxruntime", 1, precision, 10.0, 12.0, ratio, ratio, ratio, None, None, 10)
+
+
+def test_bf16_is_shown_apart_where_openvino_would_use_it(tmp_path, monkeypatch):
+    (tmp_path / "x").write_bytes(b"12345")
+    model = exporting.Model("m", tmp_path / "x", yolo=object())
+    monkeypatch.setattr(bench, "export", lambda *arguments: tmp_path / "x")
+    for bf16, expected in ((True, ["fp32", "bf16", "int8", "fp32"]), (False, ["fp32", "int8", "fp32"])):
+        monkeypatch.setattr(bench, "has_bf16", lambda bf16=bf16: bf16)
+        entries = bench._entries([model], "openvino", tmp_path, 32, "data.yaml", lambda text: None)
+        assert [entry.precision for entry in entries] == expected
+    assert [e.precision for e in bench._entries([model], "ncnn", tmp_path, 32, "d", lambda text: None)] == ["fp32"] * 2
+
+
+def test_slow_int8_gets_a_warning():
+    rows = [row("a", "fp32", 1.0), row("a", "int8", 0.6), row("b", "fp32", 0.5), row("b", "int8", 0.6)]
+    rows.append(row("a (again)", "fp32", 0.98))
+    notes = bench_report.remarks(rows, [])
+    assert [note for note in notes if "WARNING" in note] == [
+        "WARNING: b in onnxruntime, 1 thread: int8 takes 1.20 times as long as fp32 on this CPU; keep fp32 here."
+    ]
+    text = bench_report.markdown(rows, {"CPU": "x"}, notes)
+    assert "## int8" in text and "| 0.60 | - | - |" in text.split("## int8")[1]
+    assert any("against itself: 0.980 to 0.980" in note for note in notes)
+
+
+def test_int8_is_close_to_float(tiny_data, tmp_path):
+    import numpy as np
+    import onnx
+    import torch
+
+    from yolo_lite.quantise import images
+
+    model = exporting.load("m", "yolov8n-efficientnet-lite", 64)
+    batch = torch.cat([torch.from_numpy(image) for image in images(tiny_data, 64, 16)])
+    with torch.no_grad():  # statistics with which the image matters
+        for _ in range(10):
+            model.yolo.model.train()(batch)
+    files = [exporting.export(model, "onnxruntime", tmp_path, 64, data) for data in (None, tiny_data)]
+    assert files[1].name.endswith("_int8.onnx") and files[1].stat().st_size < 0.4 * files[0].stat().st_size
+    graph = onnx.load(files[1])
+    assert any(node.op_type == "QuantizeLinear" for node in graph.graph.node)
+    assert {"names", "stride", "task"} <= {each.key for each in graph.metadata_props}  # for Ultralytics' validator
+    image = next(images(tiny_data, 64))
+    exact, rounded = (_runtimes.RUNTIMES["onnxruntime"].open(file, 1, "")[0](image)[0][0] for file in files)
+    for part in (slice(4), slice(4, None)):  # boxes in pixels, scores
+        assert 0 < np.abs(exact[part] - rounded[part]).max() <= 0.1 * np.abs(exact[part]).max()
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "ncnn"])
+def test_other_runtimes(runtime, tiny_data, tmp_path):
+    if exporting.missing(runtime, int8=True):
+        pytest.skip(f"needs {', '.join(exporting.missing(runtime, int8=True))}")
+    rows = measure(["yolov8n"], [runtime], imgsz=32, seconds=0.01, folder=tmp_path, data=tiny_data)
+    precisions = [row.precision for row in rows if row.precision != "bf16"]
+    assert precisions == (["fp32", "int8", "fp32"] if runtime == "openvino" else ["fp32", "fp32"])
+    assert all(not path.name.startswith(".") for path in tmp_path.iterdir())

@@ -1,0 +1,196 @@
+"""The scripts that write docs/exports.md, docs/latency.md and docs/quantisation.md."""
+
+import csv
+import importlib
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from yolo_lite import _runtimes
+from yolo_lite.bench import Measurement
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return importlib.import_module
+
+
+def row(model, runtime, precision, ratio, low=None, high=None):
+    return Measurement(model, runtime, 1, precision, 10.0, 12.0, ratio, low or ratio, high or ratio, 1000, 0.5, 10**6)
+
+
+# exports ----------------------------------------------------------------------------------------------------------
+
+
+def test_deviation_is_relative_to_each_part(script):
+    parity = script("export_parity")
+    exact = np.concatenate([np.full((1, 4, 5), 100.0), np.full((1, 3, 5), 0.5)], 1)
+    for part, error, expected in ((0, 1.6, 1.6 / parity.IMGSZ), (4, 0.01, 0.01 / 0.5)):
+        output = exact.copy()
+        output[0, part, 2] += error
+        assert parity.deviation([output], [np.zeros((1, 2, 3, 4)), exact]) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="an output of shape"):
+        parity.deviation([exact[:, :2]], [exact])
+
+
+def test_a_crash_is_a_result_and_the_others_go_on(script, tmp_path, monkeypatch):
+    parity = script("export_parity")
+    fake = tmp_path / "fake.py"
+    fake.write_text(
+        "import json, os, sys\n"
+        "for runtime in sys.argv[3:]:\n"
+        "    if runtime == 'ncnn': os._exit(11)\n"
+        "    print(json.dumps({'deviation': '1e-9', 'problem': '', 'versions': 'v', 'date': 'd'}), flush=True)\n"
+    )
+    monkeypatch.setattr(parity, "__file__", str(fake))
+    monkeypatch.setattr(parity, "stamp", lambda runtime: {"deviation": "", "problem": "", "versions": "", "date": ""})
+    rows = list(parity.in_processes("yolov8-x.yaml", ["onnxruntime", "ncnn", "torchscript"]))
+    assert [(each["runtime"], each["deviation"]) for each in rows] == [
+        ("onnxruntime", "1e-9"), ("ncnn", ""), ("torchscript", "1e-9"),
+    ]  # fmt: skip
+    assert rows[1]["problem"].startswith("the process ended with 11")
+
+
+def test_exports_table(script, tmp_path, monkeypatch):
+    parity = script("export_parity")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "cfg").mkdir()
+    for name in ("yolov8-a.yaml", "yolov8-timm.yaml"):
+        (tmp_path / "cfg" / name).write_text("")
+    monkeypatch.setattr(parity, "ROOT", tmp_path)
+    monkeypatch.setattr(parity, "missing", lambda name: ["litert-torch"] if name == "litert" else [])
+    asked = []
+
+    def processes(name, runtimes):
+        asked.append((name, list(runtimes)))
+        found = {
+            "fp32": "3.0e-07",
+            "onnxruntime": "5.0e-07",
+            "openvino": "2.0e-03",
+            "ncnn": "",
+            "torchscript": "0.0e+00",
+        }
+        for runtime in runtimes:
+            problem = "" if found[runtime] else "no such operator | x"
+            yield {"config": name, "runtime": runtime, "deviation": found[runtime], "problem": problem, "versions": "v",
+                   "date": "d"}  # fmt: skip
+
+    monkeypatch.setattr(parity, "in_processes", processes)
+    results = tmp_path / "results.csv"
+    parity.main(results=results)
+    parity.main(results=results)
+    assert asked[0] == ("yolov8-a.yaml", ["fp32", "onnxruntime", "openvino", "ncnn", "torchscript"])
+    assert asked[1:] == [("yolov8-a.yaml", [])]  # nothing is run again
+    line = "| `yolov8-a` | 3.0e-07 | 5.0e-07 | **2.0e-03** | fails: no such operator / x | 0.0e+00 |"
+    assert line in (tmp_path / "docs/exports.md").read_text("utf-8").splitlines()
+
+
+def test_the_shipped_table_holds_what_it_promises(script):
+    """Every native family is in it, within the tolerance in every format that was run, or with the cause."""
+    parity = script("export_parity")
+    lines = (ROOT / "docs/exports.md").read_text("utf-8").splitlines()
+    table = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
+    families = {path.stem for path in (ROOT / "cfg").glob("yolov8-*.yaml")} - {"yolov8-timm"}
+    assert families <= table.keys()
+    for name in families:
+        rounding, *cells = [cell.strip() for cell in table[name].split("|")[2:-1]]
+        assert len(cells) == len(_runtimes.RUNTIMES)
+        assert all(cell.startswith("fails: ") or float(cell) <= parity.TOLERANCE for cell in [rounding, *cells]), name
+
+
+# latency ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "pair"),
+    [
+        ("yolov8-mnv3-small.yaml", ("yolov8n-mnv3-small", "yolov8n")),
+        ("yolov5-ghostnet.yaml", ("yolov5n-ghostnet", "yolov5n")),
+        ("yolo26-lite-seg.yaml", ("yolo26n-lite-seg", "yolo26n-seg")),
+    ],
+)
+def test_configs_have_hosts(file, pair, script):
+    assert script("bench_configs").pair(ROOT / file) == pair
+
+
+def test_latency_goes_on_where_it_stopped(script, tmp_path, monkeypatch):
+    configs = script("bench_configs")
+    calls = []
+
+    def measured(names, runtimes, *arguments, **options):
+        calls.append((list(names), runtimes))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        host, config = names
+        slower = 1.3 if runtimes == ["onnxruntime"] else 0.9
+        rows = [row(host, *runtimes, "fp32", 1.0), row(config, *runtimes, "fp32", slower, slower - 0.05, slower + 0.05)]
+        if runtimes == ["openvino"]:
+            rows += [row(host, *runtimes, "bf16", 0.5), row(config, *runtimes, "bf16", 0.6)]
+        return [*rows, row(host + " (again)", *runtimes, "fp32", 0.99)]
+
+    monkeypatch.setattr(configs, "measure", measured)
+    monkeypatch.setattr(configs, "missing", lambda name: [])
+    with pytest.raises(KeyboardInterrupt):
+        configs.main("yolov8-mnv3.yaml", out=tmp_path)
+    configs.main("yolov8-mnv3.yaml", out=tmp_path)
+    models = ["yolov8n", "yolov8n-mnv3"]
+    assert calls == [(models, ["onnxruntime"]), (models, ["openvino"]), (models, ["openvino"])]
+    line = (
+        "| `yolov8n-mnv3` | `yolov8n` | **1.30 (1.25 to 1.35)** | 0.99 | **1.20 (1.20 to 1.20)** | 0.99 "
+        "| 0.90 (0.85 to 0.95) | 0.99 |"
+    )
+    text = (tmp_path / "latency.md").read_text("utf-8")
+    assert "| config | host | onnxruntime fp32 | control | openvino bf16 | control | openvino fp32 | control |" in text
+    assert line in text.splitlines()
+
+
+# int8 -------------------------------------------------------------------------------------------------------------
+
+
+def test_quantisation_table(script):
+    quantise = script("quantise_bccd")
+    measured = [row("a", "openvino", "fp32", 1.0), row("a", "openvino", "int8", 0.5), row("b", "openvino", "fp32", 0.4),
+                row("b", "openvino", "int8", 0.6)]  # fmt: skip
+    accuracies = {
+        (model, runtime, precision): {"mAP50": "90.00", "mAP50-95": value}
+        for model, runtime, precision, value in (
+            ("a", "PyTorch", "fp32", "57.00"),
+            ("a", "openvino", "fp32", "57.00"),
+            ("a", "openvino", "int8", "56.40"),
+            ("b", "PyTorch", "fp32", "54.00"),
+            ("b", "openvino", "fp32", "54.00"),
+            ("b", "openvino", "int8", "54.10"),
+        )  # fmt: skip
+    }
+    lines = quantise.markdown(["a", "b"], accuracies, measured, {"CPU": "x"}, 320, "test").splitlines()
+    assert "| a | openvino | int8 | 90.00 | 56.40 | -0.60 | 10.0 | 0.50 | 0.50 | 1.0 |" in lines
+    assert "| b | openvino | int8 | 90.00 | 54.10 | +0.10 | 10.0 | 0.60 | 1.50 | 1.0 |" in lines
+    assert lines[-1] == "- b in openvino: int8 is slower than fp32 on this CPU."
+
+
+def test_accuracies_are_kept(script, tmp_path, monkeypatch):
+    quantise = script("quantise_bccd")
+    monkeypatch.setattr(quantise, "load", lambda name, path, imgsz: name)
+    monkeypatch.setattr(
+        quantise, "export", lambda model, runtime, folder, imgsz, data: folder / f"{runtime}{bool(data)}"
+    )
+    done = []
+
+    def validate(path, *arguments):
+        done.append(path.name)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        return {"mAP50": "1.00", "mAP50-95": "2.00"}
+
+    monkeypatch.setattr(quantise, "validate", validate)
+    arguments = ({"a": "a.pt"}, "data.yaml", 320, "test", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        quantise.accuracy(*arguments)
+    assert len(quantise.accuracy(*arguments)) == 5
+    names = ["a.pt", "onnxruntimeFalse", "onnxruntimeTrue", "openvinoFalse", "openvinoTrue"]
+    assert done == [*names[:3], *names[2:]]
+    assert len(list(csv.DictReader((tmp_path / "accuracy.csv").open()))) == 5
+    with pytest.raises(SystemExit, match="needs a name for each of 2 weights"):
+        quantise.main("data.yaml", "x/best.pt,y/best.pt")

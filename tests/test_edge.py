@@ -1,0 +1,85 @@
+"""The switch `backbone_edge`: ReLU6 instead of h-swish and SiLU, no squeeze-excite."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+
+from yolo_lite import ConfigError, create_backbone, list_backbones
+from yolo_lite.blocks import SqueezeExcite
+
+DISLIKED = (SqueezeExcite, nn.Hardswish, nn.SiLU)
+
+
+def has(model, *kinds):
+    return any(isinstance(module, kinds) for module in model.modules())
+
+
+@pytest.mark.parametrize("name", list_backbones())
+def test_every_backbone(name):
+    torch.manual_seed(0)
+    normal, edge = create_backbone(name), create_backbone(name, edge=True)
+    assert not has(edge, *DISLIKED) and edge.channels == normal.channels
+    if not has(normal, *DISLIKED):  # nothing to change
+        assert str(normal) == str(edge)
+        return
+    assert str(normal) != str(edge) and len(edge.state_dict()) <= len(normal.state_dict())
+    assert has(edge, nn.ReLU6) == has(normal, nn.ReLU6, nn.Hardswish, nn.SiLU)
+    outputs = edge(torch.rand(2, 3, 64, 64))
+    sum(output.mean() for output in outputs).backward()
+    assert all(parameter.grad is not None for parameter in edge.parameters())
+
+
+def edge_config(**keys):
+    return {**yaml_model_load("yolov8n-mnv3.yaml"), "backbone_edge": True, **keys}
+
+
+def test_in_a_yaml():
+    model = DetectionModel(edge_config(activation="nn.ReLU6()"), verbose=False)
+    assert not has(model, *DISLIKED)
+    normal = DetectionModel(yaml_model_load("yolov8n-mnv3.yaml"), verbose=False)
+    assert has(normal, *DISLIKED) and sum(p.numel() for p in model.parameters()) < sum(
+        p.numel() for p in normal.parameters()
+    )
+    assert str(DetectionModel(edge_config(backbone_edge=False), verbose=False)) == str(normal)
+
+
+def test_the_stock_command_trains_it_and_checkpoints_keep_it(tiny_data, tmp_path):
+    import yaml
+    from conftest import yolo
+    from ultralytics.nn.tasks import yaml_model_load as load
+
+    d = {key: value for key, value in load("yolov8-mnv3.yaml").items() if key not in ("scale", "yaml_file")}
+    (tmp_path / "yolov8-edge.yaml").write_text(yaml.safe_dump({**d, "backbone_edge": True}))
+    settings = ["imgsz=32", "batch=8", "workers=0", "plots=False", f"data={tiny_data}"]
+    yolo("train", "model=yolov8n-edge.yaml", *settings, "epochs=1", f"project={tmp_path}", "name=a", cwd=tmp_path)
+    model = YOLO(tmp_path / "a/weights/last.pt").model
+    assert not has(model.model[:5], *DISLIKED) and model.yaml["backbone_edge"] is True
+    again = DetectionModel(copy.deepcopy(model.yaml), nc=model.yaml["nc"], verbose=False)
+    assert again.state_dict().keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"backbone_edge": "yes"}, "backbone_edge has to be true or false, found 'yes'"),
+        ({"backbone_edge": 1}, "backbone_edge has to be true or false, found 1"),
+        (
+            {"backbone_weights": "imagenet"},
+            "backbone_edge: true takes away what published weights were trained with; set backbone_weights: null",
+        ),
+    ],
+)
+def test_refused(keys, message):
+    with pytest.raises(ConfigError, match=f"{message}$"):
+        DetectionModel(edge_config(**keys), verbose=False)
+
+
+def test_refused_where_it_would_change_nothing():
+    with pytest.raises(ConfigError, match="changes our native backbones, and there is none in this model"):
+        DetectionModel({**yaml_model_load("yolov8n-timm.yaml"), "backbone_edge": True}, verbose=False)
+    with pytest.raises(ConfigError, match=r"^edge=True takes away .*; leave weights away$"):
+        create_backbone("mobilenetv3_large_100", weights="imagenet", edge=True)

@@ -1,0 +1,192 @@
+"""`make`: any backbone, neck and head on any host, readable, within a budget, refused in a sentence."""
+
+import re
+
+import pytest
+import torch
+import yaml
+from conftest import run, yolo
+from steps import train_step
+from ultralytics.nn.tasks import yaml_model_load
+
+from yolo_lite import ConfigError, _host, graft, make
+from yolo_lite.cost import cost
+
+CONFIGS = sorted(name for name in _host.configs() if name.startswith("yolo"))
+CLAIMED = [
+    ("yolov5", "detect"),
+    *[(host, task) for host in ("yolov8", "yolo11", "yolo26") for task in graft.TASKS],
+    ("rtdetr-l", "detect"),
+]
+
+
+def build(text, task="detect", letter=None):
+    d = yaml.safe_load(text)
+    torch.manual_seed(0)
+    return _host.build_model({**d, "scale": letter or next(iter(d["scales"])), "yaml_file": "made.yaml"}, task)
+
+
+def check_step(model, task, size=128):
+    """One step, with a finite loss and a gradient at every parameter that has one coming."""
+    loss = train_step(model, task, size=size)
+    assert torch.isfinite(loss)
+    head = f"model.{len(model.model) - 1}."
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not name.startswith(head):
+            assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+            assert parameter.grad.any(), name
+
+
+@pytest.mark.parametrize(("host", "task"), CLAIMED)
+def test_every_host_and_task_trains_a_step(host, task):
+    text = make(host, "shufflenet_v2_x0_5", task=task, width=1.0, scale="l" if host == "rtdetr-l" else "n", count=False)
+    check_step(build(text, task), task, size=160 if host == "rtdetr-l" else 128)
+
+
+@pytest.mark.parametrize(
+    ("host", "task"), [pair for pair in CLAIMED if pair[1] != "classify" and pair[0] != "rtdetr-l"]
+)
+def test_light_neck_and_head_on_every_host(host, task):
+    text = make(host, "mobilenetv4_conv_small", "light", "light", task, width=0.5, scale="n", count=False)
+    model = build(text, task)
+    assert type(model.model[-1]).__name__.startswith("Light")
+    check_step(model, task)
+    plain = build(make(host, "mobilenetv4_conv_small", task=task, width=0.5, scale="n", count=False), task)
+    assert all(ours < theirs for ours, theirs in zip(cost(model), cost(plain), strict=True))
+
+
+@pytest.mark.parametrize("neck", ["aspp", "lraspp", "extradw"])
+@pytest.mark.parametrize("host", ["yolov5", "yolo26"])
+def test_necks_keep_every_other_row(host, neck):
+    """Only the rows that a neck replaces differ from those of the plain swap, and none moves."""
+    plain, other = (
+        yaml.safe_load(make(host, "ghostnet_100", each, width=0.5, scale="n", count=False)) for each in ("host", neck)
+    )
+    replaced = {
+        "aspp": {"SPPF": "ASPP"},
+        "lraspp": {"SPPF": "LRASPP"},
+        "extradw": {"Concat": "ExtraDWFusion", "C3": "C3k2ExtraDW", "C3k2": "C3k2ExtraDW"},
+    }[neck]
+    assert len(plain["backbone"] + plain["head"]) == len(other["backbone"] + other["head"])
+    changed = [
+        (a[2], b[2])
+        for a, b in zip(plain["backbone"] + plain["head"], other["backbone"] + other["head"], strict=True)
+        if a != b
+    ]
+    assert changed and all(replaced.get(a) == b for a, b in changed)
+    assert not any(row[2] in replaced for row in other["backbone"] + other["head"])
+    check_step(build(yaml.safe_dump(other)), "detect")
+
+
+def test_extradw_makes_the_neck_of_yolo11_lighter_by_15_percent():
+    """C3k2ExtraDW alone, in place of C3k2 in the neck of stock YOLO11n; the head stays as it is."""
+    host = yaml_model_load("yolo11n.yaml")
+    swapped = {**host, "head": [[*r[:2], r[2].replace("C3k2", "C3k2ExtraDW"), r[3]] for r in host["head"]]}
+    models = [_host.build_model(d) for d in (host, swapped)]
+    heads = [[p.shape for p in model.model[-1].parameters()] for model in models]
+    assert heads[0] == heads[1]
+    total = [cost(model)[1] for model in models]
+    neck = 1.57  # GFLOPs of YOLO11n's neck: what is left of it without its backbone, 3.04, and head, 1.87
+    outside = cost(models[0])[1] - neck
+    assert total[1] - outside <= 0.85 * neck
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_comments_number_their_rows(config):
+    """A comment that begins with a number names its own row, and every row that others take is numbered or cited."""
+    text = _host.configs()[config].read_text("utf-8")
+    comments = re.findall(r"^  - \[.*?\](?: # (.*))?$", text, re.M)
+    d = yaml.safe_load(text)
+    assert len(comments) == len(d["backbone"] + d["head"])
+    numbers = {i: int(match[1]) for i, comment in enumerate(comments) if (match := re.match(r"(\d+)\b", comment or ""))}
+    assert numbers and all(i == number for i, number in numbers.items())
+    taken = {
+        f for row in d["backbone"] + d["head"] for f in (row[0] if isinstance(row[0], list) else [row[0]]) if f > 0
+    }
+    assert taken <= numbers.keys()
+
+
+def test_budget_takes_the_largest_width_that_fits():
+    options = {"host": "yolov8", "backbone": "mobilenetv3_large_100", "neck": "light", "head": "light", "scale": "n"}
+    text = make(**options, max_gflops=3.0)
+    alpha = yaml.safe_load(text)["backbone_width"]["n"]
+    assert f"Alpha {alpha:g} is the largest within 3 GFLOPs" in text
+    found = cost(build(text))
+    assert found[1] <= 3.0 and f"{found[0] / 1e6:.2f} M" in text and f"{found[1]:.2f} (8.74)" in text
+    wider = [a for a in graft._alphas("mobilenetv3_large_100", 16) if a > alpha]
+    assert cost(build(make(**options, width=min(wider), count=False)))[1] > 3.0
+    fewer = yaml.safe_load(make(**options, max_gflops=3.0, max_params=0.9))["backbone_width"]["n"]
+    assert fewer < alpha
+
+
+def test_width_is_chosen_to_be_lighter_than_the_host():
+    text = make("yolov8", "mnasnet1_0", scale="n")
+    alpha = yaml.safe_load(text)["backbone_width"]["n"]
+    assert "yes" in text.partition("ImageNet weights")[2].splitlines()[1]
+    ours, theirs = cost(build(text)), cost(_host.build_model(yaml_model_load("yolov8n.yaml")))
+    assert alpha < 1 and ours[0] < theirs[0] and ours[1] < theirs[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"host": "yolov8n"}, "unknown host 'yolov8n'; did you mean 'yolov8'?"),
+        ({"backbone": "ghostnet_10"}, "unknown backbone 'ghostnet_10'; did you mean 'ghostnet_100'?"),
+        ({"backbone": "efficientvit_m0"}, "takes level P3 of its backbone; efficientvit_m0 gives P4, P5"),
+        ({"neck": "aps"}, "unknown neck 'aps'; did you mean 'aspp'?"),
+        ({"head": "lite"}, "unknown head 'lite'; did you mean 'light'?"),
+        ({"task": "segmentation"}, "unknown task 'segmentation'; did you mean 'segment'?"),
+        ({"host": "yolov5", "task": "segment"}, "host yolov5 has no model for the task segment, only for detect"),
+        ({"host": "rtdetr-l", "neck": "aspp"}, "host rtdetr-l has no SPPF that ASPP could replace"),
+        ({"host": "rtdetr-l", "head": "light"}, "head=light has no form of rtdetr-l's RTDETRDecoder"),
+        ({"task": "classify", "head": "light"}, "a classifier has no neck"),
+        ({"host": "yolov8-p6"}, "host yolov8-p6's backbone ends with level P6"),
+        ({"scale": "q"}, "host yolov8 has the scales n, s, m, l, x, found scale=q"),
+        ({"width": 0.0}, "width has to be a finite number above 0"),
+        ({"width": {"n": 0.5}}, "width lacks the scale s"),
+        ({"max_gflops": 3.0}, "a budget is for one model: give scale=n"),
+        ({"max_gflops": -1.0, "scale": "n"}, "the budget of GFLOPs has to be a finite number above 0"),
+        ({"max_gflops": 3.0, "scale": "n", "width": 1.0}, "a budget chooses the width"),
+        ({"max_params": 0.01, "scale": "n"}, "no width of mobilenetv3_large_100 fits 0.01 M parameters"),
+        ({"backbone": "timm/repvit_m0_9", "width": 0.5}, "timm/repvit_m0_9 is timm's and has no width multiplier"),
+        ({"out": "yolov8n-my.yaml"}, "would read the scale letter 'n' out of this name; use yolov8-my.yaml"),
+        ({"out": "my.yml"}, "needs a name that ends in .yaml"),
+        ({"out": "nowhere/my.yaml"}, "there is no folder nowhere"),
+        ({"out": "rtdetr-my.yaml"}, "needs a name without rtdetr"),
+        ({"out": "my.yaml", "host": "rtdetr-l"}, "needs rtdetr in its name, like rtdetr-l-my.yaml"),
+    ],
+)
+def test_refuses_what_does_not_go_together(options, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as error:
+        make(**options)
+    assert said in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_keeps_a_file_that_exists(tmp_path):
+    path = tmp_path / "yolov8-my.yaml"
+    path.write_text("mine")
+    with pytest.raises(ConfigError, match="exists already"):
+        make(width=0.5, count=False, out=path)
+    assert path.read_text() == "mine"
+    make(width=0.5, count=False, out=path, exist_ok=True)
+    assert yaml.safe_load(path.read_text())["backbone_width"]["n"] == 0.5
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_command_writes_a_config_that_the_stock_command_trains(tiny_data, tmp_path):
+    words = ["host=yolov8", "backbone=ghostnet_100", "neck=aspp", "head=light", "width=n:0.5,s:1", "scale=n"]
+    made = run("yolo-lite", "make", *words, "out=yolov8-mine.yaml", cwd=tmp_path)
+    assert made.stdout.strip().endswith("yolov8-mine.yaml")
+    assert re.search(r"#   n +\d\.\d\d M \(3.15\)", (tmp_path / "yolov8-mine.yaml").read_text())
+    trained = yolo(
+        "train", "model=yolov8n-mine.yaml", f"data={tiny_data}", "imgsz=64", "epochs=1", "batch=8", "workers=0",
+        "plots=False", "project=runs", "name=run", cwd=tmp_path,
+    )  # fmt: skip
+    assert "yolo_lite.heads.LightDetect" in trained.stdout and "yolo_lite.necks.ASPP" in trained.stdout
+    wrong = run("yolo-lite", "make", "nek=aspp", cwd=tmp_path, check=False)
+    assert (wrong.returncode, wrong.stdout) == (
+        2,
+        "yolo-lite: yolo-lite make has no nek=; did you mean 'neck'?; see yolo-lite help\n",
+    )

@@ -1,0 +1,509 @@
+"""`yolo-lite make`: put a backbone, a neck and a head of ours into a host's model, and write it as a YAML.
+
+The host's structure is read from its own YAML in the installed Ultralytics. Which of its rows are replaced, and which
+level each row of its head takes, follows from the strides of its rows, so a new host needs no work here.
+"""
+
+import functools
+import re
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from yolo_lite import _check, _host
+from yolo_lite._registry import MAX_BACKBONE_WIDTH, ConfigError, specs, suggest
+from yolo_lite.backbones import families
+from yolo_lite.backbones._stage import LEVELS
+from yolo_lite.cost import cost
+from yolo_lite.pretrained import WIDTHS, published
+from yolo_lite.transfer import neck_start
+
+TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}
+NECKS = ("host", "aspp", "lraspp", "extradw", "light")
+HEADS = ("host", "light")
+POOLINGS = {"SPP", "SPPF", "SPPELAN"}
+CSP = {"C2f", "C3", "C3k2", "RepC3"}  # follow a Concat in a host's neck
+LIGHT_NECK = 256  # channels, before the model's width
+USUAL_WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25)
+
+
+class Row(NamedTuple):
+    """One row of a model YAML, with what stands beside it."""
+
+    inputs: int | list[int]
+    repeats: int
+    module: str
+    args: list
+    comment: str = ""
+    gap: bool = False  # whether an empty line stands before it
+
+    def __str__(self):
+        text = f"  - {_flow([self.inputs, self.repeats, self.module, self.args])}"
+        return "\n" * self.gap + text + (f" # {self.comment}" if self.comment else "")
+
+
+class Host(NamedTuple):
+    """A host's model, as its YAML has it."""
+
+    name: str
+    d: dict
+    comments: dict[str, str]  # of its keys
+    features: list[int]  # levels of the backbone's rows that a backbone of ours replaces
+    context: list[Row]  # the rest of its backbone
+    head: list[Row]
+
+
+class Figures(NamedTuple):
+    """What a model costs at one scale, and its stock host."""
+
+    parameters: int
+    gflops: float
+    host_parameters: int
+    host_gflops: float
+    alpha: float | None  # None: the backbone has no width multiplier
+    published: bool  # whether there are ImageNet weights at this alpha
+
+
+def make(
+    host="yolov8",
+    backbone="mobilenetv3_large_100",
+    neck="host",
+    head="host",
+    task="detect",
+    width=None,
+    weights=None,
+    scale=None,
+    max_gflops=None,
+    max_params=None,
+    imgsz=None,
+    out=None,
+    exist_ok=False,
+    note="",
+    count=True,
+):
+    """Write a model YAML: a host of Ultralytics with a backbone of ours, and if asked for a neck and a head of ours.
+
+    Args:
+        host: The name of one of Ultralytics' model YAMLs, without a scale letter.
+        backbone: A name of `list_backbones()`, or one of timm's; `timm/` in front takes timm's own where both have it.
+        neck: "host" for its own; "aspp" or "lraspp" in place of its SPPF; "extradw" for ExtraDWFusion and C3k2ExtraDW
+            in place of Concat and C2f, C3 or C3k2; "light" for a depthwise PAN of constant width.
+        head: "host" for its own, "light" for one with depthwise branches.
+        task: "detect", "segment", "pose", "obb" or "classify".
+        width: The width multiplier alpha, one number or one for each scale letter; None chooses for each letter the
+            largest published (else the largest usual) one that makes the model lighter than its host.
+        weights: What the YAML's `backbone_weights` says.
+        scale: Keep this scale letter only.
+        max_gflops: Choose the largest alpha that keeps the model within so many GFLOPs; needs one scale, see `scale`.
+        max_params: The same for parameters, in millions.
+        imgsz: Height and width of the image at which GFLOPs are counted, pixels; 640, to classify 224.
+        out: The file to write.
+        exist_ok: Whether an existing file is replaced.
+        note: A sentence for the header.
+        count: Whether the header says what the model costs, which takes some seconds for each scale.
+
+    Returns:
+        (str): The YAML's text.
+
+    Raises:
+        ConfigError: Anything in it does not exist or does not go together, or no alpha fits the budget.
+    """
+    path = None if out is None else _check_out(Path(out), host, exist_ok)
+    for key, value, known in (("neck", neck, NECKS), ("head", head, HEADS), ("task", task, TASKS)):
+        if value not in known:
+            raise ConfigError(f"unknown {key} {value!r}{suggest(value, known)}")
+    imgsz = imgsz or (224 if task == "classify" else 640)
+    model = _read(host, task)
+    rows = _rows(model, backbone, neck, head)
+    letters = list(model.d.get("scales") or [""])
+    if scale is not None and scale not in letters:
+        raise ConfigError(f"host {host} has the scales {', '.join(letters)}, found scale={scale}")
+    letters = [scale] if scale else letters
+    budget = {"GFLOPs": max_gflops, "M parameters": max_params}
+    text = functools.partial(_text, model, backbone, rows, letters=letters, weights=weights)
+    if backbone not in families():
+        if width is not None or any(budget.values()):
+            raise ConfigError(f"{backbone} is timm's and has no width multiplier; only our own have: yolo-lite list")
+        widths, said = None, ""
+    elif any(budget.values()):
+        if len(letters) > 1:
+            raise ConfigError(f"a budget is for one model: give scale={letters[0]} or another of {', '.join(letters)}")
+        if width is not None:
+            raise ConfigError("a budget chooses the width; give one of the two")
+        alpha, said = _fit(text, backbone, letters[0], task, imgsz, budget)
+        widths = {letters[0]: alpha}
+    else:
+        widths, said = _widths(text, backbone, letters, task, imgsz, host, width), ""
+    body = text(widths)
+    d = _load(body, letters[0], path or f"{host}-{backbone}.yaml")
+    _check.check(d, _host.namespace())
+    header = _header(model, backbone, neck, head, task, path, [note, said])
+    lines = figure_lines(body, host, task, letters, backbone, widths, imgsz) if count else []
+    result = "\n".join([*header, *lines]) + "\n\n" + body
+    if path is not None:
+        draft = path.with_name(f".{path.name}.part")
+        draft.write_text(result, "utf-8")
+        draft.replace(path)
+    return result
+
+
+# Reading the host -----------------------------------------------------------------------------------------------------
+
+
+def _read(name, task):
+    known = _host.host_configs()
+    stem = name + TASKS[task]
+    if stem not in known:
+        plain = [each for each in known if not any(each.endswith(suffix) for suffix in TASKS.values() if suffix)]
+        if name not in known:
+            raise ConfigError(f"unknown host {name!r}{suggest(name, plain)}")
+        able = [each for each in TASKS if name + TASKS[each] in known]
+        raise ConfigError(f"host {name} has no model for the task {task}, only for {', '.join(able)}")
+    text = known[stem].read_text("utf-8")
+    d = yaml.safe_load(text)
+    if not all(isinstance(d.get(section), list) for section in ("backbone", "head")):
+        raise ConfigError(f"host {name} has no backbone and head to work on")
+    every = d["backbone"] + d["head"]
+    lines = text.partition("\nbackbone:")[2].splitlines()
+    found = [re.fullmatch(r" *- \[.*?\] *(?:# *(.*))?", line) for line in lines]
+    beside = [(match[1] or "", not lines[i - 1].strip()) for i, match in enumerate(found) if match]
+    if len(beside) != len(every):  # written in another form than today's
+        beside = [("", False)] * len(every)
+    rows = [Row(*row, *notes) for row, notes in zip(every, beside, strict=True)]
+    count, end = len(d["backbone"]), neck_start(d)
+    keys = dict(re.findall(r"^(\w+):[^#\n]*# *(.*)$", text, re.M))
+    return Host(name, d, keys, _host.host_levels(d)[:end], rows[end:count], rows[count:])
+
+
+# Rows -----------------------------------------------------------------------------------------------------------------
+
+
+def _rows(host, backbone, neck, head):
+    """Return the rows of the new backbone and head."""
+    stages, places = _stages(backbone)
+    if host.features[-1] not in places:
+        given = ", ".join(f"P{each}" for each in sorted(places))
+        raise ConfigError(f"host {host.name}'s backbone ends with level P{host.features[-1]}; {backbone} gives {given}")
+    context, rest, last = host.context, host.head[:-1], host.head[-1]
+    if last.module == "Classify" and (neck, head) != ("host", "host"):
+        raise ConfigError("a classifier has no neck, and its head is light already; leave neck and head out")
+    if head == "light":
+        if f"Light{last.module}" not in specs():
+            able = ", ".join(name[5:] for name in specs() if name.startswith("Light"))
+            raise ConfigError(f"head=light has no form of {host.name}'s {last.module}; it has of {able}")
+        last = last._replace(module=f"Light{last.module}", comment=f"Light{last.comment}" if last.comment else "")
+    if context and context[0].module not in POOLINGS:  # an attention, which gives as many channels as it takes
+        stages = [*stages, Row(-1, 1, "Conv", [context[0].args[0], 1, 1])]
+    if neck in ("aspp", "lraspp"):
+        context = _with_pyramid(host, neck.upper())
+    if neck == "extradw":
+        rest = _with_extra_dw(host, rest)
+    if neck == "light":
+        return _with_light_neck(host, stages, places, last)
+
+    old = len(host.features)
+
+    def place(index):
+        if index < 0:
+            return index
+        if index >= old:
+            return index - old + len(stages)
+        level = host.features[index]
+        if level not in places:
+            given = ", ".join(f"P{each}" for each in sorted(places))
+            raise ConfigError(f"host {host.name} takes level P{level} of its backbone; {backbone} gives {given}")
+        return places[level]
+
+    moved = []
+    for number, row in enumerate([*context, *rest, last], old):
+        inputs = place(row.inputs) if isinstance(row.inputs, int) else [place(each) for each in row.inputs]
+        comment = re.sub(rf"\b{number}\b", str(place(number)), row.comment, count=1)
+        moved.append(row._replace(inputs=inputs, comment=comment))
+    rows = stages + moved
+    taken = {each for row in rows for each in (row.inputs if isinstance(row.inputs, list) else [row.inputs])}
+    rows = [row._replace(comment=row.comment or str(i) * (i in taken)) for i, row in enumerate(rows)]
+    return rows[: len(rows) - len(host.head)], rows[len(rows) - len(host.head) :]
+
+
+def _stages(backbone):
+    """Return a backbone's rows, and the index of the row that gives each level."""
+    if backbone in families():
+        stage = families()[backbone]
+        short = next((short for short, name in stage.aliases.items() if name == backbone), backbone)
+        rows = [
+            Row(-1, 1, stage.__name__, [short, level], f"{level - 1}-P{level}/{2**level}")
+            for level in range(1, LEVELS + 1)
+        ]
+        return rows, {level: level - 1 for level in range(1, LEVELS + 1)}
+    from yolo_lite.backbones.timm_backbone import levels_of
+
+    backbone = backbone.removeprefix("timm/")
+    near = suggest(backbone.lower(), families())
+    try:
+        levels = [level for level in sorted(levels_of(backbone).channels) if level > 1]
+    except ConfigError as error:
+        if "did you mean" in near:
+            raise ConfigError(f"unknown backbone {backbone!r}{near}") from None
+        raise ConfigError(f"{error}; our own are listed by yolo-lite list") from None
+    rows = [Row(-1, 1, "TimmBackbone", [backbone], "0")]
+    rows += [Row(0, 1, "Level", [level], f"{i}-P{level}/{2**level}") for i, level in enumerate(levels, 1)]
+    return rows, {level: index for index, level in enumerate(levels, 1)}
+
+
+def _with_pyramid(host, module):
+    if not any(row.module in POOLINGS for row in host.context):
+        raise ConfigError(f"host {host.name} has no SPPF that {module} could replace")
+    return [row._replace(module=module, args=row.args[:1]) if row.module in POOLINGS else row for row in host.context]
+
+
+def _with_extra_dw(host, rows):
+    """Replace each Concat of two maps and the CSP block after it."""
+    rows = list(rows)
+    for i, (first, second) in enumerate(zip(rows, rows[1:], strict=False)):
+        if first.module == "Concat" and len(first.inputs) == 2 and second.module in CSP:
+            # The map that comes from afar is the main one: on the way down it has the block's channels already.
+            inputs = first.inputs if first.inputs[0] != -1 else first.inputs[::-1]
+            comment = first.comment.replace("cat", "fuse", 1)
+            rows[i] = first._replace(inputs=inputs, module="ExtraDWFusion", args=second.args[:1], comment=comment)
+            args = second.args if second.module == "C3k2" else second.args[:1]
+            rows[i + 1] = second._replace(module="C3k2ExtraDW", args=args)
+    if rows == list(host.head[:-1]):
+        raise ConfigError(f"host {host.name} has no Concat with a block of {', '.join(sorted(CSP))} after it")
+    return rows
+
+
+def _with_light_neck(host, stages, places, last):
+    """Replace all between backbone and head by a depthwise PAN whose levels all have the same channels."""
+    missing = [level for level in (3, 4, 5) if level not in places]
+    if missing or not isinstance(last.inputs, list) or len(last.inputs) != 3:
+        found = f"the backbone lacks P{missing[0]}" if missing else f"{last.module} of {host.name} takes others"
+        raise ConfigError(f"neck=light joins P3, P4 and P5 for a head that takes the three; {found}")
+    c = LIGHT_NECK
+    pooling = next((row for row in host.context if row.module in POOLINGS), None)
+    top = Row(-1, 1, "Conv", [c, 1, 1]) if pooling is None else pooling._replace(args=[c, *pooling.args[1:]])
+    n = len(stages)
+    mix = ("UniversalInvertedBottleneck", [c, 2, 5, 0])
+    up = (-1, 1, "nn.Upsample", ["None", 2, "nearest"])
+    rows = [
+        Row(*up, gap=False),
+        Row([places[4], -1], 1, "ExtraDWFusion", [c, 5], "fuse backbone P4"),
+        Row(-1, 1, *mix, str(n + 3)),
+        Row(*up, gap=True),
+        Row([places[3], -1], 1, "ExtraDWFusion", [c, 5], "fuse backbone P3"),
+        Row(-1, 1, *mix, f"{n + 6} (P3/8-small)"),
+        Row([n + 3, -1], 1, "ExtraDWFusion", [c, 5, 2], "fuse head P4, P3 by stride 2", gap=True),
+        Row(-1, 1, *mix, f"{n + 8} (P4/16-medium)"),
+        Row([n, -1], 1, "ExtraDWFusion", [c, 5, 2], "fuse head P5, P4 by stride 2", gap=True),
+        Row(-1, 1, *mix, f"{n + 10} (P5/32-large)"),
+        last._replace(inputs=[n + 6, n + 8, n + 10]),
+    ]
+    return [*stages, top._replace(inputs=-1, comment=str(n))], rows
+
+
+# Text -----------------------------------------------------------------------------------------------------------------
+
+
+def _text(host, backbone, rows, widths, *, letters, weights):
+    """Write a YAML without its header."""
+    lines = []
+    for key, value in host.d.items():
+        if key in ("backbone", "head"):
+            continue
+        if key == "scales" and value:
+            lines.append("scales: # [depth, width, max_channels] of neck and head, as in every Ultralytics YAML")
+            lines += [f"  {letter}: {_scale(value[letter])}" for letter in letters]
+        elif key != "scales":
+            comment = host.comments.get(key)
+            lines.append(f"{key}: {_flow(value)}" + (f" # {comment}" if comment else ""))
+    if widths is not None:
+        alphas = ", ".join(f"{letter}: {float(widths[letter])}" for letter in letters)
+        value = f"{{{alphas}}}" if letters != [""] else str(float(widths[""]))
+        lines.append(f"backbone_width: {value} # alpha, the width multiplier")
+    setting = "null" if weights is None else weights
+    lines.append(f"backbone_weights: {setting} # null, imagenet, or a checkpoint's path")
+    head = [rows[1][0]._replace(gap=False), *rows[1][1:]]
+    lines += ["", "backbone:", "  # [from, repeats, module, args]", *map(str, rows[0]), "", "head:", *map(str, head)]
+    return "\n".join(lines) + "\n"
+
+
+def _scale(values):
+    depth, width, most = values
+    return f"[{depth:.2f}, {width:.2f}, {most}]"
+
+
+def _flow(value):
+    """Write a value as Ultralytics' YAMLs do."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_flow, value))}]"
+    if isinstance(value, str):
+        return value if yaml.safe_load(value) == value else f'"{value}"'
+    return "null" if value is None else str(value)
+
+
+def _header(host, backbone, neck, head, task, path, notes):
+    paper = families()[backbone].paper if backbone in families() else "through timm"
+    parts = [f"{key} {value}" for key, value in (("neck", neck), ("head", head)) if value != "host"]
+    name = path.name if path is not None else f"{host.name}-my.yaml"
+    example = re.sub(r"(yolov?\d+)", r"\g<1>" + next(iter(host.d.get("scales") or [""])), name, count=1)
+    data = {"classify": "imagenet10", "obb": "dota8.yaml"}.get(task, f"coco8{TASKS[task]}.yaml")
+    sentences = [
+        f"{host.name}{TASKS[task]} with {', '.join([f'the backbone {backbone}', *parts])}: {paper}",
+        f"Use: yolo train model={example} data={data}",
+        *filter(None, notes),
+    ]
+    return [f"# {line}" for each in sentences for line in textwrap.wrap(each, 118)]
+
+
+def figure_lines(body, host, task, letters, backbone, widths, imgsz):
+    """Return the header's table: what the model costs at each scale, beside the stock host."""
+    classes = yaml.safe_load(body)["nc"]
+    return [
+        f"# Fused, {imgsz} px, {classes} classes, beside the stock host's:",
+        "#   scale   parameters         GFLOPs             alpha   ImageNet weights",
+        *(figure_line(letter, figures(body, host, task, letter, backbone, widths, imgsz)) for letter in letters),
+    ]
+
+
+def figure_line(letter, row):
+    """Write one line of the header's table."""
+    return (
+        f"#   {letter}     {row.parameters / 1e6:7.2f} M ({row.host_parameters / 1e6:.2f})".ljust(31)
+        + f"{row.gflops:7.2f} ({row.host_gflops:.2f})".ljust(20)
+        + ("-" if row.alpha is None else f"{row.alpha:4.2f}").ljust(8)
+        + ("yes" if row.published else "no")
+    )
+
+
+# Cost -----------------------------------------------------------------------------------------------------------------
+
+
+def figures(body, host, task, letter, backbone, widths, imgsz):
+    """Count what a YAML costs at one scale, and its stock host."""
+    alpha = None if widths is None else widths[letter]
+    known = bool(published(backbone.removeprefix("timm/")) if alpha is None else published(backbone, alpha))
+    return Figures(
+        *_cost(body, letter, task, imgsz), *_host_cost(host + TASKS[task], letter, task, imgsz), alpha, known
+    )
+
+
+def _load(body, letter, name="model.yaml"):
+    return {**yaml.safe_load(body), "scale": letter, "yaml_file": str(name)}
+
+
+@functools.lru_cache(maxsize=256)
+def _cost(body, letter, task, imgsz):
+    d = _load(body, letter)
+    d["backbone_weights"] = None  # they cost nothing
+    return cost(_host.build_model(d, task), imgsz)
+
+
+@functools.lru_cache(maxsize=64)
+def _host_cost(stem, letter, task, imgsz):
+    d = _load(_host.host_configs()[stem].read_text("utf-8"), letter)
+    return cost(_host.build_model(d, task), imgsz)
+
+
+def _widths(text, backbone, letters, task, imgsz, host, width):
+    """Return alpha for each letter, as given or chosen."""
+    if width is not None:
+        given = width if isinstance(width, dict) else dict.fromkeys(letters, width)
+        missing = [letter for letter in letters if letter not in given]
+        if missing:
+            raise ConfigError(f"width lacks the scale {missing[0]}, it has {', '.join(given)}")
+        for value in given.values():
+            _check.check_number("width", value)
+        return {letter: given[letter] for letter in letters}
+    usual = [each for each in sorted(WIDTHS, reverse=True) if published(backbone, each)]
+    usual += [each for each in USUAL_WIDTHS if each not in usual]
+    chosen = {}
+    for letter in letters:
+        limit = _host_cost(host + TASKS[task], letter, task, imgsz)
+        for alpha in usual:
+            found = _cost(text(dict.fromkeys(letters, alpha)), letter, task, imgsz)
+            if all(ours < theirs for ours, theirs in zip(found, limit, strict=True)):
+                break
+        chosen[letter] = alpha  # the smallest, where none is light enough: the header's figures say so
+    return chosen
+
+
+def _fit(text, backbone, letter, task, imgsz, budget):
+    """Return the largest alpha within a budget, and a sentence about it.
+
+    Alphas are those at which the levels' channels are multiples of 8 (of 16 where that costs little, since runtimes
+    like those better).
+    """
+    for name, value in budget.items():
+        if value is not None:
+            _check.check_number(f"the budget of {name}", value)
+    limits = [budget["M parameters"] and budget["M parameters"] * 1e6, budget["GFLOPs"]]
+    said = " and ".join(f"{value:g} {name}" for name, value in budget.items() if value is not None)
+
+    def spent(alpha):
+        return _cost(text({letter: alpha}), letter, task, imgsz)
+
+    def fits(alpha):
+        return all(limit is None or found <= limit for found, limit in zip(spent(alpha), limits, strict=True))
+
+    best = {}
+    for divisor in (16, 8):
+        alphas = _alphas(backbone, divisor)
+        low, high = -1, len(alphas) - 1  # alphas[low] fits, everything above high does not
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if fits(alphas[middle]) else (low, middle - 1)
+        if low >= 0:
+            best[divisor] = alphas[low]
+    if not best:
+        smallest = _alphas(backbone, 8)[0]
+        parameters, gflops = spent(smallest)
+        raise ConfigError(
+            f"no width of {backbone} fits {said}: at the smallest, {smallest:g}, the model has {gflops:.2f} GFLOPs and "
+            f"{parameters / 1e6:.2f} M parameters; neck=light head=light, or a smaller scale, costs less"
+        )
+    alpha = best[16] if best.get(16, 0) >= 0.9 * best.get(8, 0) else best[8]
+    parameters, gflops = spent(alpha)
+    found = f"{gflops:.2f} GFLOPs, {parameters / 1e6:.2f} M parameters"
+    return alpha, f"Alpha {alpha:g} is the largest within {said} at {imgsz} px: {found}."
+
+
+@functools.lru_cache(maxsize=64)
+def _alphas(backbone, divisor):
+    """Return the width multipliers, in steps of 1/32, at which P2 to P5 have multiples of `divisor` channels."""
+    import torch
+
+    stage, alphas = families()[backbone], {}
+    for step in range(2, 65):
+        with torch.device("meta"):
+            channels = tuple(layers[-1].channels for layers in stage.plan(backbone, width=step / 32))[1:]
+        if all(c % divisor == 0 for c in channels):
+            alphas.setdefault(channels, step / 32)
+    return sorted(alphas.values()) or [min(1.0, MAX_BACKBONE_WIDTH)]
+
+
+def _check_out(path, host, exist_ok):
+    """Refuse a name under which the model could not be used."""
+    from ultralytics.utils import LOGGER
+
+    if path.suffix != ".yaml":
+        raise ConfigError(f"out={path}: needs a name that ends in .yaml")
+    if not path.parent.is_dir():
+        raise ConfigError(f"out={path}: there is no folder {path.parent}")
+    if path.exists() and not exist_ok:
+        raise ConfigError(f"out={path}: exists already; choose another name, or give exist_ok=True")
+    if host.startswith("rtdetr") != ("rtdetr" in path.stem):
+        wanted = f"rtdetr in its name, like {host}-my.yaml" if host.startswith("rtdetr") else "a name without rtdetr"
+        raise ConfigError(f"out={path}: Ultralytics tells RT-DETR by the file's name; needs {wanted}")
+    letter = re.search(r"yolo(?:e-)?v?\d+([nslmx])", path.stem)
+    if letter:
+        raise ConfigError(
+            f"out={path}: Ultralytics would read the scale letter {letter[1]!r} out of this name; use "
+            f"{path.name[: letter.start(1)]}{path.name[letter.end(1) :]}, and name the letter in model="
+        )
+    if not host.startswith("rtdetr") and not re.search(r"yolo(?:e-)?v?\d+", path.stem):
+        LOGGER.warning(
+            f"out={path}: under this name the first scale is used always; one like {host}-{path.stem}.yaml lets "
+            f"model={host}s-{path.stem}.yaml choose"
+        )
+    return path

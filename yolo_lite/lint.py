@@ -1,0 +1,108 @@
+"""Which operators of a model the compilers of edge devices are known to dislike, by their vendors' own pages."""
+
+from typing import NamedTuple
+
+from torch import nn
+
+from yolo_lite.backbones._stage import Stage
+
+
+class Claim(NamedTuple):
+    """What a vendor says of an operator."""
+
+    operator: str
+    compiler: str
+    says: str
+    page: str
+
+
+class Finding(NamedTuple):
+    """A claim that concerns a model."""
+
+    claim: Claim
+    count: int
+    rows: list[int]  # of the YAML; empty for a backbone
+    switch: str  # what avoids it
+
+
+CORAL = "https://coral.ai/docs/edgetpu/models-intro/"
+CORAL_HSWISH = "https://github.com/google-coral/edgetpu/issues/353"
+EFFICIENTNET_LITE = "https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html"
+NNAPI = "https://developer.android.com/ndk/reference/group/neural-networks"
+RKNN_YOLOV5 = "https://github.com/airockchip/yolov5/blob/master/README_rkopt.md"
+RKNN_YOLOV8 = "https://github.com/airockchip/rknn_model_zoo/blob/main/examples/yolov8/README.md"
+RKNN_OPERATORS = (
+    "https://github.com/rockchip-linux/rknn-toolkit2/blob/d8074d7954cc4d50af0add9c4375acd823987898/"
+    "doc/RKNNToolKit2_OP_Support-1.4.0.md"
+)
+
+CLAIMS = [
+    Claim("h-swish", "Edge TPU", "does not map it; its maintainers advise MobileNetV3 without it", CORAL_HSWISH),
+    Claim("h-swish", "NNAPI", "fuses ReLU, ReLU1 and ReLU6 into convolutions, nothing else", NNAPI),
+    Claim("SiLU", "Edge TPU", "ReLU6 took swish's place in EfficientNet-Lite, for int8", EFFICIENTNET_LITE),
+    Claim("SiLU", "NNAPI", "fuses ReLU, ReLU1 and ReLU6 into convolutions, nothing else", NNAPI),
+    Claim("SiLU", "RKNN", "ReLU in its place in Rockchip's own YOLOv5", RKNN_YOLOV5),
+    Claim("squeeze-excite", "Edge TPU", "not well supported; EfficientNet-Lite leaves it out", EFFICIENTNET_LITE),
+    Claim("channel shuffle", "Edge TPU", "no tensor with more than three dimensions above 1; it has four", CORAL),
+    Claim("channel shuffle", "NNAPI", "transposes tensors of up to four dimensions; it has five", NNAPI),
+    Claim("nearest upsampling", "Edge TPU", "may be left to the CPU, depending on its size", CORAL),
+    Claim("padding over 15", "RKNN", "convolutions pad 15 pixels at most on the NPU", RKNN_OPERATORS),
+    Claim("DFL", "RKNN", "Rockchip's own YOLOv8 leaves it and the decoding to the CPU", RKNN_YOLOV8),
+]
+NOTES = [
+    "NNAPI is deprecated since Android 15: https://developer.android.com/ndk/guides/neuralnetworks/migration-guide"
+]
+
+EDGE, ACTIVATION = "backbone_edge: true", "activation: nn.ReLU6()"
+SWITCHES = {  # operator -> what avoids it in a native backbone, and elsewhere
+    "h-swish": (EDGE, ACTIVATION),
+    "SiLU": (EDGE, ACTIVATION),
+    "squeeze-excite": (EDGE, "another network"),
+    "channel shuffle": ("another family, like MobileNetV4", "another network"),
+    "nearest upsampling": ("another family, like MobileNetV4", "none: read the compiler's log"),
+    "padding over 15": ("smaller dilations", "smaller dilations"),
+    "DFL": ("reg_max: 1", "reg_max: 1"),
+}
+
+
+def _operators(module):
+    """Name the operators in the table above that a module is."""
+    kind = type(module).__name__
+    if isinstance(module, nn.Hardswish):
+        yield "h-swish"
+    if isinstance(module, nn.SiLU):
+        yield "SiLU"
+    if kind in ("SqueezeExcite", "SEModule", "EffectiveSEModule"):  # ours, and timm's
+        yield "squeeze-excite"
+    if kind in ("ShuffleUnitV1", "ShuffleUnitV2"):
+        yield "channel shuffle"
+    if isinstance(module, nn.Upsample) or (kind == "GhostModule" and module.attention is not None):
+        yield "nearest upsampling"
+    if isinstance(module, nn.Conv2d) and not isinstance(module.padding, str) and max(module.padding) > 15:
+        yield "padding over 15"
+    if kind == "DFL":
+        yield "DFL"
+
+
+def lint(model):
+    """Find what edge compilers are known to dislike in a model.
+
+    Args:
+        model: A model of Ultralytics (`YOLO(...).model`), or a backbone.
+
+    Returns:
+        (list[Finding]): By the order of the claims; what is in a native backbone apart from what is elsewhere.
+    """
+    found = {}  # operator, whether in a native backbone -> numbers of rows, one for each time
+    parts = enumerate(model.model) if hasattr(model, "model") else [(None, model)]
+    for row, part in parts:
+        native = any(isinstance(module, Stage) for module in part.modules())
+        for _, module in part.named_modules(remove_duplicate=False):  # Ultralytics shares one activation
+            for operator in _operators(module):
+                found.setdefault((operator, native), []).append(row)
+    return [
+        Finding(claim, len(rows), sorted({row for row in rows if row is not None}), SWITCHES[operator][not native])
+        for claim in CLAIMS
+        for (operator, native), rows in found.items()
+        if operator == claim.operator
+    ]

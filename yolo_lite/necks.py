@@ -1,0 +1,216 @@
+"""Blocks for necks: ASPP, LR-ASPP, C3k2ExtraDW, ExtraDWFusion, and the rules that make the shared blocks YAML rows.
+
+Channel arguments follow the model's width as those of Ultralytics' own neck modules do. Activation and BatchNorm are
+the host's too (the YAML's `activation:` reaches them), unless the paper's definition names another.
+"""
+
+from functools import partial
+
+import torch
+from torch import nn
+from ultralytics.nn.modules.block import C2f, C3k, PSABlock
+from ultralytics.nn.modules.conv import Conv
+
+from yolo_lite._registry import ConfigError, register
+from yolo_lite.blocks import (
+    GhostModule,
+    InvertedResidual,
+    MobileMQA,
+    Norm,
+    ShuffleUnitV2,
+    SqueezeExcite,
+    UniversalInvertedBottleneck,
+    round_channels,
+)
+
+HOST_ACT = True  # what Ultralytics' Conv calls its default activation
+HOST_NORM = Norm(eps=1e-3, momentum=0.03)  # what Ultralytics gives to every BatchNorm of its own
+
+
+@register(repeats="stack")
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling: 1x1, dilated 3x3s and the map's mean, joined; (B, c1, H, W) -> (B, c2, H, W).
+
+    The mean goes without BatchNorm, so that a last batch of one image trains.
+
+    Args:
+        c1: Input channels.
+        c2: Output channels, of each branch too.
+        rates: Dilations of the 3x3 convolutions. The default's see 5, 9 and 13 pixels, as SPPF's poolings do: on a map
+            of 20 x 20 or smaller most taps of larger ones (DeepLab's are 6, 12, 18) fall outside.
+        separable: Whether the dilated convolutions are depthwise, each followed by a 1x1.
+
+    Raises:
+        ConfigError: A rate is below 1, or there is none.
+
+    Source: Chen et al. 2017, https://arxiv.org/abs/1706.05587, figure 5; separable Chen et al. 2018,
+    https://arxiv.org/abs/1802.02611, section 3.1.
+    """
+
+    def __init__(self, c1, c2, rates: list[int] = (2, 4, 6), separable: bool = False):
+        super().__init__()
+        if not rates or min(rates) < 1:
+            raise ConfigError(f"rates have to be whole numbers from 1, found {list(rates)}")
+        self.point = Conv(c1, c2, 1)
+        self.dilated = nn.ModuleList(
+            nn.Sequential(Conv(c1, c1, 3, g=c1, d=rate), Conv(c1, c2, 1)) if separable else Conv(c1, c2, 3, d=rate)
+            for rate in rates
+        )
+        self.mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(c1, c2, 1), Conv.default_act)
+        self.project = Conv((len(rates) + 2) * c2, c2, 1)
+
+    def forward(self, x):
+        mean = self.mean(x).expand(-1, -1, x.shape[2], x.shape[3])  # (B, c2, 1, 1) -> (B, c2, H, W)
+        return self.project(torch.cat([self.point(x), *(branch(x) for branch in self.dilated), mean], 1))
+
+
+@register(repeats="stack")
+class LRASPP(nn.Module):
+    """Lite reduced ASPP: a 1x1 convolution gated by the image's mean; (B, c1, H, W) -> (B, c2, H, W).
+
+    Args:
+        c1: Input channels.
+        c2: Output channels.
+
+    Source: Howard et al. 2019, MobileNetV3, https://arxiv.org/abs/1905.02244, figure 10, without its skip connection.
+    """
+
+    def __init__(self, c1, c2):
+        super().__init__()
+        self.point = Conv(c1, c2, 1, act=nn.ReLU(inplace=True))
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(c1, c2, 1, bias=False), nn.Sigmoid())
+
+    def forward(self, x):
+        return self.point(x) * self.gate(x)
+
+
+def extra_dw(c, expansion=2, k=3, shortcut=True):
+    """Return MobileNetV4's ExtraDW block with the host's activation and BatchNorm; (B, c, H, W) -> same."""
+    block = UniversalInvertedBottleneck(c, round_channels(c * expansion), c, k, k, act=HOST_ACT, norm=HOST_NORM)
+    block.add = shortcut
+    return block
+
+
+def _c3k2(c1, scale, c2: int, c3k: bool = False, *args):
+    """Rule: as Ultralytics' for C3k2, which builds C3k inside at the scales m, l and x."""
+    c2 = scale.channels(c2)
+    return [c1, c2, c3k or scale.letter in {"m", "l", "x"}, *args], c2
+
+
+@register(rule=_c3k2, repeats="argument", legacy=False)
+class C3k2ExtraDW(C2f):
+    """YOLO11's C3k2 with ExtraDW blocks in place of its bottlenecks; (B, c1, H, W) -> (B, c2, H, W).
+
+    Args:
+        c1: Input channels.
+        c2: Output channels.
+        n: Number of inner blocks.
+        c3k: Whether the inner blocks are C3k, whose own bottlenecks are replaced then.
+        e: Inner channels, as a part of c2.
+        attn: Whether the inner blocks are a bottleneck and an attention, as in YOLO26's last.
+        shortcut: Whether the inner bottlenecks add their input.
+        expansion: Of the ExtraDW blocks.
+        kernel: Size of their depthwise convolutions.
+
+    Source: https://docs.ultralytics.com/models/yolo11 for C3k2; Qin et al. 2024, MobileNetV4,
+    https://arxiv.org/abs/2404.10518, figure 4, for ExtraDW.
+    """
+
+    def __init__(
+        self,
+        c1,
+        c2,
+        n=1,
+        c3k: bool = False,
+        e: float = 0.5,
+        attn: bool = False,
+        shortcut: bool = True,
+        expansion: float = 2,
+        kernel: int = 3,
+    ):
+        super().__init__(c1, c2, 0, shortcut, 1, e)
+        self.cv2 = Conv((2 + n) * self.c, c2, 1)
+        block = partial(extra_dw, expansion=expansion, k=kernel, shortcut=shortcut)
+        self.m = nn.ModuleList(self._inner(block, c3k, attn) for _ in range(n))
+
+    def _inner(self, block, c3k, attn):
+        if attn:
+            return nn.Sequential(block(self.c), PSABlock(self.c, attn_ratio=0.5, num_heads=max(self.c // 64, 1)))
+        if not c3k:
+            return block(self.c)
+        inner = C3k(self.c, self.c, 0)
+        inner.m = nn.Sequential(*(block(self.c // 2) for _ in range(2)))
+        return inner
+
+
+@register(inputs=2, repeats="once")
+class ExtraDWFusion(nn.Module):
+    """Add a second map to the main one: main + 1x1(depthwise(extra)); (B, c, H, W), (B, c', H*s, W*s) -> (B, c2, H, W).
+
+    A main map of other than c2 channels is projected. It stands where an FPN or PAN has Concat and C2f.
+
+    Args:
+        c1: Input channels of the two.
+        c2: Output channels.
+        k: Depthwise kernel size.
+        s: Stride of the depthwise convolution, by which the extra map is larger.
+
+    Source: the depthwise start of MobileNetV4's ExtraDW, https://arxiv.org/abs/2404.10518, figure 4, as a fusion.
+    """
+
+    def __init__(self, c1, c2, k: int = 3, s: int = 1):
+        super().__init__()
+        main, extra = c1
+        self.main = nn.Identity() if main == c2 else Conv(main, c2, 1, act=False)
+        self.extra = nn.Sequential(Conv(extra, extra, k, s, g=extra, act=False), Conv(extra, c2, 1, act=False))
+
+    def forward(self, x):
+        main, extra = x
+        return self.main(main) + self.extra(extra)
+
+
+# The shared blocks as rows --------------------------------------------------------------------------------------------
+
+
+def _squeeze_excite(c1, scale, ratio: float = 0.25):
+    return [c1, round_channels(c1 * ratio)], c1
+
+
+def _inverted_residual(c1, scale, c2: int, expansion: float = 4, k: int = 3, s: int = 1, se: float = 0.0):
+    c2, mid = scale.channels(c2), round_channels(c1 * expansion)
+    excite = partial(SqueezeExcite, squeezed=round_channels(mid * se)) if se else None
+    return [c1, mid, c2, k, s, excite, HOST_ACT, HOST_NORM], c2
+
+
+def _universal(c1, scale, c2: int, expansion: float = 4, start: int = 3, k: int = 3, s: int = 1):
+    c2 = scale.channels(c2)
+    if s != 1 and not (start or k):
+        raise ConfigError(f"a stride needs a depthwise convolution, found start {start}, k {k}, s {s}")
+    return [c1, round_channels(c1 * expansion), c2, start, k, s, HOST_ACT, HOST_NORM], c2
+
+
+def _ghost(c1, scale, c2: int):
+    c2 = scale.channels(c2)
+    return [c1, c2, nn.ReLU, False, HOST_NORM], c2
+
+
+def _shuffle(c1, scale, c2: int, s: int = 1):
+    c2 = scale.channels(c2)
+    if s not in (1, 2) or (s == 1 and c1 != c2):
+        raise ConfigError(f"takes stride 2, or stride 1 and as many channels as come in ({c1}); found {c2}, stride {s}")
+    return [c1, c2, s, HOST_NORM], c2
+
+
+def _attention(c1, scale, heads: int = 4, dim: int = 64, kv_stride: int = 1):
+    return [c1, heads, dim, kv_stride, 3, HOST_NORM], c1
+
+
+for block, rule in (
+    (SqueezeExcite, _squeeze_excite),
+    (InvertedResidual, _inverted_residual),
+    (UniversalInvertedBottleneck, _universal),
+    (GhostModule, _ghost),
+    (ShuffleUnitV2, _shuffle),
+    (MobileMQA, _attention),
+):
+    register(block, rule=rule)

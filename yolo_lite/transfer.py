@@ -1,0 +1,72 @@
+"""Weights of another YOLO by role: its neck and head carried into a model with another backbone.
+
+Ultralytics matches tensors by row number. A swapped backbone has other rows than the stock one, so everything after it
+would miss, or meet a tensor of the same shape and another purpose.
+"""
+
+from difflib import SequenceMatcher
+
+CONTEXT = {"SPP", "SPPF", "SPPELAN", "C2PSA", "C2fPSA", "PSA"}  # end a backbone, and belong to the neck
+
+
+def neck_start(d):
+    """Return the number of the first row that is no feature extractor, in a model dictionary."""
+    start = len(d["backbone"])
+    while start and d["backbone"][start - 1][2] in CONTEXT:
+        start -= 1
+    return start
+
+
+def rows_by_role(source, target):
+    """Pair the rows of two model dictionaries that do the same.
+
+    Neck and head rows of the same module are paired in order; backbone rows only where they are the same row.
+
+    Returns:
+        (dict[int, int]): Row of the target -> row of the source.
+    """
+    ours, theirs = (d["backbone"] + d["head"] for d in (target, source))
+    start, other = neck_start(target), neck_start(source)
+    pairs = {0: 0} if ours[0][2] == theirs[0][2] == "Conv" else {}  # Ultralytics adapts it to the image's channels
+    for i in range(min(start, other)):
+        if ours[i] != theirs[i]:
+            break
+        pairs[i] = i
+    names = [[row[2] for row in rows] for rows in (ours[start:], theirs[other:])]
+    for block in SequenceMatcher(None, *names, autojunk=False).get_matching_blocks():
+        for i in range(block.size):
+            pairs[start + block.a + i] = other + block.b + i
+    return pairs
+
+
+class ByRole:
+    """A source of weights for Ultralytics' `load`, its tensors under the names that they have in the target.
+
+    Args:
+        source: The model whose weights are wanted.
+        target: The model that gets them.
+    """
+
+    def __init__(self, source, target):
+        self.names = getattr(source, "names", None)
+        self.pt_path = getattr(source, "pt_path", None)
+        theirs, ours = source.float().state_dict(), target.state_dict()
+        pairs = rows_by_role(source.yaml, target.yaml)
+        self.tensors, counts, start = {}, {True: [0, 0], False: [0, 0]}, neck_start(target.yaml)
+        for name, value in ours.items():
+            _, row, rest = name.split(".", 2)
+            found = theirs.get(f"model.{pairs.get(int(row))}.{rest}")
+            if found is not None:
+                self.tensors[name] = found
+            counts[int(row) >= start][0] += found is not None and found.shape == value.shape
+            counts[int(row) >= start][1] += 1
+        (neck, of_neck), (rest, of_rest) = counts[True], counts[False]
+        self.text = f"by role: {neck} of {of_neck} tensors of neck and head, {rest} of {of_rest} of the backbone"
+
+    def float(self):
+        """Return itself, as Ultralytics expects of a model."""
+        return self
+
+    def state_dict(self):
+        """Return the tensors by the target's names; Ultralytics leaves out those of other shapes."""
+        return dict(self.tensors)
