@@ -269,9 +269,20 @@ def test_starts_afresh(stopped):
     last.write_bytes(torn)
     assert worker.prepare(place, job).startswith("start, again: the checkpoint is torn")
     assert sorted(path.name for path in place.iterdir()) == ["attempts.json", "log.txt"]
+    last.parent.mkdir()
+    last.write_bytes(torn)
+    (place / "results.csv").write_text("epoch\n")
+    assert "torn" in worker.prepare(place, job)
     (place / "args.yaml").write_text("")
     assert worker.prepare(place, job) == "start, again: it was ended before its first checkpoint"
     assert worker.prepare(place, job) == "start"
+
+
+def test_starts_afresh_without_the_first_epochs(stopped):
+    place, job, after = stopped
+    after(1)
+    (place / "results.csv").unlink()
+    assert worker.prepare(place, job).startswith("start, again: results.csv")
 
 
 def test_time_is_added_up_over_resumes(tmp_path):

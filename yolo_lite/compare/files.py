@@ -1,6 +1,7 @@
 """Files that are complete or absent, and what a run's folder says of it."""
 
 import json
+import math
 import os
 
 
@@ -14,7 +15,16 @@ def write_text(path, text):
 
 def write_json(path, value):
     """Write plain data as JSON, complete or absent."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + "\n")
+
+
+def plain(value):
+    """Return the same data with None for what JSON has no word for: infinite, and not a number."""
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path):

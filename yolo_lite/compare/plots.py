@@ -252,5 +252,8 @@ def _curves(results, name):
 def _loss_limits(axes):
     """Leave out the first epochs' peaks, which would press the rest flat."""
     ends = np.concatenate([line.get_ydata() for line in axes.get_lines()])
+    ends = ends[np.isfinite(ends)]
+    if not len(ends):
+        return 0, 1
     low, high = ends.min(), np.percentile(ends, 98)
     return low - 0.05 * (high - low or 1), high + 0.08 * (high - low or 1)

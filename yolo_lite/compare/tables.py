@@ -8,7 +8,7 @@ from pathlib import Path
 
 from yolo_lite._registry import ConfigError
 from yolo_lite.compare import bootstrap, statistics
-from yolo_lite.compare.files import read_json, status_of, write_text
+from yolo_lite.compare.files import read_json, status_of, write_json, write_text
 
 METRICS = ("mAP50-95", "mAP50", "F1", "P", "R")
 CURVES = {  # what is drawn over the epochs: column of the host's table
@@ -152,7 +152,7 @@ def notes(record, runs, latency):
 
 def write(results, folder):
     """Write results.json, results.csv (a row per run, its last epoch) and summary.md."""
-    write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
+    write_json(folder / "results.json", results)
     write_text(folder / "results.csv", runs_table(results))
     write_text(folder / "summary.md", summary(results))
 

@@ -93,6 +93,8 @@ def prepare(folder, job):
         return "evaluation"
     if job["restart"]:
         return _afresh(folder, ", again: restart=True")
+    if not (folder / "results.csv").exists():
+        return _afresh(folder, ", again: results.csv, the first epochs' figures, is missing")
     _move_checkpoint(checkpoint, last, folder, job["data"])
     _trim(folder / "results.csv", done)
     return f"epoch {done}"
