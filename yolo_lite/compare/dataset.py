@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib
 import logging
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,7 @@ def load(data, split):
     Raises:
         ConfigError: It is missing, has no such split, or labels that cannot be used.
     """
+    importlib.import_module("ultralytics.nn.tasks")  # first, so that our modules are registered before others import it
     from ultralytics.cfg import get_cfg
     from ultralytics.data.build import build_yolo_dataset
     from ultralytics.data.utils import check_det_dataset

@@ -195,9 +195,9 @@ def _label_points(figure, axes, points, numbers):
     frame = axes.get_window_extent()
     for label in sorted(points, key=lambda label: -places[label][1]):
         x, y = places[label]
-        width, height = 5.6 * len(label), 12  # pixels
+        width, height = 6.2 * len(label), 12  # pixels
         choices = []
-        for reach in (8, 16, 26, 38, 52):
+        for reach in (9, 17, 27, 39, 53):
             for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)):
                 left = x + dx * reach - (width if dx < 0 else width / 2 if dx == 0 else 0)
                 bottom = y + dy * reach - height / 2
@@ -217,7 +217,7 @@ def _label_points(figure, axes, points, numbers):
             va="center",
             fontsize=7.5,
             gid=f"model-{numbers[label]}",
-            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkB": 4} if reach > 16 else None,
+            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkB": 4} if reach > 17 else None,
         ).set_in_layout(False)
 
 
