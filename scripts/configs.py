@@ -11,6 +11,8 @@ from pathlib import Path
 import yaml
 
 from yolo_lite import graft
+from yolo_lite.figures import figure_line
+from yolo_lite.figures import figures as count
 
 ROOT = Path(__file__).parent.parent
 README_TABLE = re.compile(r"(<!-- figures -->\n).*?(<!-- /figures -->)", re.S)
@@ -82,7 +84,8 @@ def figures(name, options, letter="n"):
     """Count what a shipped config costs at one scale, and its host."""
     body = (ROOT / "cfg" / name).read_text("utf-8").partition("\n\n")[2]
     task = options.get("task", "detect")
-    return graft.figures(body, options["host"], task, letter, options["backbone"], options["width"], 640)
+    host = options["host"] + graft.TASKS[task]
+    return count(body, host, task, letter, options["backbone"], options["width"], 640)
 
 
 def table_line(name, row):
@@ -128,8 +131,8 @@ def check():
         if yaml.safe_load(text) != yaml.safe_load(graft.make(**options, count=False)):
             wrong.append(f"{name}: yolo-lite make writes another one now")
         row = figures(name, options)
-        if graft.figure_line("n", row) not in text.splitlines():
-            wrong.append(f"{name}: {graft.figure_line('n', row)}")
+        if figure_line("n", row) not in text.splitlines():
+            wrong.append(f"{name}: {figure_line('n', row)}")
         if table_line(name, row) not in tables.splitlines():
             wrong.append(f"tables: {table_line(name, row)}")
     return wrong

@@ -165,6 +165,15 @@ def test_another_model_is_another_export(tmp_path):
     assert len(paths) == 4
 
 
+@pytest.mark.parametrize("runtime", ["torchscript", "openvino"])
+def test_folders_may_be_called_anything(runtime, tmp_path):
+    """Ultralytics exchanges `.pt` anywhere in the path."""
+    if exporting.missing(runtime):
+        pytest.skip(f"needs {', '.join(exporting.missing(runtime))}")
+    made = exporting.export(exporting.load("m", "yolov8n", 32), runtime, tmp_path / "best.pt exports", 32)
+    assert made.exists() and made.parent == tmp_path / "best.pt exports"
+
+
 def test_a_crash_is_one_sentence(tmp_path):
     model = exporting.Model("m", tmp_path / "no.onnx")
     with pytest.raises(ConfigError, match=r"^onnxruntime cannot run .*no.onnx: .*"):
@@ -272,3 +281,23 @@ def test_other_runtimes(runtime, tiny_data, tmp_path):
     precisions = [row.precision for row in rows if row.precision != "bf16"]
     assert precisions == (["fp32", "int8", "fp32"] if runtime == "openvino" else ["fp32", "fp32"])
     assert all(not path.name.startswith(".") for path in tmp_path.iterdir())
+
+
+def test_stopped_by_hand_keeps_what_there_is(tmp_path, monkeypatch, capsys):
+    from yolo_lite.cli import main
+
+    (tmp_path / "x").write_bytes(b"12345")
+    monkeypatch.setattr(bench, "check_runtimes", lambda *arguments, **options: None)
+    monkeypatch.setattr(bench, "load", lambda label, name, imgsz: exporting.Model(label, tmp_path / "x", yolo=object()))
+    monkeypatch.setattr(bench, "export", lambda *arguments: tmp_path / "x")
+
+    def stopped(runtime, threads, entries, *arguments):
+        if runtime == "ncnn":
+            raise KeyboardInterrupt
+        return [[1.0] * len(entries)] * 20
+
+    monkeypatch.setattr(bench, "_run", stopped)
+    assert main(["bench", "models=yolov8n", "runtimes=onnxruntime,ncnn", f"out={tmp_path / 'out'}"]) == 130
+    assert "stopped" in capsys.readouterr().err
+    with (tmp_path / "out" / "bench.csv").open() as file:
+        assert [row["runtime"] for row in csv.DictReader(file)] == ["onnxruntime"] * 2

@@ -1,6 +1,8 @@
 """`make`: any backbone, neck and head on any host, readable, within a budget, refused in a sentence."""
 
 import re
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,9 @@ from ultralytics.nn.tasks import yaml_model_load
 
 from yolo_lite import ConfigError, _host, graft, make
 from yolo_lite.cost import cost
+from yolo_lite.figures import alphas
 
+COMMAND = Path(sys.executable).with_name("yolo-lite")
 CONFIGS = sorted(name for name in _host.configs() if name.startswith("yolo"))
 CLAIMED = [
     ("yolov5", "detect"),
@@ -113,7 +117,7 @@ def test_budget_takes_the_largest_width_that_fits():
     assert f"Alpha {alpha:g} is the largest within 3 GFLOPs" in text
     found = cost(build(text))
     assert found[1] <= 3.0 and f"{found[0] / 1e6:.2f} M" in text and f"{found[1]:.2f} (8.74)" in text
-    wider = [a for a in graft._alphas("mobilenetv3_large_100", 16) if a > alpha]
+    wider = [a for a in alphas("mobilenetv3_large_100", 16) if a > alpha]
     assert cost(build(make(**options, width=min(wider), count=False)))[1] > 3.0
     fewer = yaml.safe_load(make(**options, max_gflops=3.0, max_params=0.9))["backbone_width"]["n"]
     assert fewer < alpha
@@ -133,7 +137,7 @@ def test_width_is_chosen_to_be_lighter_than_the_host():
         ({"host": "yolov8n"}, "unknown host 'yolov8n'; did you mean 'yolov8'?"),
         ({"backbone": "ghostnet_10"}, "unknown backbone 'ghostnet_10'; did you mean 'ghostnet_100'?"),
         ({"backbone": "efficientvit_m0"}, "takes level P3 of its backbone; efficientvit_m0 gives P4, P5"),
-        ({"neck": "aps"}, "unknown neck 'aps'; did you mean 'aspp'?"),
+        ({"neck": "asp"}, "unknown neck 'asp'; did you mean 'aspp'?"),
         ({"head": "lite"}, "unknown head 'lite'; did you mean 'light'?"),
         ({"task": "segmentation"}, "unknown task 'segmentation'; did you mean 'segment'?"),
         ({"host": "yolov5", "task": "segment"}, "host yolov5 has no model for the task segment, only for detect"),
@@ -177,7 +181,7 @@ def test_keeps_a_file_that_exists(tmp_path):
 
 def test_command_writes_a_config_that_the_stock_command_trains(tiny_data, tmp_path):
     words = ["host=yolov8", "backbone=ghostnet_100", "neck=aspp", "head=light", "width=n:0.5,s:1", "scale=n"]
-    made = run("yolo-lite", "make", *words, "out=yolov8-mine.yaml", cwd=tmp_path)
+    made = run(COMMAND, "make", *words, "out=yolov8-mine.yaml", cwd=tmp_path)
     assert made.stdout.strip().endswith("yolov8-mine.yaml")
     assert re.search(r"#   n +\d\.\d\d M \(3.15\)", (tmp_path / "yolov8-mine.yaml").read_text())
     trained = yolo(
@@ -185,7 +189,7 @@ def test_command_writes_a_config_that_the_stock_command_trains(tiny_data, tmp_pa
         "plots=False", "project=runs", "name=run", cwd=tmp_path,
     )  # fmt: skip
     assert "yolo_lite.heads.LightDetect" in trained.stdout and "yolo_lite.necks.ASPP" in trained.stdout
-    wrong = run("yolo-lite", "make", "nek=aspp", cwd=tmp_path, check=False)
+    wrong = run(COMMAND, "make", "nek=aspp", cwd=tmp_path, check=False)
     assert (wrong.returncode, wrong.stdout) == (
         2,
         "yolo-lite: yolo-lite make has no nek=; did you mean 'neck'?; see yolo-lite help\n",

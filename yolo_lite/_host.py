@@ -138,12 +138,10 @@ def _check_file(original):
 def _check_cls_dataset(original):
     def check_cls_dataset(dataset, *args, **kwargs):
         if str(dataset) == "shapes-cls":
-            from ultralytics.utils import DATASETS_DIR
-
             from yolo_lite.shapes import generate
 
             if not Path(dataset).is_dir():
-                generate(DATASETS_DIR / "shapes-cls", "classify")
+                generate(original.__globals__["DATASETS_DIR"] / dataset, "classify")
         return original(dataset, *args, **kwargs)
 
     return check_cls_dataset
@@ -381,7 +379,7 @@ def _load(original):
 
         found = ByRole(source, self)
         result = original(self, found, *args, **kwargs)
-        _say_once(found.text)
+        _say_once(found.said_of(self))
         return result
 
     return load

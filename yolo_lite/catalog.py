@@ -4,12 +4,16 @@ import inspect
 import sys
 from pathlib import Path
 
+from yolo_lite import _host
+from yolo_lite._check import scaling
 from yolo_lite._registry import ConfigError, suggest
 from yolo_lite.backbones import Backbone, families
-from yolo_lite.cost import cost
+from yolo_lite.cost import cost, costs
+from yolo_lite.figures import USUAL_WIDTHS
 from yolo_lite.pretrained import WIDTHS, published
 
 IMGSZ = 640  # that costs are given for, pixels
+SIZES = (640, 512, 416, 320, 224)  # MobileNet's resolution multiplier rho: 1, 0.8, 0.65, 0.5, 0.35
 HEADER = ("backbone", "family", "params", "GFLOPs@640", "channels of P1 to P5", "ImageNet weights at width", "licence")
 
 
@@ -118,8 +122,22 @@ def _show_model(name):
     d = model.yolo.model.yaml
     print(f"{name}: {model.yolo.task}, {d.get('nc')} classes\n")
     print(f"cost        {model.parameters / 1e6:.2f} M parameters, {model.gflops:.2f} GFLOPs at {IMGSZ} px, fused")
-    # A table over alpha and image size has its place here.
+    if "backbone_width" in d:
+        _show_multipliers(d, model.yolo.task)
     _show_lint(model.yolo.model)
+
+
+def _show_multipliers(d, task):
+    """Print what a config costs over both of MobileNet's multipliers: alpha, and rho as the image size."""
+    own = scaling(d).backbone_width
+    rows = [("alpha", "params", *(f"GFLOPs@{size}" for size in SIZES))]
+    for alpha in sorted({*USUAL_WIDTHS, own}):
+        model = _host.build_model({**d, "backbone_width": alpha, "backbone_weights": None}, task)
+        parameters, gflops = costs(model, SIZES)
+        mark = f"{alpha:g}{' *' if alpha == own else ''}"
+        rows.append((mark, f"{parameters / 1e6:.2f} M", *(f"{each:.2f}" for each in gflops)))
+    print("\nby width multiplier alpha (backbone_width) and image size, px; * is the config's own:\n")
+    _print_table(rows)
 
 
 def _show_lint(model):

@@ -114,7 +114,11 @@ def _compare(rest):
         print(headline(write_report(rest[0])))
         return 0
     file, settings = parse(rest)
-    outcome = compare(file, **settings)
+    try:
+        outcome = compare(file, **settings)
+    except KeyboardInterrupt:
+        print("\nyolo-lite: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
     return 1 if outcome.failed else 0
 
 

@@ -23,6 +23,16 @@ def cost(model, imgsz=640):
     Raises:
         RuntimeError: The count is 0.
     """
+    parameters, (gflops,) = costs(model, [imgsz])
+    return parameters, gflops
+
+
+def costs(model, sizes):
+    """Do what `cost` does at several image sizes.
+
+    Returns:
+        (int, list[float]): Parameters, GFLOPs at each size.
+    """
     import thop
 
     model = fused(model)
@@ -30,12 +40,14 @@ def cost(model, imgsz=640):
     channels = next(m for m in model.modules() if isinstance(m, torch.nn.Conv2d)).in_channels
     # Shapes are all that is counted. (The host's own `to` would move the strides of its head as well.)
     torch.nn.Module._apply(model, lambda tensor: tensor.to("meta"))
-    image = torch.zeros(1, channels, imgsz, imgsz, device="meta")
+    gflops = []
     with torch.no_grad(), torch.device("meta"):
-        macs = thop.profile(model, inputs=(image,), verbose=False)[0]
-    if not macs > 0:
-        raise RuntimeError(f"thop counted {macs} multiply-adds")
-    return parameters, 2 * macs / 1e9
+        for size in sizes:
+            macs = thop.profile(model, inputs=(torch.zeros(1, channels, size, size),), verbose=False)[0]
+            if not macs > 0:
+                raise RuntimeError(f"thop counted {macs} multiply-adds")
+            gflops.append(2 * macs / 1e9)
+    return parameters, gflops
 
 
 def fused(model):

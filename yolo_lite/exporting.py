@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from yolo_lite import __version__
 from yolo_lite._registry import ConfigError, suggest
 from yolo_lite._runtimes import RUNTIMES
 
@@ -130,7 +131,7 @@ def export(model, runtime, folder, imgsz=640, data=None, **options):
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as work:
+    with tempfile.TemporaryDirectory(prefix=".export_", dir=target.parent) as work:
         try:
             if data and runtime == "onnxruntime":
                 from yolo_lite.quantise import quantise
@@ -153,24 +154,27 @@ def _host_export(model, runtime, work, imgsz, data, options):
     if data:
         precision = {"quantize": 8} if "quantize" in DEFAULT_CFG_DICT else {"int8": True}
         options = {**options, **precision, "data": str(data), "split": "train"}
-    before = getattr(model.yolo.model, "pt_path", None)
+    before, setting = getattr(model.yolo.model, "pt_path", None), os.environ.get(NO_INSTALL)
     os.environ[NO_INSTALL] = "True"  # what is missing has been said; Ultralytics would install it
-    model.yolo.model.pt_path = str(work / f"{model.path.stem}.pt")  # the exporter writes beside it
+    # The exporter writes beside this, and exchanges the suffix wherever in the path it finds it: `.pt` is in many.
+    model.yolo.model.pt_path = str(work / f"{model.path.stem}.yolo_lite")
     try:
         with quiet():
             made = model.yolo.export(format=RUNTIMES[runtime].format, imgsz=imgsz, device="cpu", **options)
     finally:
         model.yolo.model.pt_path = before
-        del os.environ[NO_INSTALL]
+        os.environ.pop(NO_INSTALL)
+        if setting is not None:
+            os.environ[NO_INSTALL] = setting
     return Path(made)
 
 
 def _digest(model, *settings):
     """A short word for all that an export depends on: other weights, code, size or release give another one."""
-    from ultralytics import __version__
+    from ultralytics import __version__ as host
 
     content = model.path.read_bytes() if model.path.suffix == ".pt" else repr(model.yolo.model).encode()
-    return hashlib.sha1(content + repr((settings, __version__)).encode()).hexdigest()[:8]
+    return hashlib.sha1(content + repr((settings, host, __version__)).encode()).hexdigest()[:8]
 
 
 @contextlib.contextmanager

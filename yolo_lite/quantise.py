@@ -76,6 +76,9 @@ def quantise(source, target, data, imgsz):
 
     Returns:
         (Path): The target.
+
+    Raises:
+        ConfigError: The dataset has no training images, or the file is not one of Ultralytics' exporter.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -92,6 +95,8 @@ def quantise(source, target, data, imgsz):
     metadata = [(each.key, each.value) for each in model.metadata_props]
     # One scale for boxes in pixels and scores up to 1 would leave nothing of the scores.
     rows = [int(number) for node in model.graph.node for number in re.findall(r"^/model\.(\d+)/", node.name)]
+    if not rows:
+        raise ConfigError(f"{source} does not name its layers as Ultralytics' exporter does, so the head is not known")
     head = f"/model.{max(rows)}/"
     decode = [node.name for node in model.graph.node if node.name.startswith(head) and not _learned(node)]
     before = logging.root.manager.disable

@@ -50,18 +50,25 @@ class ByRole:
     def __init__(self, source, target):
         self.names = getattr(source, "names", None)
         self.pt_path = getattr(source, "pt_path", None)
-        theirs, ours = source.float().state_dict(), target.state_dict()
-        pairs = rows_by_role(source.yaml, target.yaml)
-        self.tensors, counts, start = {}, {True: [0, 0], False: [0, 0]}, neck_start(target.yaml)
-        for name, value in ours.items():
+        if type(source.model[-1]) is type(target.model[-1]):  # newer releases adapt the head to the source's
+            self.model, self.is_fused = source.model, source.is_fused
+        theirs, pairs = source.float().state_dict(), rows_by_role(source.yaml, target.yaml)
+        self.tensors = {}
+        for name in target.state_dict():
             _, row, rest = name.split(".", 2)
             found = theirs.get(f"model.{pairs.get(int(row))}.{rest}")
             if found is not None:
                 self.tensors[name] = found
-            counts[int(row) >= start][0] += found is not None and found.shape == value.shape
-            counts[int(row) >= start][1] += 1
+
+    def said_of(self, target):
+        """Say how much of it the target has taken."""
+        counts, start = {True: [0, 0], False: [0, 0]}, neck_start(target.yaml)
+        for name, value in target.state_dict().items():
+            count = counts[int(name.split(".")[1]) >= start]
+            count[0] += name in self.tensors and self.tensors[name].shape == value.shape
+            count[1] += 1
         (neck, of_neck), (rest, of_rest) = counts[True], counts[False]
-        self.text = f"by role: {neck} of {of_neck} tensors of neck and head, {rest} of {of_rest} of the backbone"
+        return f"by role: {neck} of {of_neck} tensors of neck and head, {rest} of {of_rest} of the backbone"
 
     def float(self):
         """Return itself, as Ultralytics expects of a model."""
