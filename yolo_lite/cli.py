@@ -18,6 +18,10 @@ Commands of our own:
                    [max_gflops=3.0] [max_params=1.5] [imgsz=640] [weights=imagenet] [out=my.yaml]
                                    a YAML for any host, backbone, neck (aspp, lraspp, extradw, light) and head (light);
                                    with a budget, of the largest width that fits
+    yolo-lite compare data=... models=A,B baseline=A seeds=0,1,2 epochs=50
+                                   train models alike and report which one to use; takes every training argument
+                                   of Ultralytics, or a YAML file with the same settings: yolo-lite compare my.yaml
+    yolo-lite compare FOLDER       write a comparison's report again
     yolo-lite bench models=yolov8n,yolov8n-mnv3,best.pt [runtimes=onnxruntime,openvino,ncnn] [imgsz=640] [threads=1,2]
                     [seconds=10] [int8=True data=my.yaml] [out=runs/bench]
                                    how long models take, run interleaved: tables, CSV and a plot
@@ -99,6 +103,25 @@ def _info(rest):
     return 0
 
 
+def _compare(rest):
+    from pathlib import Path
+
+    from yolo_lite.compare import compare, write_report
+    from yolo_lite.compare.plan import parse
+    from yolo_lite.compare.tables import headline
+
+    if len(rest) == 1 and Path(rest[0]).is_dir():
+        print(headline(write_report(rest[0])))
+        return 0
+    file, settings = parse(rest)
+    try:
+        outcome = compare(file, **settings)
+    except KeyboardInterrupt:
+        print("\nyolo-lite: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 1 if outcome.failed else 0
+
+
 def _make(rest):
     import inspect
 
@@ -164,6 +187,7 @@ COMMANDS = {
     "bench": _bench,
     "list": _list,
     "info": _info,
+    "compare": _compare,
     "doctor": _doctor,
     "version": _version,
     "help": _help,

@@ -1,0 +1,313 @@
+"""`yolo-lite compare` as a shell runs it: killed and continued, failing, on a Ray cluster."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import run
+
+from yolo_lite.compare import worker
+
+COMMAND = Path(sys.executable).with_name("yolo-lite")
+MODELS = ("yolov8n", "yolov8n-mnv3")
+SETTINGS = ["models=yolov8n,yolov8n-mnv3", "seeds=0,1", "epochs=2", "imgsz=64", "batch=4", "nbs=4", "latency=False"]
+TIMES = {"train_seconds", "wall_seconds", "evaluate_seconds", "attempts", "peak_memory"}
+
+
+def arguments(tiny_data, folder, *more):
+    return [
+        COMMAND,
+        "compare",
+        f"data={tiny_data}",
+        *SETTINGS,
+        f"project={folder.parent}",
+        f"name={folder.name}",
+        *more,
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_data, tmp_path_factory):
+    """The folder of a comparison that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("compare") / "whole"
+    process = run(*arguments(tiny_data, folder), cwd=folder.parent)
+    assert "4/4 runs, 8/8 epochs, 0 min 00 s left" in process.stdout
+    assert "yolov8n-mnv3 seed 1: finished, mAP50 " in process.stdout
+    return folder
+
+
+def record(folder, model, seed):
+    return json.loads((folder / "runs" / model / str(seed) / "run.json").read_text())
+
+
+def epochs(folder, model, seed):
+    """The rows of a run's table without the time column."""
+    with open(folder / "runs" / model / str(seed) / "results.csv") as file:
+        return [{key: value for key, value in row.items() if key != "time"} for row in csv.DictReader(file)]
+
+
+def without_times(run):
+    run["metrics"].pop("checkpoint_bytes")  # the host writes the folder's name and the time into it
+    return {key: value for key, value in run.items() if key not in TIMES}
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def assert_same(folder, other, model, seed):
+    """Two runs are the same in all but times, down to the bytes of the weights' figures."""
+    assert epochs(folder, model, seed) == epochs(other, model, seed)
+    assert without_times(record(folder, model, seed)) == without_times(record(other, model, seed))
+    for name in ("images.npz", "samples.json"):
+        first, second = (each / "runs" / model / str(seed) / name for each in (folder, other))
+        assert first.read_bytes() == second.read_bytes(), name
+
+
+def test_what_a_run_leaves(whole):
+    for model in MODELS:
+        for seed in (0, 1):
+            run = record(whole, model, seed)
+            assert (run["status"], run["model"], run["seed"]) == ("finished", model, seed)
+            assert (
+                run["command"].startswith(f"yolo train model={model}.yaml data=/") and f"seed={seed}" in run["command"]
+            )
+            assert run["metrics"]["images"] == 8 and run["peak_memory"] > 10**8
+            assert set(run["metrics"]) >= {"P", "R", "F1", "mAP50", "mAP50-95", "classes"}
+            assert run["versions"]["ultralytics"] and run["machine"]["threads"] >= 1
+            rows = epochs(whole, model, seed)
+            assert [row["epoch"] for row in rows] == ["1", "2"]
+            assert float(rows[-1]["metrics/mAP50-95(B)"]) == pytest.approx(run["metrics"]["mAP50-95"], abs=2e-3)
+    assert record(whole, "yolov8n", 0)["settings"] == record(whole, "yolov8n-mnv3", 1)["settings"]
+    assert epochs(whole, "yolov8n", 0) != epochs(whole, "yolov8n", 1)
+    for name in ("report.html", "results.csv", "results.json", "summary.md", "samples/3.jpg"):
+        assert (whole / name).stat().st_size > 500, name
+
+
+def test_a_second_time_trains_nothing(whole, tiny_data):
+    before = content(whole / "runs")
+    process = run(*arguments(tiny_data, whole), cwd=whole.parent)
+    assert "started" not in process.stdout and content(whole / "runs") == before
+
+
+def kill_during(command, folder, model, seed):
+    """Start a command; SIGKILL it, and nothing else, when a run has its first checkpoint. Return what was finished."""
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    place = folder / "runs" / model / str(seed)
+    last, patience = place / "weights" / "last.pt", time.monotonic() + 600
+    while not last.exists() or last.stat().st_size < 10**6:
+        assert process.poll() is None and time.monotonic() < patience
+        time.sleep(0.02)
+    time.sleep(0.1)  # to have it written
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (place / "run.json").exists(), "it was too fast for us"
+    return {path.parent: content(path.parent) for path in folder.glob("runs/*/*/run.json")}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_killed_and_continued(whole, tiny_data, tmp_path):
+    folder = tmp_path / "killed"
+    command = arguments(tiny_data, folder)
+    finished = kill_during(command, folder, "yolov8n-mnv3", 0)
+    assert len(finished) == 1
+    # afresh, and killed again in the last run
+    finished |= kill_during([*command, "restart=True"], folder, "yolov8n-mnv3", 1)
+    assert len(finished) == 3
+    process = run(*command, cwd=tmp_path)
+    assert "yolov8n-mnv3 seed 1: resumed" in process.stdout
+    for place, files in finished.items():
+        assert content(place) == files, place
+    for model, seed in (("yolov8n", 0), ("yolov8n-mnv3", 0), ("yolov8n", 1)):
+        assert_same(folder, whole, model, seed)
+    assert [each["from"] for each in record(folder, "yolov8n-mnv3", 0)["attempts"]] == [
+        "start", "start, again: restart=True",
+    ]  # fmt: skip
+    resumed, uninterrupted = (record(each, "yolov8n-mnv3", 1) for each in (folder, whole))
+    assert resumed["status"] == "resumed" and resumed["attempts"][-1]["from"] == "epoch 1"
+    for key in ("settings", "command", "versions", "machine"):
+        assert resumed[key] == uninterrupted[key]
+    rows = epochs(folder, "yolov8n-mnv3", 1)
+    assert rows[0] == epochs(whole, "yolov8n-mnv3", 1)[0] and [row["epoch"] for row in rows] == ["1", "2"]
+    tables = [list(csv.DictReader((each / "results.csv").open())) for each in (folder, whole)]
+    assert [(row["model"], row["seed"], row["epochs"]) for row in tables[0]] == [
+        (row["model"], row["seed"], row["epochs"]) for row in tables[1]
+    ]
+    assert "resumed from epoch 1" in (folder / "report.html").read_text("utf-8")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the run's process in /proc")
+def test_a_failed_run_is_reported_and_the_rest_goes_on(whole, tiny_data, tmp_path):
+    """The run's own process is killed, as the system does when memory runs out."""
+    folder = tmp_path / "failing"
+    shutil.copytree(whole, folder)
+    for seed in (0, 1):
+        shutil.rmtree(folder / "runs" / "yolov8n-mnv3" / str(seed))
+    command = [str(each) for each in arguments(tiny_data, folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while not (folder / "runs" / "yolov8n-mnv3" / "0" / "args.yaml").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(child), signal.SIGKILL)
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode == 1, said
+    assert "yolov8n-mnv3 seed 0: FAILED: its process was ended by signal SIGKILL" in said
+    assert "yolov8n-mnv3 seed 1: finished" in said
+    assert "1 run failed: yolov8n-mnv3 seed 0; the same command tries again" in said
+    assert_same(folder, whole, "yolov8n-mnv3", 1)
+    assert "ended by signal SIGKILL" in (folder / "summary.md").read_text("utf-8")
+    run(*command, cwd=tmp_path)
+    assert_same(folder, whole, "yolov8n", 0)
+    assert record(folder, "yolov8n-mnv3", 0)["status"] in ("finished", "resumed")
+
+
+def test_bad_input_in_one_sentence(tiny_data, tmp_path):
+    process = run(*arguments(tiny_data, tmp_path / "x", "epoch=3"), cwd=tmp_path, check=False)
+    lines = [line for line in process.stdout.splitlines() if line.startswith("yolo-lite:")]
+    assert process.returncode == 1 and lines == ["yolo-lite: unknown setting epoch=; did you mean 'epochs'?"]
+    assert not (tmp_path / "x").exists() and "Traceback" not in process.stdout
+
+
+def test_report_again(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "copy", ignore=shutil.ignore_patterns("report.html", "weights", "log.txt"))
+    process = run(COMMAND, "compare", tmp_path / "copy", cwd=tmp_path)
+    assert process.stdout.strip().endswith("yolov8n-mnv3.") and (tmp_path / "copy" / "report.html").exists()
+
+
+def test_without_weights_runs_are_finished(whole, tiny_data, tmp_path):
+    from yolo_lite.compare import collect
+
+    assert collect.copy(whole, tmp_path / "copy") == 4
+    before = content(tmp_path / "copy" / "runs")
+    process = run(*arguments(tiny_data, tmp_path / "copy"), cwd=tmp_path)
+    assert "started" not in process.stdout and content(tmp_path / "copy" / "runs") == before
+
+
+def test_two_commands_do_not_share_a_folder(whole, monkeypatch):
+    from yolo_lite import ConfigError
+    from yolo_lite.compare import runs
+
+    monkeypatch.setattr(runs, "PATIENCE", 0.5)
+    with (
+        runs.locked(whole),
+        pytest.raises(ConfigError, match=f"another command \\(process {os.getpid()}\\) is at work"),
+        runs.locked(whole),
+    ):
+        pass
+
+
+def test_ray(whole, tiny_data, tmp_path):
+    ray = pytest.importorskip("ray")
+    folder = tmp_path / "ray"
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
+    try:
+        address = ray.get_runtime_context().gcs_address
+        process = run(*arguments(tiny_data, folder, "ray=auto"), cwd=tmp_path, RAY_ADDRESS=address)
+    finally:
+        ray.shutdown()
+    assert "4/4 runs" in process.stdout
+    for model in MODELS:
+        for seed in (0, 1):
+            assert_same(folder, whole, model, seed)
+
+
+# Where a run starts ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stopped(whole, tmp_path):
+    """A run's folder, its job, and a function that makes its checkpoint one after so many epochs."""
+    import torch
+
+    place = tmp_path / "run"
+    shutil.copytree(whole / "runs" / "yolov8n" / "0", place)
+    (place / "run.json").unlink()
+    job = {"restart": False, "data": "elsewhere.yaml"}
+
+    def after(done):
+        checkpoint = torch.load(place / "weights" / "last.pt", weights_only=False)
+        checkpoint["train_args"]["save_dir"] = "/where/it/was"
+        checkpoint |= {"epoch": done - 1, "ema": checkpoint["model"], "optimizer": {}}
+        torch.save(checkpoint, place / "weights" / "last.pt")
+
+    return place, job, after
+
+
+def test_resumes_from_its_checkpoint(stopped):
+    import torch
+
+    place, job, after = stopped
+    after(1)
+    assert worker.prepare(place, job) == "epoch 1"
+    assert (place / "results.csv").read_text().count("\n") == 2  # the second epoch was not in the checkpoint
+    moved = torch.load(place / "weights" / "last.pt", weights_only=False)["train_args"]
+    assert (moved["data"], moved["save_dir"]) == ("elsewhere.yaml", str(place))
+
+
+def test_evaluates_only_when_all_epochs_are_done(stopped):
+    place, job, after = stopped
+    assert worker.prepare(place, {**job, "restart": True}) == "evaluation"
+    after(2)
+    assert worker.prepare(place, job) == "evaluation"
+    assert (place / "results.csv").read_text().count("\n") == 3
+
+
+def test_starts_afresh(stopped):
+    place, job, after = stopped
+    (place / "attempts.json").write_text("[]")
+    after(1)
+    last = place / "weights" / "last.pt"
+    torn = last.read_bytes()[: last.stat().st_size // 2]
+    last.write_bytes(torn)
+    assert worker.prepare(place, job).startswith("start, again: the checkpoint is torn")
+    assert sorted(path.name for path in place.iterdir()) == ["attempts.json", "log.txt"]
+    last.parent.mkdir()
+    last.write_bytes(torn)
+    (place / "results.csv").write_text("epoch\n")
+    assert "torn" in worker.prepare(place, job)
+    (place / "args.yaml").write_text("")
+    assert worker.prepare(place, job) == "start, again: it was ended before its first checkpoint"
+    assert worker.prepare(place, job) == "start"
+
+
+def test_starts_afresh_without_the_first_epochs(stopped):
+    place, job, after = stopped
+    after(1)
+    (place / "results.csv").unlink()
+    assert worker.prepare(place, job).startswith("start, again: results.csv")
+
+
+def test_time_is_added_up_over_resumes(tmp_path):
+    (tmp_path / "results.csv").write_text("epoch,time\n1,10.5\n2,20.5\n3,9\n4,18\n")
+    assert worker.train_seconds(tmp_path / "results.csv") == 38.5
+
+
+def test_a_run_ends_with_its_command(tmp_path):
+    """Closing its standard input is all that a worker needs to end."""
+    from yolo_lite.compare import runs
+
+    job = {"folder": str(tmp_path / "run"), "model": "m", "seed": 0, "command": "", "settings": {}, "restart": False}
+    process = runs.start(job)
+    process.stdin.close()
+    process.wait(timeout=60)
+    assert process.returncode != 0
+    code = (
+        "import sys, time\nfrom yolo_lite.compare import runs\n"
+        f"job = {job!r}\nprocess = runs.start(job)\nprint(process.pid, flush=True)\ntime.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    patience = time.monotonic() + 30
+    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
+        assert time.monotonic() < patience
+        time.sleep(0.1)

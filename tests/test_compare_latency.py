@@ -1,0 +1,47 @@
+"""Latency of the compared models, and the rival of equal latency."""
+
+import json
+
+import pytest
+
+from yolo_lite.compare import measure, rivals
+from yolo_lite.compare.files import write_json
+from yolo_lite.compare.models import Model
+from yolo_lite.compare.plan import make_plan
+
+pytest.importorskip("onnxruntime")
+HOW = {"runtimes": ["onnxruntime"], "threads": [1]}
+
+
+def test_latency(tmp_path):
+    models = [
+        Model("yolov8n", "yolov8n.yaml", "yolov8n", "a", 0, 0.0, 0),
+        Model("narrow", str(rivals.write("yolov8n-w0.3", rivals.shrunk("yolov8n", 0.3), tmp_path)), "", "b", 0, 0.0, 0),
+    ]
+    found = measure.latency(models, 3, 320, HOW, seconds=0.5)
+    assert json.loads(json.dumps(found)) == found and found["models"] == {"yolov8n": "a", "narrow": "b"}
+    host, narrow, control = found["measurements"]
+    assert (host["model"], narrow["model"], control["model"]) == ("yolov8n", "narrow", "yolov8n (again)")
+    assert host["size"] > narrow["size"] > 10**6 and host["parameters"] == 3_006_233  # of 3 classes, not 80
+    assert 0 < narrow["p50"] <= narrow["p90"] and narrow["ratio"] < 1
+    write_json(tmp_path / "latency.json", found)
+    assert measure.is_current(tmp_path / "latency.json", models, 320, HOW)
+    assert not measure.is_current(tmp_path / "latency.json", models, 64, HOW)
+    assert not measure.is_current(tmp_path / "latency.json", models[:1], 320, HOW)
+    assert not measure.is_current(tmp_path / "latency.json", [models[0], models[1]._replace(digest="c")], 320, HOW)
+    assert not measure.is_current(tmp_path / "latency.json", models, 320, {**HOW, "threads": [1, 2]})
+    assert not measure.is_current(tmp_path / "missing.json", models, 320, HOW)
+
+
+@pytest.mark.slow
+def test_equal_latency(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rivals, "TIMED", 4)
+    monkeypatch.setattr(rivals, "SECONDS", 1)
+    narrow = rivals.write("yolov8n-narrow", rivals.shrunk("yolov8n", 0.45), tmp_path)
+    plan = make_plan(
+        {"data": str(tiny_data), "models": f"yolov8n,{narrow}", "match": "latency", "rivals": "yolov8n-narrow",
+         "imgsz": 320, "runtimes": "onnxruntime", "latency": False}
+    )  # fmt: skip
+    (rival,) = [model for model in plan.models if model.rival_of]
+    assert rival.rival_of == ("yolov8n-narrow",) and rival.gflops < 0.8 * plan.models[0].gflops

@@ -1,0 +1,223 @@
+"""Settings of a comparison: what is understood, and what is refused before anything is trained or written."""
+
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import yaml
+
+from yolo_lite import ConfigError
+from yolo_lite.compare import plan as planning
+from yolo_lite.compare import rivals
+from yolo_lite.compare.plan import make_plan, parse, write_folder
+
+MODELS = "yolov8n,yolov8n-mnv3"
+
+
+@pytest.fixture
+def settings(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return {"data": str(tiny_data), "models": MODELS, "seeds": "0,1", "imgsz": 32, "epochs": 2, "latency": False}
+
+
+REFUSED = [
+    ({"models": None}, "models= is missing"),
+    ({"data": None}, "data= is missing"),
+    ({"models": "yolov8n,yolov8n-mnv33"}, "'yolov8n-mnv33' cannot be built: .*did you mean 'yolov8n?-mnv3.yaml'"),
+    ({"models": "yolov8n,yolv5n"}, "'yolv5n' cannot be built: .*did you mean 'yolov5n.yaml'"),
+    ({"models": "yolov8n,yolov8n.yaml"}, "'yolov8n.yaml' is named twice"),
+    ({"models": "yolov8n,broken-yolov8n.yaml"}, "'broken-yolov8n.yaml' cannot be built: .*C2g"),
+    ({"models": "yolov8n,missing.pt"}, "'missing.pt' cannot be built"),
+    ({"models": "yolov8n,yolov8n-seg"}, "task 'segment'; detectors are what is compared"),
+    ({"data": "nowhere.yaml"}, "data=nowhere.yaml: .*nowhere.yaml"),
+    ({"data": "empty.yaml"}, "data=empty.yaml: .*images not found"),
+    ({"split": "test"}, "split=test: .*no such images; there are train, val"),
+    ({"seeds": "0,1,0"}, "seeds=0,1,0: 0 is repeated"),
+    ({"seeds": "0,one"}, "seeds=0,one: needs whole numbers from 0"),
+    ({"seeds": [-1]}, "needs whole numbers from 0"),
+    ({"seeds": {"yolov8n": [0]}}, "yolov8n-mnv3 has none"),
+    ({"seeds": {"all": [0], "yolov8m": [1]}}, "seeds=yolov8m: is none of the models; did you mean 'yolov8n'"),
+    ({"baseline": "yolov5n"}, "baseline=yolov5n: is none of the models; did you mean 'yolov8n'"),
+    ({"epoch": 3}, "unknown setting epoch=; did you mean 'epochs'"),
+    ({"modles": "a"}, "unknown setting modles=; did you mean 'models'"),
+    ({"model": "yolov8n"}, "model= is not for a comparison; use models="),
+    ({"seed": 1}, "use seeds="),
+    ({"resume": True}, "resume= is not for a comparison"),
+    ({"epochs": 0}, "training arguments: 'epochs=0' is an invalid value"),
+    ({"epochs": "ten"}, "training arguments: 'epochs=ten'"),
+    ({"lr0": "fast"}, "training arguments: 'lr0=fast'"),
+    ({"imgsz": [64, 32]}, "imgsz="),
+    ({"task": "segment"}, "task=segment"),
+    ({"val": False}, "val=False"),
+    ({"match": "flops"}, "match=flops: needs gflops or latency; did you mean 'gflops'"),
+    ({"match": "gflops", "models": "yolov8n,yolov8s-mnv3,yolov8n-timm", "rivals": "yolov8n"}, "has no stock host"),
+    ({"parallel": 0}, "parallel=0: needs a whole number from 1"),
+    ({"restart": "maybe"}, "restart=maybe: needs True or False"),
+    ({"latency": True, "runtimes": "onnxruntim"}, "unknown runtime 'onnxruntim'; did you mean 'onnxruntime'"),
+    ({"latency": True, "threads": "0"}, "threads=0: needs whole numbers from 1"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED, ids=[str(change) for change, _ in REFUSED])
+def test_refused(settings, tmp_path, change, message):
+    text = (rivals.write("yolov8n-w0.5", rivals.shrunk("yolov8n", 0.5), tmp_path / "ours")).read_text()
+    (tmp_path / "broken-yolov8n.yaml").write_text(text.replace("C2f", "C2g"))
+    (tmp_path / "empty.yaml").write_text("train: images\nval: images\nnames: [a]\n")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match=message) as error:
+        make_plan(settings, change)
+    assert "\n" not in str(error.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_no_space(settings, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 10**6, 10**6))
+    with pytest.raises(ConfigError, match="4 runs need about 0.1 GB, found 0.0 GB free"):
+        make_plan(settings)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_missing_package(settings, monkeypatch):
+    found = planning.importlib.util.find_spec
+    monkeypatch.setattr(
+        planning.importlib.util, "find_spec", lambda name, *more: None if name == "ray" else found(name, *more)
+    )
+    make_plan(settings)
+    with pytest.raises(ConfigError, match=r"compare needs ray: pip install 'yolo-lite-backbones\[ray\]'"):
+        make_plan(settings, {"ray": "auto"})
+
+
+def test_plan(settings, tmp_path):
+    plan = make_plan(settings, {"project": "out", "name": "mine", "lr0": 0.02, "nbs": 16})
+    assert plan.folder == tmp_path / "out" / "mine" and not plan.folder.exists()
+    assert [(run.model.label, run.seed) for run in plan.runs] == [
+        ("yolov8n", 0), ("yolov8n-mnv3", 0), ("yolov8n", 1), ("yolov8n-mnv3", 1),
+    ]  # fmt: skip
+    assert plan.record["baseline"] == "yolov8n"
+    assert plan.record["train"] == {
+        "batch": 16, "deterministic": True, "epochs": 2, "imgsz": 32, "lr0": 0.02, "nbs": 16, "plots": False,
+    }  # fmt: skip
+    assert str(tmp_path) not in json.dumps(plan.record)
+    assert plan.models[0].parameters > plan.models[1].parameters > 0
+
+
+def test_yaml_file_and_command_line_say_the_same(settings, tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        yaml.safe_dump({**settings, "models": MODELS.split(","), "seeds": [0, 1], "epochs": 7})
+    )
+    file, words = parse(["mine.yaml", "epochs=2"])
+    assert (file, words) == ("mine.yaml", {"epochs": 2})
+    _, typed = parse([f"{key}={value}" for key, value in settings.items()])
+    assert make_plan(file, words).record == make_plan(typed).record == make_plan(settings).record
+    with pytest.raises(ConfigError, match="epochs= is given twice"):
+        parse(["epochs=1", "epochs=2"])
+    with pytest.raises(ConfigError, match="found 'epochs', needed key=value"):
+        parse(["epochs", "2"])
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(ConfigError, match="list.yaml: needs settings"):
+        make_plan("list.yaml")
+
+
+def test_models_by_name_file_and_checkpoint(settings, trained, tmp_path):
+    shutil.copy(rivals.write("yolov8n-w0.5", rivals.shrunk("yolov8n", 0.5), tmp_path), tmp_path / "yolov8n.yaml")
+    best, last = trained / "weights/best.pt", trained / "weights/last.pt"
+    plan = make_plan(settings, {"models": ["yolov8n-mnv3.yaml", str(best), str(last), "./yolov8n.yaml"], "seeds": 0})
+    assert [model.label for model in plan.models] == ["yolov8n-mnv3", "best.pt", "last.pt", "yolov8n"]
+    assert plan.models[0].parameters == plan.models[1].parameters == plan.models[2].parameters
+    assert plan.models[0].source == "yolov8n-mnv3.yaml" and plan.models[3].source == str(tmp_path / "yolov8n.yaml")
+    (tmp_path / "other").mkdir()
+    shutil.copy(best, tmp_path / "other" / "best.pt")
+    labels = [model.label for model in make_plan(settings, {"models": ["other/best.pt", str(best)]}).models]
+    assert labels == ["other-best.pt", "weights-best.pt"]
+
+
+def test_what_may_change_in_a_folder(settings, tiny_data, tmp_path):
+    write_folder(make_plan(settings))
+    file = tmp_path / "runs/compare/compare/comparison.json"
+    before = file.read_bytes()
+    make_plan(settings, {"parallel": 2, "restart": True, "threads": 2})
+    more = make_plan(settings, {"models": MODELS + ",yolov5n", "seeds": {"all": [0, 1], "yolov5n": [0, 1, 2]}})
+    assert len(more.runs) == 7
+    moved = tmp_path / "moved"
+    shutil.copytree(tiny_data.parent, moved)
+    (moved / "tiny.yaml").write_text(tiny_data.read_text().replace(str(tiny_data.parent), str(moved)))
+    make_plan(settings, {"data": str(moved / "tiny.yaml")})
+    label = next((moved / "labels" / "val").glob("*.txt"))
+    label.write_text("0 0.5 0.5 0.25 0.25\n")
+    for change, message in [
+        ({"epochs": 3}, "holds another comparison: epochs=2, found 3"),
+        ({"cos_lr": True}, "cos_lr=None, found True"),
+        ({"baseline": "yolov8n-mnv3"}, "baseline=yolov8n, found baseline=yolov8n-mnv3"),
+        ({"models": "yolov8n"}, "it has the model yolov8n-mnv3 too"),
+        ({"seeds": "0,2"}, "it has yolov8n with seed 1 too"),
+        ({"split": "train"}, "data's split = val, found train"),
+        ({"data": str(moved / "tiny.yaml")}, "its images or labels"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            make_plan(settings, change)
+    assert file.read_bytes() == before
+
+
+def test_a_changed_model_is_refused(settings, tmp_path):
+    path = rivals.write("yolov8n-w0.5", rivals.shrunk("yolov8n", 0.5), tmp_path)
+    write_folder(make_plan(settings, {"models": f"yolov8n,{path}"}))
+    path.write_text("# another comment\n" + path.read_text())
+    make_plan(settings, {"models": f"yolov8n,{path}"})
+    path.write_text(path.read_text().replace("[-1, 3,", "[-1, 1,", 1))
+    with pytest.raises(ConfigError, match="yolov8n-w0.5 has changed since"):
+        make_plan(settings, {"models": f"yolov8n,{path}"})
+
+
+def test_a_folder_of_something_else_is_refused(settings, tmp_path):
+    folder = tmp_path / "runs/compare/compare"
+    folder.mkdir(parents=True)
+    make_plan(settings)
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds something that is no comparison; choose another name="):
+        make_plan(settings)
+    (folder / "comparison.json").write_text("{torn")
+    with pytest.raises(ConfigError, match="comparison.json: cannot be read"):
+        make_plan(settings)
+
+
+def test_equal_gflops(settings):
+    plan = make_plan(settings, {"match": "gflops", "models": MODELS + ",yolov8n-mnv2"})
+    by_label = {model.label: model for model in plan.models}
+    found = {label: model for model in plan.models if model.rival_of for label in model.rival_of}
+    assert set(found) == {"yolov8n-mnv3", "yolov8n-mnv2"}
+    measured = [rivals.measured("yolov8n", d, 4, 32) for _, d in rivals.candidates("yolov8n")]
+    assert measured == sorted(measured, reverse=True) and len(measured) > 10
+    for label, rival in found.items():
+        target = by_label[label].gflops
+        assert abs(rival.gflops - target) == min(abs(each - target) for each in measured)  # none is nearer
+        assert rival.gflops == pytest.approx(target, rel=0.1)
+    write_folder(plan)
+    for rival in found.values():
+        d = yaml.safe_load(Path(rival.source).read_text())
+        channels = [row[3][0] for row in d["backbone"] + d["head"] if row[2] in ("Conv", "C2f", "SPPF")]
+        assert channels and not any(each % 16 for each in channels)
+    again = make_plan(settings, {"match": "gflops", "models": MODELS + ",yolov8n-mnv2"})
+    assert json.loads(json.dumps(again.record)) == json.loads((plan.folder / "comparison.json").read_text())
+
+
+def test_a_written_rival_is_what_was_measured(tmp_path):
+    from yolo_lite.compare import models
+
+    d = rivals.shrunk("yolo11n", 0.6)
+    path = rivals.write("yolo11n-w0.6", d, tmp_path)
+    built, digest = models.build(str(path), 4)
+    assert digest == models.digest_of({**d, "scale": "n"})
+    assert sum(p.numel() for p in built.parameters()) > 100_000
+
+
+def test_shrunk_to_nothing_changes_nothing():
+    """At width 1 the rival is the host itself."""
+    from ultralytics.nn.tasks import DetectionModel
+
+    host = DetectionModel("yolov8n.yaml", verbose=False)
+    same = DetectionModel({**rivals.shrunk("yolov8n", 1.0), "scale": "n"}, verbose=False)
+    shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (host, same)]
+    assert shapes[0] == shapes[1]

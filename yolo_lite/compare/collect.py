@@ -1,0 +1,40 @@
+"""The small files of a comparison: what the report is made of, without weights, logs and paths of the machine."""
+
+import os
+import shutil
+from pathlib import Path
+
+from yolo_lite.compare.files import is_finished
+
+RUN = ("run.json", "results.csv", "images.npz", "samples.json")
+WHOLE = ("comparison.json", "latency.json", "models/*.yaml", "samples/*.jpg")
+
+
+def copy(source, target):
+    """Copy a comparison's small files; in the copy, its finished runs count as finished.
+
+    Files that are there already stay, those of the comparison itself excepted, which may have grown.
+
+    Args:
+        source, target: Folders of comparisons; the target is made if need be.
+
+    Returns:
+        (int): Runs copied.
+    """
+    source, target = Path(source), Path(target)
+    for pattern in WHOLE:
+        for file in source.glob(pattern):
+            _copy(file, target / file.relative_to(source))
+    runs = [file.parent for file in sorted(source.glob("runs/*/*/run.json")) if is_finished(file.parent)]
+    runs = [run for run in runs if not is_finished(target / run.relative_to(source))]
+    for run in runs:
+        for name in sorted(RUN, key="run.json".__eq__):  # last, it says that the others are there
+            _copy(run / name, target / run.relative_to(source) / name)
+    return len(runs)
+
+
+def _copy(file, place):
+    place.parent.mkdir(parents=True, exist_ok=True)
+    draft = place.with_name(f".{place.name}")
+    shutil.copyfile(file, draft)
+    os.replace(draft, place)

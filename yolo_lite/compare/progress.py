@@ -1,0 +1,76 @@
+"""One line of overall progress with the time left."""
+
+import sys
+import time
+
+from yolo_lite.compare.files import is_finished
+
+EVERY = 600  # seconds between lines where the output is no terminal
+
+
+class Progress:
+    """Counts epochs over all runs; used as a context."""
+
+    def __init__(self, plan, stream=None):
+        self.runs, self.epochs, self.stream = plan.runs, plan.record["train"]["epochs"], stream or sys.stderr
+        self.over = {run for run in plan.runs if is_finished(run.folder)}
+        self.began_at, self.shown_at, self.failed = time.monotonic(), 0.0, 0
+        self.before = None  # epochs that were done when we began
+        self.live = self.stream.isatty()
+
+    def __enter__(self):
+        self.before = self._done()
+        return self
+
+    def __exit__(self, *_):
+        if self.live:
+            print(file=self.stream)
+
+    def _done(self):
+        return sum(self.epochs if run in self.over else _epochs(run.folder) for run in self.runs)
+
+    def began(self, run):
+        """Say that a run has begun."""
+        self._say(f"{run.model.label} seed {run.seed}: started")
+
+    def ended(self, run, record):
+        """Say how a run has ended."""
+        self.over.add(run)
+        self.failed += record["status"] == "failed"
+        if record["status"] == "failed":
+            self._say(f"{run.model.label} seed {run.seed}: FAILED: {record['error']}")
+        else:
+            figures = record["metrics"]
+            text = f"mAP50 {figures['mAP50']:.3f}, mAP50-95 {figures['mAP50-95']:.3f}"
+            self._say(f"{run.model.label} seed {run.seed}: {record['status']}, {text}")
+        self.show(now=True)
+
+    def _say(self, text):
+        print(("\r\033[K" if self.live else "") + text, file=self.stream, flush=True)
+
+    def show(self, now=False):
+        """Show the line: twice a second on a terminal, else when a run ends and every ten minutes."""
+        since = time.monotonic() - self.shown_at
+        if not now and since < (0.5 if self.live else EVERY):
+            return
+        self.shown_at = time.monotonic()
+        total, done = self.epochs * len(self.runs), self._done()
+        pace = (time.monotonic() - self.began_at) / max(done - self.before, 1)
+        left = _clock(pace * (total - done)) if done > self.before else "?"
+        text = f"{len(self.over)}/{len(self.runs)} runs, {done}/{total} epochs, {left} left"
+        text += f", {self.failed} failed" if self.failed else ""
+        print(f"\r\033[K{text}" if self.live else text, end="" if self.live else "\n", file=self.stream, flush=True)
+
+
+def _epochs(folder):
+    """Count the epochs that a run has done so far."""
+    try:
+        return max((folder / "results.csv").read_bytes().count(b"\n") - 1, 0)
+    except OSError:
+        return 0
+
+
+def _clock(seconds):
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"

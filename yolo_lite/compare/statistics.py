@@ -1,0 +1,94 @@
+"""Differences to a baseline over seeds: paired, with a Student-t interval, and a verdict that knows of all models.
+
+With three to six seeds a percentile bootstrap covers 73 to 85 %; Student's t covers what it says. Intervals are for one
+difference at a time; the verdict uses p values that Holm's method has adjusted for the number of models.
+"""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+
+LEVEL = 0.95
+SHOWN = {1: "better", -1: "worse"}
+NOT_SHOWN = "no difference shown"
+TOO_FEW = "one seed, no verdict"
+
+
+class Difference(NamedTuple):
+    """A model's mean difference to the baseline over the seeds that both have."""
+
+    mean: float
+    low: float | None  # 95 % interval, unadjusted; None with one seed
+    high: float | None
+    p: float | None
+    adjusted: float | None  # p by Holm over all models
+    verdict: str
+    seeds: list
+
+
+def paired(values, baseline):
+    """Compare paired values by Student's t.
+
+    Args:
+        values, baseline: (..., seeds), at least two seeds.
+
+    Returns:
+        (tuple[np.ndarray]): Mean difference, both ends of its 95 % interval, and p, each (...,). Differences that are
+            all the same have an interval of no width, and p 1 where they are 0, else 0.
+    """
+    from scipy import stats
+
+    values, baseline = np.asarray(values, float), np.asarray(baseline, float)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # of differences that are all the same
+        test = stats.ttest_rel(values, baseline, axis=-1)
+        interval = test.confidence_interval(LEVEL)
+    mean = (values - baseline).mean(-1)
+    same = np.ptp(values - baseline, axis=-1) == 0
+    low, high = np.where(same, mean, interval.low), np.where(same, mean, interval.high)
+    return mean, low, high, np.where(same, np.where(mean == 0, 1.0, 0.0), test.pvalue)
+
+
+def holm(p):
+    """Adjust p values for their number by Holm's method: (..., models) in, the same out."""
+    from statsmodels.stats.multitest import multipletests
+
+    p = np.asarray(p, float)
+    if p.size == 0:
+        return p
+    rows = p.reshape(-1, p.shape[-1])
+    return np.stack([multipletests(row, method="holm")[1] for row in rows]).reshape(p.shape)
+
+
+def differences(values, pairs):
+    """Compare models with others, seed by seed.
+
+    Args:
+        values: {model: {seed: value}}, larger is better.
+        pairs: {model: the one that it is compared with}; one family, over which p is adjusted.
+
+    Returns:
+        (dict[str, Difference]): By model; without those that have no seed in common.
+    """
+    common = {a: sorted(set(values.get(a, ())) & set(values.get(b, ()))) for a, b in pairs.items()}
+    found = {}
+    for model, seeds in common.items():
+        ours, theirs = ([values[name][seed] for seed in seeds] for name in (model, pairs[model]))
+        if len(seeds) > 1:
+            found[model] = [float(each) for each in paired(ours, theirs)]
+        elif seeds:
+            found[model] = [ours[0] - theirs[0], None, None, None]
+    tested = [model for model, (*_, p) in found.items() if p is not None]
+    adjusted = dict(zip(tested, holm([found[model][3] for model in tested]).tolist(), strict=True))
+    return {
+        model: Difference(*figures, adjusted.get(model), verdict(figures[0], adjusted.get(model)), common[model])
+        for model, figures in found.items()
+    }
+
+
+def verdict(mean, adjusted):
+    """Say what an adjusted p shows."""
+    if adjusted is None:
+        return TOO_FEW
+    return SHOWN[int(np.sign(mean))] if adjusted < 1 - LEVEL else NOT_SHOWN
