@@ -1,5 +1,6 @@
 """Shared by all tests: settings of their own for Ultralytics, and the real `yolo` command in a subprocess."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -52,6 +53,13 @@ def yolo(*arguments, cwd, check=True, **environment):
 
 def _stock_command_matches():
     return "PYTHONPATH" not in os.environ  # with another Ultralytics on the path its command is not installed
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Import one of the scripts by its name."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return importlib.import_module
 
 
 @pytest.fixture(scope="session")

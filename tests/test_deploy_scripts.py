@@ -1,7 +1,6 @@
 """The scripts that write docs/exports.md, docs/latency.md and docs/quantisation.md."""
 
 import csv
-import importlib
 
 import numpy as np
 import pytest
@@ -9,12 +8,6 @@ from conftest import ROOT
 
 from yolo_lite import _runtimes
 from yolo_lite.bench import Measurement
-
-
-@pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module
 
 
 def row(model, runtime, precision, ratio, low=None, high=None):
