@@ -1,7 +1,5 @@
 """Neck blocks against their references, rows of shared blocks, and the light heads in every form."""
 
-import copy
-
 import pytest
 import timm
 import torch
@@ -228,7 +226,7 @@ def test_light_heads_give_what_the_hosts_give(model, name, args, keys):
                 continue
             ours, theirs = (each.train(train)(image) for each in (light, host))
             assert shapes(ours) == shapes(theirs)
-        light, host = (copy.deepcopy(each).eval().fuse(verbose=False) for each in (light, host))
+        light, host = (each.eval().fuse(verbose=False) for each in (light, host))
     head = light.model[-1]
     assert head.reg_max == keys.get("reg_max", 16)
     for branch in (head.cv2 or head.one2one_cv2, head.cv3 or head.one2one_cv3):

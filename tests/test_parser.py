@@ -220,7 +220,7 @@ def test_traceback_shows_the_taught_parser(monkeypatch):
 
     _host.teach(tasks.parse_model.__wrapped__)
     source = "".join(linecache.getlines(_host.TAUGHT))
-    assert "args.resolve(ch, f, n)" in source and "def parse_model(d, ch, verbose=True):" in source
+    assert "args.resolve(ch, f, n, legacy)" in source and "def parse_model(d, ch, verbose=True):" in source
 
 
 def test_dry_run_uses_no_random_numbers():
