@@ -144,6 +144,8 @@ def settle(network):
 
 def tensors(output):
     """All tensors of a model's output, in order; those of the head's training part are at the end."""
+    if output is None:  # RT-DETR's, of what it needs in training only
+        return []
     if isinstance(output, dict):
         output = output.values()
     return [output] if hasattr(output, "numpy") else [each for part in output for each in tensors(part)]
