@@ -2,7 +2,8 @@
 
 Stock host, the naive swap (MobileNetV3-Large at full width), the swap as shipped (half width), and that with ASPP, with
 ExtraDW fusion, with the light neck, and with the light neck and head: parameters, GFLOPs, and latency in onnxruntime
-with all of a host's variants interleaved and the host a second time as control. Needs a machine that does nothing else.
+with all of a host's variants interleaved and the host a second time as control. At last stock YOLO11n with C3k2ExtraDW
+for its neck's C3k2, and nothing else changed. Needs a machine that does nothing else, for about five minutes.
 
     python scripts/ablation.py [seconds=10] [imgsz=640] [threads=1]
 """
@@ -11,9 +12,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from yolo_lite import make
+import yaml
+
+from yolo_lite import _host, make
 from yolo_lite.bench import environment, measure, say
 from yolo_lite.bench_report import replace
+from yolo_lite.cost import row_gflops
 
 ROOT = Path(__file__).parent.parent
 BACKBONE = "mobilenetv3_large_100"
@@ -34,25 +38,50 @@ def main(seconds="10", imgsz="640", threads="1"):
         "",
         f"Written by `scripts/ablation.py`: {BACKBONE}, 80 classes, fused, {imgsz} px, random weights. Time: "
         f"onnxruntime, fp32, {threads} thread, over the stock host's: the median of the ratios within interleaved "
-        "rounds, with its 95 % interval. **Bold**: slower than the host.",
+        "rounds, with its 95 % interval; the host a second time is the control. **Bold**: slower than the host. "
+        "*Neck*: GFLOPs of the rows between the YAML's backbone, SPPF or ASPP included, and its head.",
     ]
-    for host in ("yolov5", "yolov8"):
+    for host in ("yolov5", "yolov8", "yolo11"):
         with tempfile.TemporaryDirectory() as folder:
-            models = {f"stock {host}n": f"{host}n"}
-            for name, options in VARIANTS.items():
-                path = Path(folder) / f"{host}-{len(models)}.yaml"
-                make(host, BACKBONE, **options, count=False, out=path)
-                models[name] = str(path.with_name(path.name.replace(host, f"{host}n", 1)))
-            rows = measure(models, ["onnxruntime"], (int(threads),), int(imgsz), float(seconds), say=say)
-        lines += ["", f"## {host}n", "", "| model | parameters | GFLOPs | time | 95 % |", "|---|---|---|---|---|"]
-        for row in rows:
+            models = {f"stock {host}n": f"{host}n", **variants(host, Path(folder))}
+            measured = measure(models, ["onnxruntime"], (int(threads),), int(imgsz), float(seconds), say=say)
+            necks = [neck_gflops(name, int(imgsz)) for name in models.values()]
+        lines += [
+            "",
+            f"## {host}n",
+            "",
+            "| model | parameters | GFLOPs | neck | time | 95 % |",
+            "|---|---|---|---|---|---|",
+        ]
+        for row, neck in zip(measured, [*necks, necks[0]], strict=True):
             ratio = f"**{row.ratio:.2f}**" if row.low > 1 else f"{row.ratio:.2f}"
             lines.append(
-                f"| {row.model} | {row.parameters / 1e6:.2f} M | {row.gflops:.2f} | {ratio} "
+                f"| {row.model} | {row.parameters / 1e6:.2f} M | {row.gflops:.2f} | {neck:.2f} | {ratio} "
                 f"| {row.low:.2f} to {row.high:.2f} |"
             )
     versions = [f"- {name}: {value}" for name, value in environment(["onnxruntime"]).items()]
     replace(ROOT / "docs" / "ablation.md", "\n".join([*lines, "", "Measured with:", "", *versions, ""]))
+
+
+def variants(host, folder):
+    """Write a host's variants, and return their names at scale n by what they are."""
+    written = {}
+    if host == "yolo11":
+        d = yaml.safe_load(_host.host_configs()[host].read_text("utf-8"))
+        d["head"] = [[*row[:2], row[2].replace("C3k2", "C3k2ExtraDW"), row[3]] for row in d["head"]]
+        (folder / f"{host}-c3k2extradw.yaml").write_text(yaml.safe_dump(d))
+        return {"C3k2ExtraDW in its neck": str(folder / f"{host}n-c3k2extradw.yaml")}
+    for number, (name, options) in enumerate(VARIANTS.items(), 1):
+        make(host, BACKBONE, **options, count=False, out=folder / f"{host}-{number}.yaml")
+        written[name] = str(folder / f"{host}n-{number}.yaml")
+    return written
+
+
+def neck_gflops(name, imgsz):
+    from ultralytics import YOLO
+
+    model = YOLO(name if name.endswith(".yaml") else f"{name}.yaml").model
+    return sum(row_gflops(model, imgsz)[len(model.yaml["backbone"]) : -1])
 
 
 if __name__ == "__main__":

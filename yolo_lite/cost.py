@@ -33,21 +33,38 @@ def costs(model, sizes):
     Returns:
         (int, list[float]): Parameters, GFLOPs at each size.
     """
+    model = _shapes_only(model)
+    gflops = [2 * _count(model, size)[0] / 1e9 for size in sizes]
+    return sum(p.numel() for p in model.parameters()), gflops
+
+
+def row_gflops(model, imgsz=640):
+    """Count what `cost` counts row by row of the YAML that a model was built from, without products outside of layers.
+
+    Returns:
+        (list[float]): GFLOPs of each row.
+    """
+    _, rows = _count(_shapes_only(model), imgsz)
+    return [2 * rows[str(index)][0] / 1e9 for index in range(len(model.model))]
+
+
+def _shapes_only(model):
+    """Return a fused copy without memory: shapes are all that is counted."""
+    # The host's own `to` would move the strides of its head as well.
+    return torch.nn.Module._apply(fused(model), lambda tensor: tensor.to("meta"))
+
+
+def _count(model, imgsz):
+    """Return a model's multiply-adds, and thop's tuples, multiply-adds first, of what `model.model` holds."""
     import thop
 
-    model = fused(model)
-    parameters = sum(p.numel() for p in model.parameters())
     channels = next(m for m in model.modules() if isinstance(m, torch.nn.Conv2d)).in_channels
-    # Shapes are all that is counted. (The host's own `to` would move the strides of its head as well.)
-    torch.nn.Module._apply(model, lambda tensor: tensor.to("meta"))
-    gflops = []
     with torch.no_grad(), torch.device("meta"):
-        for size in sizes:
-            macs = thop.profile(model, inputs=(torch.zeros(1, channels, size, size),), verbose=False)[0]
-            if not macs > 0:
-                raise RuntimeError(f"thop counted {macs} multiply-adds")
-            gflops.append(2 * macs / 1e9)
-    return parameters, gflops
+        image = torch.zeros(1, channels, imgsz, imgsz)
+        macs, _, layers = thop.profile(model, inputs=(image,), verbose=False, ret_layer_info=True)
+    if not macs > 0:
+        raise RuntimeError(f"thop counted {macs} multiply-adds")
+    return macs, layers.get("model", ({},))[-1]
 
 
 def fused(model):
