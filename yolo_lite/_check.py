@@ -110,8 +110,13 @@ def _known_to_host(name, host):
     return name in host or prefix == "torchvision.ops"
 
 
-def check(d, host):
+def check(d, host, file=False):
     """Check a model dictionary of ours.
+
+    Args:
+        d: The dictionary.
+        host: The namespace in which Ultralytics looks up module names.
+        file: Whether it was just read from a file, which cannot have what only checkpoints record.
 
     Raises:
         ConfigError: Anything in it that can be known to fail without building it.
@@ -133,7 +138,7 @@ def check(d, host):
         if d.get("backbone_weights") is not None:
             from yolo_lite.pretrained import check_setting  # only now, since it needs torch
 
-            check_setting(d["backbone_weights"])
+            check_setting(d["backbone_weights"], record=not file)
             if d.get("backbone_edge"):
                 raise ConfigError(f"backbone_edge: true {NO_EDGE_WEIGHTS}; set backbone_weights: null")
     except ConfigError as error:
@@ -144,6 +149,8 @@ def check(d, host):
             _check_row(index, row(d, index), d, host)
             if index == last and not any(word in row(d, index)[2].lower() for word in HEADS):
                 raise ConfigError("the last row has to be the model's head, like Detect")
+            if index == last and row(d, index)[1] != 1:
+                raise ConfigError(f"a head cannot be repeated, found repeats {row(d, index)[1]}")
             if "Pose" in row(d, index)[2]:
                 _check_keypoints(d.get("kpt_shape"))
         except ConfigError as error:
@@ -245,16 +252,21 @@ def _check_activation(text):
             raise ValueError
     except (AttributeError, SyntaxError, ValueError):
         raise ConfigError(f"activation has to be like nn.ReLU(), found {text!r}") from None
-    import torch.nn
+    import torch
 
     cls = getattr(torch.nn, path[-1], None)
     if not isinstance(cls, type) or not issubclass(cls, torch.nn.Module):
         raise ConfigError(f"activation: torch.nn has no {path[-1]!r}{suggest(path[-1], dir(torch.nn))}")
+    values = [ast.literal_eval(each) for each in call.args]
+    named = {each.arg: ast.literal_eval(each.value) for each in call.keywords}
+    shape = (2, 16, 8, 8)
     try:
-        values = [ast.literal_eval(each) for each in call.args]
-        cls(*values, **{each.arg: ast.literal_eval(each.value) for each in call.keywords})
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            result = cls(*values, **named)(torch.zeros(shape))
     except Exception as error:
-        raise ConfigError(f"activation {text!r} cannot be built: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"activation {text!r} cannot be used: {' '.join(str(error).split())}") from None
+    if getattr(result, "shape", None) != shape:
+        raise ConfigError(f"activation has to keep a map's shape, {text!r} does not")
 
 
 def _check_row(index, row, d, host):

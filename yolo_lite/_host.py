@@ -171,7 +171,7 @@ def _yaml_model_load(original):
         d["yaml_file"] = str(path)
         if d.get("backbone_weights") == "None":  # as Ultralytics' own YAMLs write it
             d["backbone_weights"] = None
-        _check.check(d, vars(tasks))
+        _check.check(d, vars(tasks), file=True)
         if d.get("backbone_weights") is not None:
             from yolo_lite.pretrained import Request
 

@@ -83,8 +83,12 @@ def find(variant, width, setting):
     return Source(str(path), "", "the file's own", tuple(mean), tuple(std), lambda: read_weights(path))
 
 
-def check_setting(setting):
+def check_setting(setting, record=True):
     """Check the value of `backbone_weights`.
+
+    Args:
+        setting: The value.
+        record: Whether it may be a checkpoint's record that weights are loaded.
 
     Raises:
         ConfigError: It is none of those that the top of this file lists.
@@ -92,7 +96,7 @@ def check_setting(setting):
     if setting is None or isinstance(setting, Request) or (isinstance(setting, str) and setting):
         return
     if isinstance(setting, dict):
-        if "loaded" in setting:
+        if "loaded" in setting and record:
             return
         if isinstance(setting.get("file"), str) and setting.keys() <= {"file", "mean", "std"}:
             check_normalisation(setting.get("mean", IMAGENET_MEAN), setting.get("std", IMAGENET_STD))
