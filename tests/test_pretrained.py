@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
 
-from yolo_lite import ConfigError, _host, create_backbone, pretrained
+from yolo_lite import ConfigError, _host, create_backbone, pretrained, sources
 
 pytestmark = pytest.mark.core
 
@@ -179,8 +179,8 @@ def test_request_is_pickled_as_a_record():
     ],
 )
 def test_published(variant, width, name):
-    assert pretrained.published(variant, width).name == name
-    assert pretrained.published(variant, 0.61) is None
+    assert sources.published(variant, width).name == name
+    assert sources.published(variant, 0.61) is None
 
 
 def test_timm_backbone_from_a_file_and_the_cache(hub, tmp_path):
@@ -206,7 +206,7 @@ with torch.no_grad():
         image, ours = torch.load(tmp_path / "o.pt")
         reference = timm.create_model("mobilenetv3_small_100").eval()
         reference.load_state_dict(weights)
-        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (pretrained.IMAGENET_MEAN, pretrained.IMAGENET_STD))
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (sources.IMAGENET_MEAN, sources.IMAGENET_STD))
         with torch.no_grad():
             x = reference.bn1(reference.conv_stem((image - mean) / std))
             for stage in reference.blocks[:-1]:
@@ -233,7 +233,7 @@ def test_real_imagenet_weights(tmp_path):
     reference = timm.create_model("efficientnet_lite0").eval()
     assert len(weights) == 296
     reference.load_state_dict(dict(zip(reference.state_dict(), weights.values(), strict=True)))
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (pretrained.IMAGENET_MEAN, pretrained.IMAGENET_STD))
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (sources.IMAGENET_MEAN, sources.IMAGENET_STD))
     image = torch.rand(1, 3, 512, 512)
     with torch.no_grad():
         ours = image

@@ -10,7 +10,7 @@ from yolo_lite._registry import ConfigError, suggest
 from yolo_lite.backbones import Backbone, families
 from yolo_lite.cost import cost, costs
 from yolo_lite.figures import USUAL_WIDTHS
-from yolo_lite.pretrained import WIDTHS, published
+from yolo_lite.sources import WIDTHS, published
 
 IMGSZ = 640  # that costs are given for, pixels
 SIZES = (640, 512, 416, 320, 224)  # MobileNet's resolution multiplier rho: 1, 0.8, 0.65, 0.5, 0.35

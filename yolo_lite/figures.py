@@ -9,7 +9,7 @@ from yolo_lite import _check, _host
 from yolo_lite._registry import ConfigError
 from yolo_lite.backbones import families
 from yolo_lite.cost import cost
-from yolo_lite.pretrained import WIDTHS, published
+from yolo_lite.sources import WIDTHS, published
 
 USUAL_WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25)
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from torch import nn
 
-from yolo_lite import pretrained
+from yolo_lite import pretrained, sources
 from yolo_lite._registry import MAX_BACKBONE_WIDTH, NO_EDGE_WEIGHTS, ConfigError, specs, suggest
 from yolo_lite.backbones._stage import LEVELS, Stage
-from yolo_lite.pretrained import IMAGENET_MEAN, IMAGENET_STD
+from yolo_lite.sources import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Backbone(nn.Module):
@@ -74,7 +74,7 @@ def create_backbone(name, weights=None, width=1.0, mean=IMAGENET_MEAN, std=IMAGE
     stages = families()
     if not isinstance(name, str) or not (weights is None or isinstance(weights, str | Path | dict)):
         raise ConfigError("create_backbone takes a name, and as weights None, imagenet, a path or a state dict")
-    pretrained.check_normalisation(mean, std)
+    sources.check_normalisation(mean, std)
     if name not in stages:
         raise ConfigError(f"unknown backbone {name!r}{suggest(name, sorted(stages))}")
     if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= MAX_BACKBONE_WIDTH:
@@ -84,8 +84,8 @@ def create_backbone(name, weights=None, width=1.0, mean=IMAGENET_MEAN, std=IMAGE
     backbone = Backbone(stages[name], name, width, edge)
     if weights is not None:
         if not isinstance(weights, dict):
-            source = pretrained.find(name, width, str(weights))
-            weights = pretrained.read(source)
+            source = sources.find(name, width, str(weights))
+            weights = sources.read(source)
             if source.tag:
                 mean, std = source.mean, source.std
         pretrained.load(backbone, name, weights, mean, std)
