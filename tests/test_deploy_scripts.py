@@ -113,19 +113,20 @@ def test_latency_goes_on_where_it_stopped(script, tmp_path, monkeypatch):
         calls.append((list(names), runtimes))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        host, config = names
+        host, *ours = names
         slower = 1.3 if runtimes == ["onnxruntime"] else 0.9
-        rows = [row(host, *runtimes, "fp32", 1.0), row(config, *runtimes, "fp32", slower, slower - 0.05, slower + 0.05)]
+        rows = [row(host, *runtimes, "fp32", 1.0)]
+        rows += [row(config, *runtimes, "fp32", slower, slower - 0.05, slower + 0.05) for config in ours]
         if runtimes == ["openvino"]:
-            rows += [row(host, *runtimes, "bf16", 0.5), row(config, *runtimes, "bf16", 0.6)]
+            rows += [row(host, *runtimes, "bf16", 0.5), *(row(config, *runtimes, "bf16", 0.6) for config in ours)]
         return [*rows, row(host + " (again)", *runtimes, "fp32", 0.99)]
 
     monkeypatch.setattr(configs, "measure", measured)
     monkeypatch.setattr(configs, "missing", lambda name: [])
     with pytest.raises(KeyboardInterrupt):
-        configs.main("yolov8-mnv3.yaml", out=tmp_path)
-    configs.main("yolov8-mnv3.yaml", out=tmp_path)
-    models = ["yolov8n", "yolov8n-mnv3"]
+        configs.main("yolov8-mnv3*.yaml", out=tmp_path)
+    configs.main("yolov8-mnv3*.yaml", out=tmp_path)
+    models = ["yolov8n", "yolov8n-mnv3-small", "yolov8n-mnv3"]
     assert calls == [(models, ["onnxruntime"]), (models, ["openvino"]), (models, ["openvino"])]
     line = (
         "| `yolov8n-mnv3` | `yolov8n` | **1.30 (1.25 to 1.35)** | 0.99 | **1.20 (1.20 to 1.20)** | 0.99 "
