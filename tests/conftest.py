@@ -14,6 +14,7 @@ _CONFIG = tempfile.TemporaryDirectory(prefix="yolo_lite_tests_")
 os.environ["YOLO_CONFIG_DIR"] = _CONFIG.name  # before Ultralytics is imported: the user's settings are not ours
 os.environ["YOLO_AUTOINSTALL"] = "False"  # a missing package has to fail the test, not to be installed
 os.environ.setdefault("YOLO_VERBOSE", "True")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # on a machine with other work, threads wait for each other for minutes
 os.environ.pop("YOLO_LITE_HOOK", None)
 
 

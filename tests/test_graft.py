@@ -116,10 +116,12 @@ def test_budget_takes_the_largest_width_that_fits():
     options = {"host": "yolov8", "backbone": "mobilenetv3_large_100", "neck": "light", "head": "light", "scale": "n"}
     text = make(**options, max_gflops=3.0)
     alpha = yaml.safe_load(text)["backbone_width"]["n"]
-    assert f"Alpha {alpha:g} is the largest within 3 GFLOPs" in text
+    header = " ".join(line.removeprefix("# ") for line in text.splitlines() if line.startswith("#"))
+    said = re.search(r"Alpha (\S+) is the largest with channels in multiples of (\d+) within 3 GFLOPs", header)
+    assert float(said[1]) == pytest.approx(alpha, abs=1e-5)
     found = cost(build(text))
     assert found[1] <= 3.0 and f"{found[0] / 1e6:.2f} M" in text and f"{found[1]:.2f} (8.74)" in text
-    wider = [a for a in alphas("mobilenetv3_large_100", 16) if a > alpha]
+    wider = [a for a in alphas("mobilenetv3_large_100", int(said[2])) if a > alpha]
     assert cost(build(make(**options, width=min(wider), count=False)))[1] > 3.0
     fewer = yaml.safe_load(make(**options, max_gflops=3.0, max_params=0.9))["backbone_width"]["n"]
     assert fewer < alpha
@@ -150,6 +152,21 @@ def test_width_is_chosen_to_be_lighter_than_the_host():
         ({"scale": "q"}, "host yolov8 has the scales n, s, m, l, x, found scale=q"),
         ({"width": 0.0}, "width has to be a finite number above 0"),
         ({"width": {"n": 0.5}}, "width lacks the scale s"),
+        ({"width": {"n": 0.5, "z": 1.0}, "scale": "n"}, "host yolov8 has the scales n, s, m, l, x, found width=z:1.0"),
+        ({"width": 99.0}, "width has to be at most 10, found 99.0"),
+        ({"imgsz": 100}, "imgsz has to be a multiple of 32, found 100; near it is 96"),
+        ({"imgsz": 0}, "imgsz has to be a whole number above 0, found 0"),
+        ({"max_gflops": 0, "scale": "n"}, "the budget of GFLOPs has to be a finite number above 0, found 0"),
+        ({"host": 5}, "host has to be a name, found 5"),
+        ({"host": "yolov8-seg"}, "host 'yolov8-seg' names a task; use host=yolov8 task=segment"),
+        ({"host": "yolov8-world"}, "WorldDetect takes words besides the image"),
+        ({"host": "yolov9e"}, "no plain sequence of maps"),
+        ({"host": "yolov9c", "scale": "n"}, "has one scale without a letter, found scale=n"),
+        ({"weights": "imagenet", "width": 0.6}, "no published weights for mobilenetv3_large_100 at width 0.6"),
+        ({"weights": "nofile.pth"}, "there is no file 'nofile.pth'"),
+        ({"out": "yolov8.yaml"}, "would hide Ultralytics' own yolov8.yaml"),
+        ({"out": "yolov8mine.yaml"}, "use yolov8-mine.yaml"),
+        ({"out": "yoloe-11-my.yaml"}, "takes 'yoloe' in a name for another kind of model"),
         ({"max_gflops": 3.0}, "a budget is for one model: give scale=n"),
         ({"max_gflops": -1.0, "scale": "n"}, "the budget of GFLOPs has to be a finite number above 0"),
         ({"max_gflops": 3.0, "scale": "n", "width": 1.0}, "a budget chooses the width"),

@@ -186,10 +186,21 @@ def test_activation_reaches_the_blocks():
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([[-1, 1, "ASPP", [64, [0, 2]]]], "rates have to be whole numbers from 1"),
+        ([[-1, 1, "ASPP", [64, [0, 2]]]], "rates has to be one or more whole numbers from 1"),
         ([[-1, 1, "ASPP", [64, "wide"]]], "rates has to be list[int]"),
+        ([[-1, 1, "GhostModule", [-8]]], "needs 1 to 65536 output channels, found -8"),
+        ([[-1, 1, "InvertedResidual", [64, 0]]], "expansion has to be float, above 0 and at most 32, found 0"),
+        ([[-1, 1, "InvertedResidual", [64, 4, 2]]], "k has to be int, an odd number from 1 to 31, found 2"),
+        ([[-1, 1, "InvertedResidual", [64, 4, 3, 0]]], "s has to be int, from 1 to 8, found 0"),
+        (
+            [[-1, 1, "UniversalInvertedBottleneck", [64, 2, 2]]],
+            "start has to be int, 0 for none or an odd number up to 31",
+        ),
+        ([[-1, 1, "SqueezeExcite", [1000000000.0]]], "ratio has to be float, above 0 and at most 32"),
+        ([[-1, 1, "MobileMQA", [1000000, 1]]], "heads has to be int, from 1 to 64, found 1000000"),
+        ([[-1, 1, "C3k2ExtraDW", [64, False, 50.0]]], "e has to be float, above 0 and at most 1, found 50.0"),
         ([[-1, 1, "ExtraDWFusion", [64]]], "ExtraDWFusion takes 2 inputs, found 1"),
-        ([[[-1, 0], 1, "ExtraDWFusion", [64]]], "cannot take inputs of the shapes"),
+        ([[[-1, 0], 1, "ExtraDWFusion", [64]]], "takes a main map and an extra one that is s times as large, found"),
         ([[-1, 1, "ShuffleUnitV2", [256]]], "takes stride 2, or stride 1 and as many channels as come in (32)"),
         ([[-1, 1, "UniversalInvertedBottleneck", [64, 2, 0, 0, 2]]], "a stride needs a depthwise convolution"),
         ([[-1, 1, "C3k2ExtraDW", [64, 0.5]]], "c3k has to be bool"),

@@ -14,6 +14,7 @@ import yaml
 from yolo_lite._registry import MAX_BACKBONE_WIDTH, NO_EDGE_WEIGHTS, ConfigError, Scale, check_arguments, specs, suggest
 
 HEADS = ("detect", "segment", "pose", "obb", "classify", "depth", "decoder")  # what the names of the host's have
+MAX_REG_MAX = 256  # bins of a box's side; stock models have 16 or 1
 OUR_KEYS = {"backbone_width", "backbone_weights", "backbone_edge"}
 
 
@@ -132,6 +133,10 @@ def check(d, host, file=False):
                 raise ConfigError(f"{section} has to be a list of rows, found {d[section]!r}")
         if "reg_max" in d:
             check_number("reg_max", d["reg_max"], whole=True)
+            if d["reg_max"] > MAX_REG_MAX:
+                raise ConfigError(f"reg_max has to be at most {MAX_REG_MAX}, found {d['reg_max']}")
+        if not isinstance(d.get("end2end"), bool | None):
+            raise ConfigError(f"end2end has to be true or false, found {d['end2end']!r}")
         if scaling(d).backbone_edge and not _has_native_backbone(d):
             raise ConfigError("backbone_edge: true changes our native backbones, and there is none in this model")
         _check_activation(d.get("activation"))
@@ -152,7 +157,7 @@ def check(d, host, file=False):
             if index == last and row(d, index)[1] != 1:
                 raise ConfigError(f"a head cannot be repeated, found repeats {row(d, index)[1]}")
             if "Pose" in row(d, index)[2]:
-                _check_keypoints(d.get("kpt_shape"))
+                _check_keypoints(d.get("kpt_shape"), named_values(d, row(d, index)[3]))
         except ConfigError as error:
             raise error.at(row_name(d, index)) from None
 
@@ -224,10 +229,12 @@ def named_values(d, args):
     return [d[each] if each in ("nc", "kpt_shape") and each in d else each for each in args]
 
 
-def _check_keypoints(shape):
+def _check_keypoints(shape, args):
     right = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int for n in shape)
     if not right or shape[0] < 1 or shape[1] not in (2, 3):
         raise ConfigError(f"needs the key kpt_shape, [number of keypoints, 2 or 3], found {shape!r}")
+    if len(args) > 1 and args[1] != shape:
+        raise ConfigError(f"takes the key kpt_shape, {shape}, as [nc, kpt_shape]; found {args[1]!r}")
 
 
 def check_number(name, value, whole=False):

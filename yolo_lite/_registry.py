@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 ENTRY_POINTS = "yolo_lite.modules"
 NO_EDGE_WEIGHTS = "takes away what published weights were trained with"
 MAX_BACKBONE_WIDTH = 10  # far beyond any use: a slip of the keyboard must not fill the memory
+MAX_CHANNELS = 2**16  # likewise
 
 
 class ConfigError(ValueError):
@@ -30,6 +31,25 @@ class ConfigError(ValueError):
     def at(self, where):
         """Return the same error with its place put in front."""
         return ConfigError(f"{where}: {self}")
+
+
+class Range(NamedTuple):
+    """Which values of its type an argument may have; stands behind the type in `typing.Annotated`."""
+
+    text: str
+    holds: Callable
+
+
+Count = typing.Annotated[int, Range(f"from 1 to {MAX_CHANNELS}", lambda n: 1 <= n <= MAX_CHANNELS)]
+Kernel = typing.Annotated[int, Range("an odd number from 1 to 31", lambda n: n % 2 == 1 and 1 <= n <= 31)]
+KernelOrNone = typing.Annotated[
+    int, Range("0 for none or an odd number up to 31", lambda n: n == 0 or (n % 2 == 1 and 1 <= n <= 31))
+]
+Heads = typing.Annotated[int, Range("from 1 to 64", lambda n: 1 <= n <= 64)]
+Stride = typing.Annotated[int, Range("from 1 to 8", lambda n: 1 <= n <= 8)]
+Factor = typing.Annotated[float, Range("above 0 and at most 32", lambda x: 0 < x <= 32)]
+Part = typing.Annotated[float, Range("above 0 and at most 1", lambda x: 0 < x <= 1)]
+PartOrNone = typing.Annotated[float, Range("from 0 to 1", lambda x: 0 <= x <= 1)]
 
 
 class Scale(NamedTuple):
@@ -45,7 +65,13 @@ class Scale(NamedTuple):
     end2end: bool | None = None
 
     def channels(self, c2):
-        """Scale a neck's or head's channel count exactly as Ultralytics does for its own modules."""
+        """Scale a neck's or head's channel count exactly as Ultralytics does for its own modules.
+
+        Raises:
+            ConfigError: It is below 1, or beyond any use.
+        """
+        if not 1 <= c2 <= MAX_CHANNELS:
+            raise ConfigError(f"needs 1 to {MAX_CHANNELS} output channels, found {c2}")
         return math.ceil(min(c2, self.max_channels) * self.width / 8) * 8
 
 
@@ -61,8 +87,6 @@ class Spec(NamedTuple):
 
 def scaled(c1, scale, c2: int, *args):
     """Rule: the row's first argument is c2, scaled by the model's width; the class takes (c1, c2, ...)."""
-    if c2 < 1:
-        raise ConfigError(f"needs at least 1 output channel, found {c2}")
     c2 = scale.channels(c2)
     return [c1, c2, *args], c2
 
@@ -196,7 +220,7 @@ def _usage(name, spec):
 
 def _hints(function):
     try:
-        return typing.get_type_hints(function)
+        return typing.get_type_hints(function, include_extras=True)
     except Exception:  # annotations of a user's class that cannot be evaluated are no reason to refuse it
         return {}
 
@@ -205,15 +229,25 @@ def _check_types(name, spec, values, hints):
     row = {p.name for p in _parameters(spec)}
     for key, value in values.items():
         if key in row and key in hints and not _fits(value, hints[key]):
-            wanted = getattr(hints[key], "__name__", None) or str(hints[key]).replace("typing.", "")
-            if isinstance(hints[key], types.GenericAlias | types.UnionType):
-                wanted = str(hints[key])
-            raise ConfigError(f"{key} has to be {wanted}, found {value!r}; {_usage(name, spec)}")
+            raise ConfigError(f"{key} has to be {_wanted(hints[key])}, found {value!r}; {_usage(name, spec)}")
+
+
+def _wanted(hint):
+    """Write a type annotation for a message."""
+    if typing.get_origin(hint) is typing.Annotated:
+        base, *extras = typing.get_args(hint)
+        return ", ".join([_wanted(base), *(each.text for each in extras if isinstance(each, Range))])
+    if isinstance(hint, types.GenericAlias | types.UnionType):
+        return str(hint)
+    return getattr(hint, "__name__", None) or str(hint).replace("typing.", "")
 
 
 def _fits(value: Any, hint) -> bool:
     """Tell whether a value out of a YAML fits a type annotation; annotations that are not plain data fit anything."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        extents = [each for each in inner[1:] if isinstance(each, Range)]
+        return _fits(value, inner[0]) and all(extent.holds(value) for extent in extents)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, each) for each in inner)
     if origin is typing.Literal:

@@ -15,7 +15,8 @@ Commands of our own:
     yolo-lite info NAME            one backbone, ours or timm's, or one model, like yolov8n-mnv3.yaml or best.pt:
                                    cost, weights, and what edge compilers dislike in it
     yolo-lite make host=yolov8 backbone=ghostnet_100 [neck=aspp] [head=light] [task=segment] [width=0.5] [scale=n]
-                   [max_gflops=3.0] [max_params=1.5] [imgsz=640] [weights=imagenet] [out=my.yaml]
+                   [max_gflops=3.0] [max_params=1.5] [imgsz=640] [weights=imagenet]
+                   [count=False] [note="for the header"] [out=my.yaml] [exist_ok=True]
                                    a YAML for any host, backbone, neck (aspp, lraspp, extradw, light) and head (light);
                                    with a budget, of the largest width that fits
     yolo-lite compare data=... models=A,B baseline=A seeds=0,1,2 epochs=50
@@ -128,6 +129,8 @@ def _make(rest):
     from yolo_lite import graft
 
     keys = _keys("make", rest, inspect.signature(graft.make).parameters)
+    if keys.get("count", "").lower() != "false":
+        print("counting what it costs, some seconds for each scale; count=False leaves that out", file=sys.stderr)
     text = graft.make(**{key: _value(key, value) for key, value in keys.items()})
     print(keys.get("out", text.rstrip()))
     return 0

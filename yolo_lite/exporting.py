@@ -79,13 +79,15 @@ def load(label, name, imgsz):
     elif path.suffix not in (".yaml", ".yml"):
         path = path.with_name(f"{path.name}.yaml")
     os.environ.setdefault("YOLO_AUTOINSTALL", "False")  # a missing package is reported, not installed
-    from ultralytics import YOLO
+    from ultralytics import RTDETR, YOLO
 
     from yolo_lite.cost import cost
 
     try:
         with quiet():
-            yolo = YOLO(str(path))
+            yolo = (RTDETR if "rtdetr" in path.stem else YOLO)(
+                str(path)
+            )  # told by the name, as the `yolo` command does
             return Model(label, path, yolo, *cost(yolo.model, imgsz))
     except ConfigError:
         raise

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import yaml
 
 from yolo_lite import _check, _host
-from yolo_lite._registry import ConfigError
+from yolo_lite._registry import MAX_BACKBONE_WIDTH, ConfigError
 from yolo_lite.backbones import families
 from yolo_lite.cost import cost
 from yolo_lite.sources import WIDTHS, published
@@ -74,11 +74,13 @@ def choose_widths(text, backbone, letters, task, imgsz, host, width):
     """Return alpha for each letter, as given or chosen."""
     if width is not None:
         given = width if isinstance(width, dict) else dict.fromkeys(letters, width)
-        missing = [letter for letter in letters if letter not in given]
-        if missing:
-            raise ConfigError(f"width lacks the scale {missing[0]}, it has {', '.join(given)}")
+        for letter in letters:
+            if letter not in given:
+                raise ConfigError(f"width lacks the scale {letter}, it has {', '.join(map(str, given))}")
         for value in given.values():
             _check.check_number("width", value)
+            if value > MAX_BACKBONE_WIDTH:
+                raise ConfigError(f"width has to be at most {MAX_BACKBONE_WIDTH}, found {value}")
         return {letter: given[letter] for letter in letters}
     usual = [each for each in sorted(WIDTHS, reverse=True) if published(backbone, each)]
     usual += [each for each in USUAL_WIDTHS if each not in usual]
@@ -96,8 +98,8 @@ def choose_widths(text, backbone, letters, task, imgsz, host, width):
 def fit_width(text, backbone, letter, task, imgsz, budget):
     """Return the largest alpha within a budget, and a sentence about it.
 
-    Alphas are those at which the levels' channels are multiples of 8 (of 16 where that costs little, since runtimes
-    like those better).
+    Alphas are those at which the channels of P3 to P5 are multiples of 8 (of 16 where that costs little, since runtimes
+    like those better); where a family's own rounding leaves none that fits, any step of 1/32.
     """
     for name, value in budget.items():
         if value is not None:
@@ -112,8 +114,10 @@ def fit_width(text, backbone, letter, task, imgsz, budget):
         return all(limit is None or found <= limit for found, limit in zip(spent(alpha), limits, strict=True))
 
     best = {}
-    for divisor in (16, 8):
+    for divisor in (16, 8, 1):
         steps = alphas(backbone, divisor)
+        if divisor == 1 and best:
+            break
         low, high = -1, len(steps) - 1  # steps[low] fits, everything above high does not
         while low < high:
             middle = (low + high + 1) // 2
@@ -121,24 +125,25 @@ def fit_width(text, backbone, letter, task, imgsz, budget):
         if low >= 0:
             best[divisor] = steps[low]
     if not best:
-        smallest = alphas(backbone, 8)[0]
+        smallest = alphas(backbone, 1)[0]
         parameters, gflops = spent(smallest)
         raise ConfigError(
             f"no width of {backbone} fits {said}: at the smallest, {smallest:g}, the model has {gflops:.2f} GFLOPs and "
             f"{parameters / 1e6:.2f} M parameters; neck=light head=light, or a smaller scale, costs less"
         )
-    alpha = best[16] if best.get(16, 0) >= 0.9 * best.get(8, 0) else best[8]
-    parameters, gflops = spent(alpha)
+    divisor = min(best, key=lambda each: (best[each] < 0.9 * max(best.values()), -each))
+    parameters, gflops = spent(best[divisor])
     found = f"{gflops:.2f} GFLOPs, {parameters / 1e6:.2f} M parameters"
-    return alpha, f"Alpha {alpha:g} is the largest within {said} at {imgsz} px: {found}."
+    which = f" with channels in multiples of {divisor}" if divisor > 1 else ""
+    return best[divisor], f"Alpha {best[divisor]:g} is the largest{which} within {said} at {imgsz} px: {found}."
 
 
 @functools.lru_cache(maxsize=64)
 def alphas(backbone, divisor):
-    """Return the width multipliers, in steps of 1/32, at which P2 to P5 have multiples of `divisor` channels."""
+    """Return the width multipliers from 1/16 to 2, in steps of 1/32, at which P3 to P5 have multiples of `divisor`."""
     stage, found = families()[backbone], {}
     for step in range(2, 65):
-        channels = tuple(layers[-1].channels for layers in stage.plan(backbone, width=step / 32))[1:]
-        if all(c % divisor == 0 for c in channels):
+        channels = tuple(layers[-1].channels for layers in stage.plan(backbone, width=step / 32))
+        if all(c % divisor == 0 for c in channels[2:]):
             found.setdefault(channels, step / 32)
     return sorted(found.values())

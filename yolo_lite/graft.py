@@ -17,13 +17,17 @@ from yolo_lite._registry import ConfigError, specs, suggest
 from yolo_lite.backbones import families
 from yolo_lite.backbones._stage import LEVELS
 from yolo_lite.figures import choose_widths, figure_lines, fit_width, load
+from yolo_lite.pretrained import check_setting
+from yolo_lite.sources import find, find_timm
 from yolo_lite.transfer import neck_start
 
+SUFFIXES = ("-seg", "-pose", "-obb", "-cls", "-depth", "-sem")
 TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}
 NECKS = ("host", "aspp", "lraspp", "extradw", "light")
 HEADS = ("host", "light")
 POOLINGS = {"SPP", "SPPF", "SPPELAN"}
 CSP = {"C2f", "C3", "C3k2", "RepC3"}  # follow a Concat in a host's neck
+TEXT_HEADS = ("WorldDetect", "YOLOEDetect", "YOLOESegment", "YOLOESegment26")  # that take words besides the image
 LIGHT_NECK = 256  # channels, before the model's width
 
 
@@ -89,7 +93,7 @@ def make(
         out: The file to write.
         exist_ok: Whether an existing file is replaced.
         note: A sentence for the header.
-        count: Whether the header says what the model costs, which takes some seconds for each scale.
+        count: Whether the header says what the model costs, which takes some ten seconds for each scale.
 
     Returns:
         (str): The YAML's text.
@@ -97,24 +101,37 @@ def make(
     Raises:
         ConfigError: Anything in it does not exist or does not go together, or no alpha fits the budget.
     """
-    path = None if out is None else _check_out(Path(out), host, exist_ok)
-    for key, value, known in (("neck", neck, NECKS), ("head", head, HEADS), ("task", task, TASKS)):
+    for key, value in (("host", host), ("backbone", backbone)):
+        if not isinstance(value, str) or not value:
+            raise ConfigError(f"{key} has to be a name, found {value!r}")
+    for key, value, known in (("neck", neck, NECKS), ("head", head, HEADS), ("task", task, tuple(TASKS))):
         if value not in known:
             raise ConfigError(f"unknown {key} {value!r}{suggest(value, known)}")
-    imgsz = imgsz or (224 if task == "classify" else 640)
+    imgsz = (224 if task == "classify" else 640) if imgsz is None else imgsz
+    _check.check_number("imgsz", imgsz, whole=True)
+    if imgsz % 32:
+        raise ConfigError(
+            f"imgsz has to be a multiple of 32, found {imgsz}; near it is {max(round(imgsz / 32), 1) * 32}"
+        )
+    path = None if out is None else _check_out(Path(out), host, exist_ok)
     model, stock = _read(host, task), host + TASKS[task]
     rows = _rows(model, backbone, neck, head)
     letters = list(model.d.get("scales") or [""])
     if scale is not None and scale not in letters:
-        raise ConfigError(f"host {host} has the scales {', '.join(letters)}, found scale={scale}")
+        has = f"the scales {', '.join(letters)}" if letters != [""] else "one scale without a letter"
+        raise ConfigError(f"host {host} has {has}, found scale={scale}")
+    for letter in width if isinstance(width, dict) else ():
+        if letter not in letters:
+            raise ConfigError(f"host {host} has the scales {', '.join(letters)}, found width={letter}:{width[letter]}")
     letters = [scale] if scale else letters
     budget = {"GFLOPs": max_gflops, "M parameters": max_params}
+    has_budget = any(value is not None for value in budget.values())
     text = functools.partial(_text, model, backbone, rows, letters=letters, weights=weights)
     if backbone not in families():
-        if width is not None or any(budget.values()):
+        if width is not None or has_budget:
             raise ConfigError(f"{backbone} is timm's and has no width multiplier; only our own have: yolo-lite list")
         widths, said = None, ""
-    elif any(budget.values()):
+    elif has_budget:
         if len(letters) > 1:
             raise ConfigError(f"a budget is for one model: give scale={letters[0]} or another of {', '.join(letters)}")
         if width is not None:
@@ -124,8 +141,12 @@ def make(
     else:
         widths, said = choose_widths(text, backbone, letters, task, imgsz, stock, width), ""
     body = text(widths)
-    d = load(body, letters[0], path or f"{host}-{backbone}.yaml")
-    _check.check(d, _host.namespace())
+    if weights is not None:
+        check_setting(weights, record=False)
+        for width in {1.0} if widths is None else set(widths.values()):
+            find_timm(backbone.removeprefix("timm/"), weights) if widths is None else find(backbone, width, weights)
+    for letter in letters:
+        _check.check(load(body, letter, path or "the new YAML"), _host.namespace())
     header = _header(model, backbone, neck, head, task, path, [note, said])
     lines = figure_lines(body, stock, task, letters, backbone, widths, imgsz) if count else []
     result = "\n".join([*header, *lines]) + "\n\n" + body
@@ -143,15 +164,22 @@ def _read(name, task):
     known = _host.host_configs()
     stem = name + TASKS[task]
     if stem not in known:
-        plain = [each for each in known if not any(each.endswith(suffix) for suffix in TASKS.values() if suffix)]
+        plain = [each for each in known if not any(each.endswith(suffix) for suffix in SUFFIXES)]
         if name not in known:
             raise ConfigError(f"unknown host {name!r}{suggest(name, plain)}")
         able = [each for each in TASKS if name + TASKS[each] in known]
         raise ConfigError(f"host {name} has no model for the task {task}, only for {', '.join(able)}")
+    task = next((each for each, suffix in TASKS.items() if suffix and name.endswith(suffix)), None)
+    if task is not None:
+        raise ConfigError(f"host {name!r} names a task; use host={name.removesuffix(TASKS[task])} task={task}")
     text = known[stem].read_text("utf-8")
     d = yaml.safe_load(text)
     if not all(isinstance(d.get(section), list) for section in ("backbone", "head")):
         raise ConfigError(f"host {name} has no backbone and head to work on")
+    if d["head"][-1][2] in TEXT_HEADS:
+        raise ConfigError(
+            f"host {name}'s {d['head'][-1][2]} takes words besides the image; its backbone stays as it is"
+        )
     every = d["backbone"] + d["head"]
     lines = text.partition("\nbackbone:")[2].splitlines()
     found = [re.fullmatch(r" *- \[.*?\] *(?:# *(.*))?", line) for line in lines]
@@ -161,7 +189,13 @@ def _read(name, task):
     rows = [Row(*row, *notes) for row, notes in zip(every, beside, strict=True)]
     count, end = len(d["backbone"]), neck_start(d)
     keys = dict(re.findall(r"^(\w+):[^#\n]*# *(.*)$", text, re.M))
-    return Host(name, d, keys, _host.host_levels(d)[:end], rows[end:count], rows[count:])
+    try:
+        levels = _host.host_levels(d)
+    except Exception:  # rows that give several maps, as YOLOv9e's
+        raise ConfigError(
+            f"host {name} has backbone rows that are no plain sequence of maps; choose another host"
+        ) from None
+    return Host(name, d, keys, levels[:end], rows[end:count], rows[count:])
 
 
 # Rows -----------------------------------------------------------------------------------------------------------------
@@ -308,8 +342,7 @@ def _text(host, backbone, rows, widths, *, letters, weights):
         alphas = ", ".join(f"{letter}: {float(widths[letter])}" for letter in letters)
         value = f"{{{alphas}}}" if letters != [""] else str(float(widths[""]))
         lines.append(f"backbone_width: {value} # alpha, the width multiplier")
-    setting = "null" if weights is None else weights
-    lines.append(f"backbone_weights: {setting} # null, imagenet, or a checkpoint's path")
+    lines.append(f"backbone_weights: {_flow(weights)} # null, imagenet, or a checkpoint's path")
     head = [rows[1][0]._replace(gap=False), *rows[1][1:]]
     lines += ["", "backbone:", "  # [from, repeats, module, args]", *map(str, rows[0]), "", "head:", *map(str, head)]
     return "\n".join(lines) + "\n"
@@ -351,16 +384,27 @@ def _check_out(path, host, exist_ok):
         raise ConfigError(f"out={path}: needs a name that ends in .yaml")
     if not path.parent.is_dir():
         raise ConfigError(f"out={path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise ConfigError(f"out={path}: is a folder")
     if path.exists() and not exist_ok:
         raise ConfigError(f"out={path}: exists already; choose another name, or give exist_ok=True")
     if host.startswith("rtdetr") != ("rtdetr" in path.stem):
         wanted = f"rtdetr in its name, like {host}-my.yaml" if host.startswith("rtdetr") else "a name without rtdetr"
         raise ConfigError(f"out={path}: Ultralytics tells RT-DETR by the file's name; needs {wanted}")
+    other = next((each for each in ("yoloe", "-world", "fastsam", "sam_", "sam2") if each in path.stem.lower()), None)
+    if other:
+        raise ConfigError(f"out={path}: Ultralytics takes {other!r} in a name for another kind of model; leave it out")
     letter = re.search(r"yolo(?:e-)?v?\d+([nslmx])", path.stem)
     if letter:
+        before, after = path.name[: letter.start(1)], path.name[letter.end(1) :]
+        use = before + (after if after.startswith(("-", ".", "_")) else f"-{letter[1]}{after}")
         raise ConfigError(
-            f"out={path}: Ultralytics would read the scale letter {letter[1]!r} out of this name; use "
-            f"{path.name[: letter.start(1)]}{path.name[letter.end(1) :]}, and name the letter in model="
+            f"out={path}: Ultralytics would read the scale letter {letter[1]!r} out of this name; use {use}, and name "
+            "the letter in model="
+        )
+    if path.stem in _host.host_configs():
+        raise ConfigError(
+            f"out={path}: would hide Ultralytics' own {path.name}; choose a name like {path.stem}-my.yaml"
         )
     if not host.startswith("rtdetr") and not re.search(r"yolo(?:e-)?v?\d+", path.stem):
         LOGGER.warning(

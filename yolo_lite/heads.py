@@ -10,25 +10,29 @@ from torch import nn
 from ultralytics.nn.modules.conv import Conv, DWConv
 from ultralytics.nn.modules.head import OBB, OBB26, Detect, Pose, Pose26, Segment, Segment26
 
-from yolo_lite._registry import register
+from yolo_lite._registry import Count, register
 
 KERNEL = 5  # of the depthwise convolutions, as in the light neck
 
 
-def _head(c1, scale, nc: int, *args):
-    """Rule: as Ultralytics' for its heads, which take reg_max and end2end from the YAML's keys of these names."""
-    return [nc, *args, scale.reg_max, scale.end2end, c1], 0
+def _head(c1, scale, *args):
+    """As Ultralytics does for its heads, which take reg_max and end2end from the YAML's keys of these names."""
+    return [*args, scale.reg_max, scale.end2end, c1], 0
 
 
-def _segment(c1, scale, nc: int, nm: int = 32, npr: int = 256):
+def _detect(c1, scale, nc: Count):
+    return _head(c1, scale, nc)
+
+
+def _segment(c1, scale, nc: Count, nm: Count = 32, npr: Count = 256):
     return _head(c1, scale, nc, nm, scale.channels(npr))
 
 
-def _pose(c1, scale, nc: int, kpt_shape: list[int]):
+def _pose(c1, scale, nc: Count, kpt_shape: list[int]):
     return _head(c1, scale, nc, kpt_shape)
 
 
-def _obb(c1, scale, nc: int, ne: int = 1):
+def _obb(c1, scale, nc: Count, ne: Count = 1):
     return _head(c1, scale, nc, ne)
 
 
@@ -62,7 +66,7 @@ def _light(c, branch):
     return nn.Sequential(DWConv(c, c, KERNEL), Conv(c, first.conv.out_channels, 1), *others)
 
 
-@register(rule=_head, inputs=None, repeats="once")
+@register(rule=_detect, inputs=None, repeats="once")
 class LightDetect(_Light, Detect):
     """Light detection head; levels of (B, c, H, W) -> as Ultralytics' Detect."""
 

@@ -11,7 +11,18 @@ from torch import nn
 from ultralytics.nn.modules.block import C2f, C3k, PSABlock
 from ultralytics.nn.modules.conv import Conv
 
-from yolo_lite._registry import ConfigError, register
+from yolo_lite._registry import (
+    ConfigError,
+    Count,
+    Factor,
+    Heads,
+    Kernel,
+    KernelOrNone,
+    Part,
+    PartOrNone,
+    Stride,
+    register,
+)
 from yolo_lite.blocks import (
     GhostModule,
     InvertedResidual,
@@ -50,7 +61,7 @@ class ASPP(nn.Module):
     def __init__(self, c1, c2, rates: list[int] = (2, 4, 6), separable: bool = False):
         super().__init__()
         if not rates or min(rates) < 1:
-            raise ConfigError(f"rates have to be whole numbers from 1, found {list(rates)}")
+            raise ConfigError(f"rates has to be one or more whole numbers from 1, found {list(rates)}")
         self.point = Conv(c1, c2, 1)
         self.dilated = nn.ModuleList(
             nn.Sequential(Conv(c1, c1, 3, g=c1, d=rate), Conv(c1, c2, 1)) if separable else Conv(c1, c2, 3, d=rate)
@@ -122,11 +133,11 @@ class C3k2ExtraDW(C2f):
         c2,
         n=1,
         c3k: bool = False,
-        e: float = 0.5,
+        e: Part = 0.5,
         attn: bool = False,
         shortcut: bool = True,
-        expansion: float = 2,
-        kernel: int = 3,
+        expansion: Factor = 2,
+        kernel: Kernel = 3,
     ):
         super().__init__(c1, c2, 0, shortcut, 1, e)
         self.cv2 = Conv((2 + n) * self.c, c2, 1)
@@ -158,31 +169,38 @@ class ExtraDWFusion(nn.Module):
     Source: the depthwise start of MobileNetV4's ExtraDW, https://arxiv.org/abs/2404.10518, figure 4, as a fusion.
     """
 
-    def __init__(self, c1, c2, k: int = 3, s: int = 1):
+    def __init__(self, c1, c2, k: Kernel = 3, s: Stride = 1):
         super().__init__()
         main, extra = c1
+        self.s = s
         self.main = nn.Identity() if main == c2 else Conv(main, c2, 1, act=False)
         self.extra = nn.Sequential(Conv(extra, extra, k, s, g=extra, act=False), Conv(extra, c2, 1, act=False))
 
     def forward(self, x):
         main, extra = x
-        return self.main(main) + self.extra(extra)
+        try:
+            return self.main(main) + self.extra(extra)
+        except RuntimeError:
+            sizes = " and ".join(f"{each.shape[-2]} x {each.shape[-1]}" for each in x)
+            raise ConfigError(
+                f"takes a main map and an extra one that is s times as large, found {sizes}, and s {self.s}"
+            ) from None
 
 
 # The shared blocks as rows --------------------------------------------------------------------------------------------
 
 
-def _squeeze_excite(c1, scale, ratio: float = 0.25):
+def _squeeze_excite(c1, scale, ratio: Factor = 0.25):
     return [c1, round_channels(c1 * ratio)], c1
 
 
-def _inverted_residual(c1, scale, c2: int, expansion: float = 4, k: int = 3, s: int = 1, se: float = 0.0):
+def _inverted_residual(c1, scale, c2: int, expansion: Factor = 4, k: Kernel = 3, s: Stride = 1, se: PartOrNone = 0.0):
     c2, mid = scale.channels(c2), round_channels(c1 * expansion)
     excite = partial(SqueezeExcite, squeezed=round_channels(mid * se)) if se else None
     return [c1, mid, c2, k, s, excite, HOST_ACT, HOST_NORM], c2
 
 
-def _universal(c1, scale, c2: int, expansion: float = 4, start: int = 3, k: int = 3, s: int = 1):
+def _universal(c1, scale, c2: int, expansion: Factor = 4, start: KernelOrNone = 3, k: KernelOrNone = 3, s: Stride = 1):
     c2 = scale.channels(c2)
     if s != 1 and not (start or k):
         raise ConfigError(f"a stride needs a depthwise convolution, found start {start}, k {k}, s {s}")
@@ -201,7 +219,7 @@ def _shuffle(c1, scale, c2: int, s: int = 1):
     return [c1, c2, s, HOST_NORM], c2
 
 
-def _attention(c1, scale, heads: int = 4, dim: int = 64, kv_stride: int = 1):
+def _attention(c1, scale, heads: Heads = 4, dim: Count = 64, kv_stride: Stride = 1):
     return [c1, heads, dim, kv_stride, 3, HOST_NORM], c1
 
 
