@@ -47,6 +47,20 @@ OTHER_ALPHAS = {
     ("yolov8", "mnv4"): {"n": 1.0},
     **{(host, "shufflenetv2"): {"m": 1.5, "l": 2.0, "x": 2.0} for host in ("yolov5", "yolov8", "yolo11", "yolo26")},
 }
+LITE = {  # the preset: what costs least time for what it finds, see docs/lite.md
+    "host": "yolo26",
+    "backbone": "mobilenetv4_conv_small",
+    "neck": "slim",
+    "head": "light",
+    "width": {"s": 1.0, "n": 0.5, "m": 1.5, "l": 2.0},
+    "keys": {
+        "scales": {"s": [0.33, 0.25, 1024], "n": [0.33, 0.125, 1024], "m": [0.67, 0.375, 1024], "l": [0.67, 0.5, 1024]},
+        "reg_max": 8,
+        "end2end": False,
+    },
+    "note": "The preset for edge devices: fast first, and near the stock nano model in what it finds.",
+}
+LITE_TASKS = ("detect", "segment", "pose", "obb")
 LATER_HOSTS = ("mnv3", "mnv4", "mnasnet", "ghostnet", "shufflenetv2")
 WITH_ASPP = ("mnasnet", "mnv1", "mnv2", "mnv3", "ghostnet", "shufflenetv1", "shufflenetv2")
 WITH_EXTRADW = (("yolov8", "mnv4"), ("yolo11", "mnv4"))
@@ -72,6 +86,8 @@ def shipped():
         add("yolov5", short, "-aspp", neck="aspp", note=ASPP)
     for host, short in WITH_EXTRADW:
         add(host, short, "-extradw", neck="extradw")
+    for task in LITE_TASKS:
+        made[f"yolo26-lite{graft.TASKS[task]}.yaml"] = {**LITE, "task": task}
     return made
 
 

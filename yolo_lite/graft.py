@@ -23,12 +23,13 @@ from yolo_lite.transfer import neck_start
 
 SUFFIXES = ("-seg", "-pose", "-obb", "-cls", "-depth", "-sem")
 TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}
-NECKS = ("host", "aspp", "lraspp", "extradw", "light")
+NECKS = ("host", "aspp", "lraspp", "extradw", "slim", "light")
 HEADS = ("host", "light")
 POOLINGS = {"SPP", "SPPF", "SPPELAN"}
 CSP = {"C2f", "C3", "C3k2", "RepC3"}  # follow a Concat in a host's neck
 TEXT_HEADS = ("WorldDetect", "YOLOEDetect", "YOLOESegment", "YOLOESegment26")  # that take words besides the image
 LIGHT_NECK = 256  # channels, before the model's width
+SLIM_NECK = {3: 256, 4: 384, 5: 512}  # likewise, of each level
 
 
 class Row(NamedTuple):
@@ -73,6 +74,7 @@ def make(
     exist_ok=False,
     note="",
     count=True,
+    keys=None,
 ):
     """Write a model YAML: a host of Ultralytics with a backbone of ours, and if asked for a neck and a head of ours.
 
@@ -80,7 +82,8 @@ def make(
         host: The name of one of Ultralytics' model YAMLs, without a scale letter.
         backbone: A name of `list_backbones()`, or one of timm's; `timm/` in front takes timm's own where both have it.
         neck: "host" for its own; "aspp" or "lraspp" in place of its SPPF; "extradw" for ExtraDWFusion and C3k2ExtraDW
-            in place of Concat and C2f, C3 or C3k2; "light" for a depthwise PAN of constant width.
+            in place of Concat and C2f, C3 or C3k2; "slim" for YOLOv8's PAN with fewer channels; "light" for a depthwise
+            PAN of constant width.
         head: "host" for its own, "light" for one with depthwise branches.
         task: "detect", "segment", "pose", "obb" or "classify".
         width: The width multiplier alpha, one number or one for each scale letter; None chooses for each letter the
@@ -93,6 +96,7 @@ def make(
         out: The file to write.
         exist_ok: Whether an existing file is replaced.
         note: A sentence for the header.
+        keys: Values of the YAML's keys where they differ from the host's, like {"reg_max": 8}.
         count: Whether the header says what the model costs, which takes some ten seconds for each scale.
 
     Returns:
@@ -115,6 +119,7 @@ def make(
         )
     path = None if out is None else _check_out(Path(out), host, exist_ok)
     model, stock = _read(host, task), host + TASKS[task]
+    model.d.update(keys or {})
     rows = _rows(model, backbone, neck, head)
     letters = list(model.d.get("scales") or [""])
     if scale is not None and scale not in letters:
@@ -221,8 +226,9 @@ def _rows(host, backbone, neck, head):
         context = _with_pyramid(host, neck.upper())
     if neck == "extradw":
         rest = _with_extra_dw(host, rest)
-    if neck == "light":
-        return _with_light_neck(host, stages, places, last)
+    if neck in ("slim", "light"):
+        rows = _own_neck(host, stages, places, last, {"slim": _slim_neck, "light": _light_neck}[neck])
+        return rows[: len(stages) + 1], rows[len(stages) + 1 :]
 
     old = len(host.features)
 
@@ -295,32 +301,60 @@ def _with_extra_dw(host, rows):
     return rows
 
 
-def _with_light_neck(host, stages, places, last):
-    """Replace all between backbone and head by a depthwise PAN whose levels all have the same channels."""
+def _own_neck(host, stages, places, last, neck):
+    """Replace all between backbone and head by a PAN over P3, P4 and P5, whose first row pools P5 as the host does."""
     missing = [level for level in (3, 4, 5) if level not in places]
     if missing or not isinstance(last.inputs, list) or len(last.inputs) != 3:
         found = f"the backbone lacks P{missing[0]}" if missing else f"{last.module} of {host.name} takes others"
-        raise ConfigError(f"neck=light joins P3, P4 and P5 for a head that takes the three; {found}")
-    c = LIGHT_NECK
-    pooling = next((row for row in host.context if row.module in POOLINGS), None)
-    top = Row(-1, 1, "Conv", [c, 1, 1]) if pooling is None else pooling._replace(args=[c, *pooling.args[1:]])
+        raise ConfigError(f"a neck of ours joins P3, P4 and P5 for a head that takes the three; {found}")
+    pooling = next((row for row in host.context if row.module in POOLINGS), Row(-1, 1, "Conv", [0, 1, 1]))
     n = len(stages)
-    mix = ("UniversalInvertedBottleneck", [c, 2, 5, 0])
-    up = (-1, 1, "nn.Upsample", ["None", 2, "nearest"])
+    rows, outputs = neck(n, places, pooling._replace(inputs=-1, comment=str(n)))
+    return [*stages, *rows, last._replace(inputs=outputs)]
+
+
+UP = (-1, 1, "nn.Upsample", ["None", 2, "nearest"])
+
+
+def _slim_neck(n, places, top):
+    """YOLOv8's PAN with fewer channels, from row `n` on; return its rows and the numbers of those for the head."""
+    c3, c4, c5 = SLIM_NECK.values()
     rows = [
-        Row(*up, gap=False),
+        top._replace(args=[c5, *top.args[1:]]),
+        Row(*UP),
+        Row([-1, places[4]], 1, "Concat", [1], "cat backbone P4"),
+        Row(-1, 3, "C2f", [c4], str(n + 3)),
+        Row(*UP, gap=True),
+        Row([-1, places[3]], 1, "Concat", [1], "cat backbone P3"),
+        Row(-1, 3, "C2f", [c3], f"{n + 6} (P3/8-small)"),
+        Row(-1, 1, "Conv", [c3, 3, 2], gap=True),
+        Row([-1, n + 3], 1, "Concat", [1], "cat head P4"),
+        Row(-1, 3, "C2f", [c4], f"{n + 9} (P4/16-medium)"),
+        Row(-1, 1, "Conv", [c4, 3, 2], gap=True),
+        Row([-1, n], 1, "Concat", [1], "cat head P5"),
+        Row(-1, 3, "C2f", [c5], f"{n + 12} (P5/32-large)"),
+    ]
+    return rows, [n + 6, n + 9, n + 12]
+
+
+def _light_neck(n, places, top):
+    """A depthwise PAN whose levels all have the same channels, from row `n` on; return as `_slim_neck`."""
+    c = LIGHT_NECK
+    mix = ("UniversalInvertedBottleneck", [c, 2, 5, 0])
+    rows = [
+        top._replace(args=[c, *top.args[1:]]),
+        Row(*UP),
         Row([places[4], -1], 1, "ExtraDWFusion", [c, 5], "fuse backbone P4"),
         Row(-1, 1, *mix, str(n + 3)),
-        Row(*up, gap=True),
+        Row(*UP, gap=True),
         Row([places[3], -1], 1, "ExtraDWFusion", [c, 5], "fuse backbone P3"),
         Row(-1, 1, *mix, f"{n + 6} (P3/8-small)"),
         Row([n + 3, -1], 1, "ExtraDWFusion", [c, 5, 2], "fuse head P4, P3 by stride 2", gap=True),
         Row(-1, 1, *mix, f"{n + 8} (P4/16-medium)"),
         Row([n, -1], 1, "ExtraDWFusion", [c, 5, 2], "fuse head P5, P4 by stride 2", gap=True),
         Row(-1, 1, *mix, f"{n + 10} (P5/32-large)"),
-        last._replace(inputs=[n + 6, n + 8, n + 10]),
     ]
-    return [*stages, top._replace(inputs=-1, comment=str(n))], rows
+    return rows, [n + 6, n + 8, n + 10]
 
 
 # Text -----------------------------------------------------------------------------------------------------------------
@@ -350,7 +384,8 @@ def _text(host, backbone, rows, widths, *, letters, weights):
 
 def _scale(values):
     depth, width, most = values
-    return f"[{depth:.2f}, {width:.2f}, {most}]"
+    depth, width = (f"{each:.2f}" if round(each, 2) == each else str(each) for each in (depth, width))
+    return f"[{depth}, {width}, {most}]"
 
 
 def _flow(value):
