@@ -53,6 +53,7 @@ REFUSED = [
     ({"val": False}, "val=False"),
     ({"match": "flops"}, "match=flops: needs gflops or latency; did you mean 'gflops'"),
     ({"match": "gflops", "models": "yolov8n,yolov8s-mnv3,yolov8n-timm", "rivals": "yolov8n"}, "has no stock host"),
+    ({"match": "gflops", "rivals": "yolov8n-mnv3:mnv3"}, "needs a stock model with its scale letter, like yolov8n"),
     ({"parallel": 0}, "parallel=0: needs a whole number from 1"),
     ({"restart": "maybe"}, "restart=maybe: needs True or False"),
     ({"latency": True, "runtimes": "onnxruntim"}, "unknown runtime 'onnxruntim'; did you mean 'onnxruntime'"),
@@ -201,6 +202,12 @@ def test_equal_gflops(settings):
         assert channels and not any(each % 16 for each in channels)
     again = make_plan(settings, {"match": "gflops", "models": MODELS + ",yolov8n-mnv2"})
     assert json.loads(json.dumps(again.record)) == json.loads((plan.folder / "comparison.json").read_text())
+
+
+def test_rival_of_another_host(settings):
+    plan = make_plan(settings, {"match": "gflops", "rivals": "yolov8n-mnv3:yolov8s"})
+    (rival,) = (model for model in plan.models if model.rival_of)
+    assert rival.label.startswith("yolov8s-w") and rival.rival_of == ("yolov8n-mnv3",)
 
 
 def test_a_written_rival_is_what_was_measured(tmp_path):

@@ -347,6 +347,13 @@ def _rivals(match, wanted, models, data, imgsz, folder, old, how):
         return []
     if match not in rivals.EQUAL:
         raise ConfigError(f"match={match}: needs {' or '.join(rivals.EQUAL)}{suggest(match, rivals.EQUAL)}")
-    labels = [_label(name, "rivals", models) for name in _words(wanted)]
-    chosen = [model for model in models if model.label in labels or (not labels and rivals.host_of(model.label))]
+    hosts = {}
+    for word in _words(wanted):
+        name, _, host = word.partition(":")
+        hosts[_label(name, "rivals", models)] = host
+    chosen = [
+        (model, hosts.get(model.label) or rivals.host_of(model.label))
+        for model in models
+        if model.label in hosts or (not hosts and rivals.host_of(model.label))
+    ]
     return rivals.find(match, chosen, data, imgsz, folder, old, how)

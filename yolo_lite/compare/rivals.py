@@ -23,7 +23,7 @@ def find(match, models, data, imgsz, folder, old, how):
 
     Args:
         match: What is to be equal, "gflops" or "latency".
-        models: The models that get one.
+        models: The models that get one, each with the name of the stock model that is shrunk.
         data: The `Dataset`.
         imgsz: Height and width of the images, pixels.
         folder: The comparison's folder; the rivals' YAML files will stand in its `models`.
@@ -37,12 +37,14 @@ def find(match, models, data, imgsz, folder, old, how):
         ConfigError: A model has no stock host, or costs more than it.
     """
     found = {}
-    for model in models:
-        host = host_of(model.label)
+    for model, host in models:
         if host is None:
             raise ConfigError(
-                f"match={match}: {model.label} has no stock host in its name, as yolov8n-mnv3 has yolov8n"
+                f"match={match}: {model.label} has no stock host in its name, as yolov8n-mnv3 has yolov8n; name one "
+                f"with rivals={model.label}:yolov8n"
             )
+        if not re.fullmatch(r"yolov?\d+[nsmlx]", host):
+            raise ConfigError(f"rivals: {model.label}:{host} needs a stock model with its scale letter, like yolov8n")
         for label, known in (old or {"models": {}})["models"].items():
             if model.label in known["rival_of"]:
                 name, d = label, old["rivals"][label]
