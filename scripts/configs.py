@@ -1,9 +1,12 @@
 """The configs that are shipped: what `yolo-lite make` is asked for; writes cfg/*.yaml and the tables of their figures.
 
-python scripts/configs.py            write all: configs, docs/configs.md, and the table of the README
+python scripts/configs.py            write all: configs, docs/configs.md, and the table of the README; times are those
+                                     in docs/latency.csv, which scripts/bench_configs.py measures
 python scripts/configs.py --check    recompute scale n only and compare; exit status 1 where something differs
 """
 
+import csv
+import functools
 import re
 import sys
 from pathlib import Path
@@ -109,13 +112,35 @@ def table_line(name, row):
     return (
         f"| `{name.removesuffix('.yaml').replace('-', 'n-', 1)}` | {'-' if row.alpha is None else f'{row.alpha:g}'} "
         f"| {'yes' if row.published else 'no'} | {row.parameters / 1e6:.2f} M | {row.gflops:.2f} "
-        f"| {row.parameters / row.host_parameters:.0%} | {row.gflops / row.host_gflops:.0%} |"
+        f"| {row.parameters / row.host_parameters:.0%} | {row.gflops / row.host_gflops:.0%} "
+        f"| {time_of(name, 'onnxruntime')} | {time_of(name, 'openvino')} |"
     )
 
 
+@functools.cache
+def measured_times():
+    """Return the measured rows of docs/latency.csv by config and runtime."""
+    file = ROOT / "docs" / "latency.csv"
+    rows = csv.DictReader(file.open(encoding="utf-8")) if file.exists() else []
+    return {
+        (row["config"], row["runtime"]): row
+        for row in rows
+        if row["model"] == row["config"] and row["precision"] == "fp32"
+    }
+
+
+def time_of(name, runtime):
+    """Write a config's time at scale n over its host's, bold where it is slower."""
+    row = measured_times().get((name.removesuffix(".yaml").replace("-", "n-", 1), runtime))
+    if row is None:
+        return "not measured"
+    return f"**{float(row['ratio']):.2f}**" if float(row["low"]) > 1 else f"{float(row['ratio']):.2f}"
+
+
 HEAD = [
-    "| config, scale n | alpha | ImageNet weights | parameters | GFLOPs | parameters / host's | GFLOPs / host's |",
-    "|---|---|---|---|---|---|---|",
+    "| config, scale n | alpha | ImageNet weights | parameters | GFLOPs | parameters / host's | GFLOPs / host's "
+    "| time / host's, onnxruntime | OpenVINO |",
+    "|---|---|---|---|---|---|---|---|---|",
 ]
 
 
@@ -126,7 +151,11 @@ def write():
         graft.make(**options, out=ROOT / "cfg" / name, exist_ok=True)
         lines[name] = table_line(name, figures(name, options))
         print(lines[name], flush=True)
-    title = "# The configs\n\nFused, 640 px, 80 classes, scale n; the other scales are in each file's header.\n"
+    title = (
+        "# The configs\n\nFused, 640 px, 80 classes, scale n; the other scales are in each file's header. Times are in "
+        "fp32 on one thread of an x86 CPU, **bold** where a config is slower than its host; intervals and versions are "
+        "in [latency.md](latency.md).\n"
+    )
     tables = "".join(
         f"\n## {host}\n\n" + "\n".join([*HEAD, *(line for name, line in lines.items() if name.startswith(host))]) + "\n"
         for host in sorted({options["host"] for options in shipped().values()}, key=lambda h: int(re.sub(r"\D", "", h)))

@@ -137,6 +137,18 @@ def test_latency_goes_on_where_it_stopped(script, tmp_path, monkeypatch):
     assert line in text.splitlines()
 
 
+def test_the_lite_page_says_what_was_measured_and_promises_are_kept(script):
+    lite = script("bench_lite")
+    rows = lite.read()
+    page = (ROOT / "docs/lite.md").read_text("utf-8")
+    assert lite.with_table(page, rows) == page
+    found = list(lite.promises(rows))
+    assert len(found) == 8 and all(each.kept for each in found)
+    rows = [{**row, "ratio": "0.9"} if row["model"] == "yolo26s-lite" else row for row in rows]
+    assert [each.kept for each in lite.promises(rows)] == [False] * 3 + [True, False, True, True, True]
+    assert "found 1.11x, **not kept**" not in page and "1.11x, **not kept**" in lite.with_table(page, rows)
+
+
 # int8 -------------------------------------------------------------------------------------------------------------
 
 

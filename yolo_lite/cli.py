@@ -17,8 +17,8 @@ Commands of our own:
     yolo-lite make host=yolov8 backbone=ghostnet_100 [neck=aspp] [head=light] [task=segment] [width=0.5] [scale=n]
                    [max_gflops=3.0] [max_params=1.5] [imgsz=640] [weights=imagenet]
                    [count=False] [note="for the header"] [out=my.yaml] [exist_ok=True]
-                                   a YAML for any host, backbone, neck (aspp, lraspp, extradw, slim, light) and head (light);
-                                   with a budget, of the largest width that fits
+                                   a YAML for any host, backbone, neck (aspp, lraspp, extradw, slim, light) and head
+                                   (light); with a budget, of the largest width that fits
     yolo-lite compare data=... models=A,B baseline=A seeds=0,1,2 epochs=50
                                    train models alike and report which one to use; takes every training argument
                                    of Ultralytics, or a YAML file with the same settings: yolo-lite compare my.yaml
