@@ -46,6 +46,7 @@ OTHER_ALPHAS = {
     ("yolov5", "mnv1"): {"n": 0.25, "s": 0.75},
     ("yolov5", "efficientnet"): {"n": 0.35},
     ("yolov5", "mnv3-small"): {"n": 1.0},
+    ("yolov8", "efficientnet"): {"n": 0.35},  # at 0.5 it is lighter too, but slower
     ("yolov8", "mnv3-small"): {"n": 1.0},
     ("yolov8", "mnv4"): {"n": 1.0},
     **{(host, "shufflenetv2"): {"m": 1.5, "l": 2.0, "x": 2.0} for host in ("yolov5", "yolov8", "yolo11", "yolo26")},
