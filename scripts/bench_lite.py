@@ -1,4 +1,6 @@
-"""Whether the lite preset is as light and fast as it promises: writes docs/lite.csv and the table in docs/lite.md.
+"""Whether the lite preset is as light and fast as it promises.
+
+Writes docs/lite.csv, the tables in docs/lite.md, and the figures in the README.
 
 All models run interleaved, at 640 px with one thread, in onnxruntime and OpenVINO. Needs a machine that does nothing
 else, for about five minutes. Exit status 1 where a promise is not kept.
@@ -8,6 +10,7 @@ else, for about five minutes. Exit status 1 where a promise is not kept.
 """
 
 import csv
+import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -51,8 +54,8 @@ class Promise(NamedTuple):
 def main(seconds="15"):
     rows = measure(MODELS, RUNTIMES, (1,), 640, float(seconds), say=say)
     replace(DOCS / "lite.csv", table(rows, environment(RUNTIMES)))
-    page = DOCS / "lite.md"
-    replace(page, with_table(page.read_text("utf-8"), read()))
+    for page, put in ((DOCS / "lite.md", with_table), (DOCS.parent / "README.md", with_figures)):
+        replace(page, put(page.read_text("utf-8"), read()))
     return check()
 
 
@@ -97,6 +100,17 @@ def with_table(page, rows):
     lines += ["", f"Measured with {rows[0]['environment']}."]
     before, _, rest = page.partition(MARKS[0])
     return f"{before}{MARKS[0]}{chr(10).join(lines)}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}"
+
+
+def with_figures(page, rows):
+    """Put the measurements into the README's sentence, each between its marks."""
+    for letter in "sn":
+        row = next(each for each in rows if each["model"] == f"yolo26{letter}-lite" and each["runtime"] == RUNTIMES[0])
+        figures = {"": float(row["ratio"]), "-millions": int(row["parameters"]) / 1e6}
+        for name, value in figures.items():
+            mark = f"lite-{letter}{name}"
+            page = re.sub(rf"(<!-- {mark} -->).*?(<!-- /{mark} -->)", rf"\g<1>{value:.2f}\2", page)
+    return page
 
 
 def check():

@@ -2,6 +2,7 @@
 
 python scripts/configs.py            write all: configs, docs/configs.md, and the table of the README; times are those
                                      in docs/latency.csv, which scripts/bench_configs.py measures
+python scripts/configs.py --tables   write the tables only
 python scripts/configs.py --check    recompute scale n only and compare; exit status 1 where something differs
 """
 
@@ -145,11 +146,12 @@ HEAD = [
 ]
 
 
-def write():
-    """Write every config, and the tables."""
+def write(configs=True):
+    """Write every config, if asked, and the tables."""
     lines = {}
     for name, options in shipped().items():
-        graft.make(**options, out=ROOT / "cfg" / name, exist_ok=True)
+        if configs:
+            graft.make(**options, out=ROOT / "cfg" / name, exist_ok=True)
         lines[name] = table_line(name, figures(name, options))
         print(lines[name], flush=True)
     title = (
@@ -189,4 +191,4 @@ if __name__ == "__main__":
         found = check()
         print(*found or ["all configs and figures are as they should be"], sep="\n")
         sys.exit(bool(found))
-    write()
+    write(configs=sys.argv[1:] != ["--tables"])

@@ -142,6 +142,8 @@ def test_the_lite_page_says_what_was_measured_and_promises_are_kept(script):
     rows = lite.read()
     page = (ROOT / "docs/lite.md").read_text("utf-8")
     assert lite.with_table(page, rows) == page
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert lite.with_figures(readme, rows) == readme and "<!-- lite-s -->0." in readme
     found = list(lite.promises(rows))
     assert len(found) == 8 and all(each.kept for each in found)
     rows = [{**row, "ratio": "0.9"} if row["model"] == "yolo26s-lite" else row for row in rows]
