@@ -1,12 +1,14 @@
-"""Whether exports compute what PyTorch computes: every native family, scale n, every runtime; writes docs/exports.md.
+"""Whether exports compute what PyTorch computes: every native family and preset, scale n, every runtime.
+
+Writes docs/exports.csv and docs/exports.md.
 
 Each model gets the BatchNorm statistics of a batch, so that every layer's output is of order one and depends on the
 image, is exported with Ultralytics' own exporter, and run on the same image. Boxes are compared relative to the image's
 size, all other outputs relative to the largest value. A model runs in a process of its own and what comes of it is
-appended to the results; started again, the script goes on. Runtimes that are not installed are left for another time,
-or another environment (litert-torch wants an older torch).
+appended to docs/exports.csv; started again, the script goes on. Runtimes that are not installed are left for another
+time, or another environment (litert-torch wants an older torch).
 
-    python scripts/export_parity.py [results=runs/parity.csv] [configs=yolov8-*.yaml,yolo26-*.yaml] [runtimes=...]
+    python scripts/export_parity.py [results=docs/exports.csv] [configs=yolov8-*.yaml,yolo26-lite*.yaml] [runtimes=...]
 """
 
 import copy
@@ -37,12 +39,12 @@ FORMATS = {
 }
 
 
-def main(results="runs/parity.csv", configs="yolov8-*.yaml,yolo26-*.yaml", runtimes=None):
+def main(results=ROOT / "docs" / "exports.csv", configs="yolov8-*.yaml,yolo26-lite*.yaml", runtimes=None):
     runtimes = runtimes.split(",") if runtimes else list(RUNTIMES)
     results = Path(results)
     results.parent.mkdir(parents=True, exist_ok=True)
     names = sorted(path.name for pattern in configs.split(",") for path in (ROOT / "cfg").glob(pattern))
-    names = [name for name in dict.fromkeys(names) if not name.endswith("-timm.yaml")]
+    names = [name for name in dict.fromkeys(names) if not name.endswith(("-timm.yaml", "-extradw.yaml"))]
     done = read(results)
     available = [name for name in runtimes if not missing(name)]
     for name in sorted(set(runtimes) - set(available)):
@@ -107,7 +109,7 @@ def compare(name, runtimes):
                 exact = copy.deepcopy(network).double()
                 with torch.no_grad():
                     output = exact(image.double()) if runtime == ROUNDING else network(other)
-                actual = [each.numpy() for each in tensors(output)]
+                actual = [tensors(output)[0].numpy()]  # what exports give; the rest is of the head's training
             else:
                 with tempfile.TemporaryDirectory() as folder:
                     run, _ = RUNTIMES[runtime].open(export(model, runtime, folder, IMGSZ), 1, "fp32")
