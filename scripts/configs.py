@@ -63,7 +63,7 @@ LITE = {  # the preset: what costs least time for what it finds, see docs/lite.m
         "reg_max": 8,
         "end2end": False,
     },
-    "note": "The preset for edge devices: fast first, and near the stock nano model in what it finds.",
+    "note": "The preset for edge devices: docs/lite.md.",
 }
 LITE_TASKS = ("detect", "segment", "pose", "obb")
 LATER_HOSTS = ("mnv3", "mnv4", "mnasnet", "ghostnet", "shufflenetv2")
