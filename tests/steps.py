@@ -19,6 +19,7 @@ def batch(task="detect", channels=3, size=128):
         "batch_idx": torch.tensor([0.0, 0.0, 1.0]),
         "cls": torch.tensor([[0.0], [1.0], [2.0]]),
         "bboxes": torch.cat([BOXES, torch.tensor([[0.1], [0.5], [0.9]])], 1) if task == "obb" else BOXES,
+        "resized_shape": [[size, size]] * 2,
         "masks": mask,
         "sem_masks": mask.long(),
         "keypoints": torch.cat([BOXES[:, None, :2].repeat(1, 17, 1), torch.full((3, 17, 1), 2.0)], 2),
