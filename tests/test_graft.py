@@ -208,6 +208,7 @@ def test_command_writes_a_config_that_the_stock_command_trains(tiny_data, tmp_pa
         "plots=False", "project=runs", "name=run", cwd=tmp_path,
     )  # fmt: skip
     assert "yolo_lite.heads.LightDetect" in trained.stdout and "yolo_lite.necks.ASPP" in trained.stdout
+    assert "has no keys=" in run(COMMAND, "make", "keys=nc", cwd=tmp_path, check=False).stdout  # Python only
     wrong = run(COMMAND, "make", "nek=aspp", cwd=tmp_path, check=False)
     assert (wrong.returncode, wrong.stdout) == (
         2,

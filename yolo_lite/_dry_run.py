@@ -47,8 +47,6 @@ def dry_run(build, d, ch, heads, parser):
             except Exception as error:
                 if _is_about_meta(error):
                     return
-                if isinstance(error, ConfigError):
-                    raise error.at(_check.row_name(d, index)) from None
                 found = ", ".join(_shape(each) for each in (x if isinstance(x, list) else [x]))
                 raise ConfigError(
                     f"{_check.row_name(d, index)}: cannot take inputs of the shapes {found} "

@@ -128,7 +128,7 @@ def _make(rest):
 
     from yolo_lite import graft
 
-    keys = _keys("make", rest, inspect.signature(graft.make).parameters)
+    keys = _keys("make", rest, [key for key in inspect.signature(graft.make).parameters if key != "keys"])
     if keys.get("count", "").lower() != "false":
         print("counting what it costs, some seconds for each scale; count=False leaves that out", file=sys.stderr)
     text = graft.make(**{key: _value(key, value) for key, value in keys.items()})

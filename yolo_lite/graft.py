@@ -148,8 +148,10 @@ def make(
     body = text(widths)
     if weights is not None:
         check_setting(weights, record=False)
-        for width in {1.0} if widths is None else set(widths.values()):
-            find_timm(backbone.removeprefix("timm/"), weights) if widths is None else find(backbone, width, weights)
+        if widths is None:
+            find_timm(backbone.removeprefix("timm/"), weights)
+        for alpha in set((widths or {}).values()):
+            find(backbone, alpha, weights)
     for letter in letters:
         _check.check(load(body, letter, path or "the new YAML"), _host.namespace())
     header = _header(model, backbone, neck, head, task, path, [note, said])

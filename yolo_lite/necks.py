@@ -172,19 +172,12 @@ class ExtraDWFusion(nn.Module):
     def __init__(self, c1, c2, k: Kernel = 3, s: Stride = 1):
         super().__init__()
         main, extra = c1
-        self.s = s
         self.main = nn.Identity() if main == c2 else Conv(main, c2, 1, act=False)
         self.extra = nn.Sequential(Conv(extra, extra, k, s, g=extra, act=False), Conv(extra, c2, 1, act=False))
 
     def forward(self, x):
         main, extra = x
-        try:
-            return self.main(main) + self.extra(extra)
-        except RuntimeError:
-            sizes = " and ".join(f"{each.shape[-2]} x {each.shape[-1]}" for each in x)
-            raise ConfigError(
-                f"takes a main map and an extra one that is s times as large, found {sizes}, and s {self.s}"
-            ) from None
+        return self.main(main) + self.extra(extra)
 
 
 # The shared blocks as rows --------------------------------------------------------------------------------------------
