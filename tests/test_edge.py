@@ -3,12 +3,14 @@
 import copy
 
 import pytest
+import timm
 import torch
+import yaml
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
-from yolo_lite import ConfigError, create_backbone, list_backbones
+from yolo_lite import ConfigError, create_backbone, list_backbones, make
 from yolo_lite.blocks import SqueezeExcite
 
 DISLIKED = (SqueezeExcite, nn.Hardswish, nn.SiLU)
@@ -48,7 +50,6 @@ def test_in_a_yaml():
 
 
 def test_the_stock_command_trains_it_and_checkpoints_keep_it(tiny_data, tmp_path):
-    import yaml
     from conftest import yolo
     from ultralytics.nn.tasks import yaml_model_load as load
 
@@ -76,6 +77,33 @@ def test_the_stock_command_trains_it_and_checkpoints_keep_it(tiny_data, tmp_path
 def test_refused(keys, message):
     with pytest.raises(ConfigError, match=f"{message}$"):
         DetectionModel(edge_config(**keys), verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("host", "backbone", "both"),
+    [("yolov8", "mobilenetv3_large_100", True), ("yolo26", "mobilenetv4_conv_small", False)],
+)
+def test_one_switch_of_make(host, backbone, both):
+    d = yaml.safe_load(make(host=host, backbone=backbone, head="light", edge=True, width=0.5, count=False))
+    assert (d.get("backbone_edge"), d["activation"]) == (True if both else None, "nn.ReLU6()")
+    model = DetectionModel({**d, "scale": "n"}, verbose=False)
+    assert not has(model, *DISLIKED) and has(model.model[-1], nn.ReLU6)
+
+
+def test_weights_stay_where_nothing_is_taken_away():
+    weights = timm.create_model("mobilenetv4_conv_small").state_dict()
+    plain, edge = (create_backbone("mobilenetv4_conv_small", weights, edge=each).eval() for each in (False, True))
+    image = torch.rand(1, 3, 64, 64)
+    assert all(torch.equal(a, b) for a, b in zip(plain(image), edge(image), strict=True))
+
+
+def test_make_refuses_weights_that_were_trained_without():
+    for options, message in (
+        ({"weights": "imagenet"}, "edge=True takes away .*; leave weights away"),
+        ({"backbone": "timm/lcnet_100"}, "edge=True changes our own backbones only, timm/lcnet_100 is timm's"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            make(edge=True, count=False, **options)
 
 
 def test_refused_where_it_would_change_nothing():

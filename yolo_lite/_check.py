@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from yolo_lite._registry import MAX_BACKBONE_WIDTH, NO_EDGE_WEIGHTS, ConfigError, Scale, check_arguments, specs, suggest
+from yolo_lite._registry import MAX_BACKBONE_WIDTH, ConfigError, Scale, check_arguments, specs, suggest
 
 HEADS = ("detect", "segment", "pose", "obb", "classify", "depth", "decoder")  # what the names of the host's have
 MAX_REG_MAX = 256  # bins of a box's side; stock models have 16 or 1
@@ -144,8 +144,6 @@ def check(d, host, file=False):
             from yolo_lite.pretrained import check_setting  # only now, since it needs torch
 
             check_setting(d["backbone_weights"], record=not file)
-            if d.get("backbone_edge"):
-                raise ConfigError(f"backbone_edge: true {NO_EDGE_WEIGHTS}; set backbone_weights: null")
     except ConfigError as error:
         raise error.at(where) from None
     last = len(d["backbone"]) + len(d["head"]) - 1

@@ -16,9 +16,10 @@ Commands of our own:
                                    cost, weights, and what edge compilers dislike in it
     yolo-lite make host=yolov8 backbone=ghostnet_100 [neck=aspp] [head=light] [task=segment] [width=0.5] [scale=n]
                    [max_gflops=3.0] [max_params=1.5] [imgsz=640] [weights=imagenet]
-                   [count=False] [note="for the header"] [out=my.yaml] [exist_ok=True]
+                   [edge=True] [count=False] [note="for the header"] [out=my.yaml] [exist_ok=True]
                                    a YAML for any host, backbone, neck (aspp, lraspp, extradw, slim, light) and head
-                                   (light); with a budget, of the largest width that fits
+                                   (light); with a budget, of the largest width that fits;
+                                   with edge=True ReLU6 and no squeeze-excite, for int8 and edge compilers
     yolo-lite compare data=... models=A,B baseline=A seeds=0,1,2 epochs=50
                                    train models alike and report which one to use; takes every training argument
                                    of Ultralytics, or a YAML file with the same settings: yolo-lite compare my.yaml
@@ -136,6 +137,9 @@ def _make(rest):
     return 0
 
 
+FLAGS = ("exist_ok", "count", "edge")  # of make
+
+
 def _value(key, text):
     """Turn a word of the command line into what `graft.make` takes."""
     from yolo_lite._registry import ConfigError
@@ -145,11 +149,11 @@ def _value(key, text):
         if key == "width" and ":" in text:
             pairs = (pair.partition(":") for pair in text.strip("{}").split(","))
             return {letter.strip(): float(alpha) for letter, _, alpha in pairs}
-        if key in ("exist_ok", "count"):
+        if key in FLAGS:
             return {"true": True, "false": False}[text.lower()]
         return numbers.get(key, str)(text)
     except (KeyError, ValueError):
-        wanted = "True or False" if key in ("exist_ok", "count") else "a number"
+        wanted = "True or False" if key in FLAGS else "a number"
         wanted += " or one for each scale, like n:0.5,s:1.0" * (key == "width")
         raise ConfigError(f"{key} has to be {wanted}, found {text!r}") from None
 

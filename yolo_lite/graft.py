@@ -13,7 +13,7 @@ from typing import NamedTuple
 import yaml
 
 from yolo_lite import _check, _host
-from yolo_lite._registry import ConfigError, specs, suggest
+from yolo_lite._registry import NO_EDGE_WEIGHTS, ConfigError, specs, suggest
 from yolo_lite.backbones import families
 from yolo_lite.backbones._stage import LEVELS
 from yolo_lite.figures import choose_widths, figure_lines, fit_width, load
@@ -66,6 +66,7 @@ def make(
     task="detect",
     width=None,
     weights=None,
+    edge=False,
     scale=None,
     max_gflops=None,
     max_params=None,
@@ -89,6 +90,7 @@ def make(
         width: The width multiplier alpha, one number or one for each scale letter; None chooses for each letter the
             largest published (else the largest usual) one that makes the model lighter than its host.
         weights: What the YAML's `backbone_weights` says.
+        edge: ReLU6 everywhere and no squeeze-excite: what int8 keeps and edge compilers take.
         scale: Keep this scale letter only.
         max_gflops: Choose the largest alpha that keeps the model within so many GFLOPs; needs one scale, see `scale`.
         max_params: The same for parameters, in millions.
@@ -119,7 +121,7 @@ def make(
         )
     path = None if out is None else _check_out(Path(out), host, exist_ok)
     model, stock = _read(host, task), host + TASKS[task]
-    model.d.update(keys or {})
+    model.d.update({**(_edge_keys(backbone, weights) if edge else {}), **(keys or {})})
     rows = _rows(model, backbone, neck, head)
     letters = list(model.d.get("scales") or [""])
     if scale is not None and scale not in letters:
@@ -357,6 +359,15 @@ def _light_neck(n, places, top):
         Row(-1, 1, *mix, f"{n + 10} (P5/32-large)"),
     ]
     return rows, [n + 6, n + 8, n + 10]
+
+
+def _edge_keys(backbone, weights):
+    if backbone not in families():
+        raise ConfigError(f"edge=True changes our own backbones only, {backbone} is timm's: yolo-lite list")
+    changes = families()[backbone].has_edge_form(backbone)
+    if changes and weights is not None:
+        raise ConfigError(f"edge=True {NO_EDGE_WEIGHTS}; leave weights away")
+    return {**({"backbone_edge": True} if changes else {}), "activation": "nn.ReLU6()"}
 
 
 # Text -----------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from yolo_lite._registry import ConfigError
+from yolo_lite._registry import NO_EDGE_WEIGHTS, ConfigError
 from yolo_lite.blocks import ConvNormAct
 from yolo_lite.sources import IMAGENET_MEAN, IMAGENET_STD, check_normalisation, find, find_timm, read
 
@@ -89,6 +89,8 @@ def prepare(d, specs, width):
         source = find_timm(name, setting)
     else:
         name = cls.resolve(name)
+        if d.get("backbone_edge") and cls.has_edge_form(name):
+            raise ConfigError(f"backbone_edge: true {NO_EDGE_WEIGHTS}; set backbone_weights: null")
         source = find(name, width, setting)
     weights = read(source)
 

@@ -63,7 +63,7 @@ def create_backbone(name, weights=None, width=1.0, mean=IMAGENET_MEAN, std=IMAGE
             and its BatchNorm, so that the backbone takes images in 0..1; exact except where the convolution reaches
             over the border. A mean of 0 and a std of 1 fold nothing.
         edge: ReLU6 instead of h-swish and SiLU, and no squeeze-excite: what edge compilers take and int8 keeps. No
-            published weights were trained so.
+            published weights were trained so, except those of backbones that have neither anyway.
 
     Returns:
         (Backbone): float32, in train mode.
@@ -79,7 +79,7 @@ def create_backbone(name, weights=None, width=1.0, mean=IMAGENET_MEAN, std=IMAGE
         raise ConfigError(f"unknown backbone {name!r}{suggest(name, sorted(stages))}")
     if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= MAX_BACKBONE_WIDTH:
         raise ConfigError(f"width has to be a finite number above 0 and at most {MAX_BACKBONE_WIDTH}, found {width!r}")
-    if edge and weights is not None:
+    if edge and weights is not None and stages[name].has_edge_form(name):
         raise ConfigError(f"edge=True {NO_EDGE_WEIGHTS}; leave weights away")
     backbone = Backbone(stages[name], name, width, edge)
     if weights is not None:

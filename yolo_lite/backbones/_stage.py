@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import nn
 
 from yolo_lite._registry import ConfigError, register, suggest
@@ -110,6 +111,13 @@ class Stage(nn.Sequential):
             raise ConfigError(f"unknown variant {variant!r}{suggest(variant, [*cls.aliases, *cls.variants])}")
         return name
 
+    @classmethod
+    def has_edge_form(cls, variant):
+        """Tell whether `edge` changes a variant; those that were made for edge devices stay as they are."""
+        with torch.device("meta"):  # no memory, no random numbers
+            layers = nn.ModuleList(layer.build() for level in cls.plan(variant) for layer in level)
+        return any(isinstance(module, DISLIKED) for module in layers.modules())
+
     def __init__(self, c1, variant, level, width=1.0, edge=False):
         super().__init__(*(layer.build() for layer in self.plan(variant, c1, width)[level - 1]))
         self.level = level
@@ -118,6 +126,9 @@ class Stage(nn.Sequential):
 
     def forward(self, x):
         return super().forward(to_fast_layout(x) if self.level == 1 else x)
+
+
+DISLIKED = (nn.Hardswish, nn.SiLU, SqueezeExcite)  # by edge compilers, and by int8
 
 
 def for_edge(module):
@@ -129,7 +140,7 @@ def for_edge(module):
     for name, child in module.named_children():
         if isinstance(child, SqueezeExcite):
             setattr(module, name, nn.Identity())
-        elif isinstance(child, nn.Hardswish | nn.SiLU):
+        elif isinstance(child, DISLIKED):
             setattr(module, name, nn.ReLU6(inplace=True))
         else:
             for_edge(child)
