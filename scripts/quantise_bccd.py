@@ -1,28 +1,37 @@
-"""What int8 costs in accuracy and gains in speed: writes a table for trained checkpoints, in each runtime.
+"""What int8 costs in accuracy and gains in speed, for trained checkpoints, in each runtime.
 
-Accuracy is Ultralytics' own validator's on the exported files; calibration takes images of the training split. Time is
-measured by `yolo-lite bench`, all models interleaved, relative to the first checkpoint in fp32. Exports and accuracies
-are kept as they come, in the folder of the results, and found there when started again.
+Accuracy is Ultralytics' own validator's on the exported files, at the image size of the training; calibration takes
+images of the training split. Time is measured by `yolo-lite bench`, all models interleaved, relative to the first
+checkpoint in fp32. Exports and accuracies are kept as they come, in the folder of the results, and found there when
+started again. Writes docs/quantisation.csv, and docs/quantisation.md from it.
 
-    python scripts/quantise_bccd.py data=bccd.yaml weights=yolov8n.pt,runs/lite/weights/best.pt
-        [names=YOLOv8n,lite] [imgsz=320] [split=test] [seconds=15] [results=runs/quantise] [out=docs/quantisation.md]
+    python scripts/quantise_bccd.py data=bccd.yaml weights=yolov8n.pt,runs/lite/weights/best.pt [names=YOLOv8n,lite]
+        [imgsz=320] [timed=640] [split=test] [seconds=15] [results=runs/quantise] [out=docs/quantisation.md]
 """
 
 import csv
+import io
 import sys
 from pathlib import Path
 
 from yolo_lite.bench import environment, measure, say
-from yolo_lite.bench_report import against_fp32, replace, table
+from yolo_lite.bench_report import against_fp32, replace
 from yolo_lite.exporting import INT8, check_runtimes, export, load, quiet
 from yolo_lite.quantise import check_data
 
-FIELDS = ("model", "runtime", "precision", "file", "split", "mAP50", "mAP50-95")
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+KEPT = ("model", "runtime", "precision", "file", "split", "mAP50", "mAP50-95")
+FIELDS = (
+    *("model", "runtime", "precision", "split", "imgsz", "mAP50", "mAP50-95"),
+    *("timed", "p50", "ratio", "own", "size", "environment"),
+)
 
 
-def main(data, weights, names=None, imgsz="320", split="test", seconds="15", results="runs/quantise", out=None):
-    results, imgsz = Path(results), int(imgsz)
-    out = Path(out or Path(__file__).parent.parent / "docs" / "quantisation.md")
+def main(
+    data, weights, names=None, imgsz="320", timed="640", split="test", seconds="15", results="runs/quantise", out=None
+):
+    results, imgsz, timed = Path(results), int(imgsz), int(timed)
+    out = Path(out or DOCS / "quantisation.md")
     weights = weights.split(",")
     names = names.split(",") if names else [Path(each).stem for each in weights]
     if len(set(names)) < len(weights):
@@ -31,10 +40,10 @@ def main(data, weights, names=None, imgsz="320", split="test", seconds="15", res
     check_data(data)
     models = dict(zip(names, weights, strict=True))
     accuracies = accuracy(models, data, imgsz, split, results)
-    measured = measure(models, INT8, (1,), imgsz, float(seconds), results / "exports", data, say)
-    versions = environment(INT8)
-    replace(results / "speed.csv", table(measured, versions))
-    replace(out, markdown(names, accuracies, measured, versions, imgsz, split))
+    measured = measure(models, INT8, (1,), timed, float(seconds), results / "exports", data, say)
+    rows = records(accuracies, measured, environment(INT8), imgsz, timed)
+    replace(out.with_suffix(".csv"), table(rows))
+    replace(out, markdown(rows))
     print(out.read_text("utf-8"))
 
 
@@ -44,7 +53,7 @@ def accuracy(models, data, imgsz, split, results):
     results.mkdir(parents=True, exist_ok=True)
     rows = list(csv.DictReader(file.open())) if file.exists() else []
     with file.open("a", newline="") as stream:
-        writer = csv.DictWriter(stream, FIELDS)
+        writer = csv.DictWriter(stream, KEPT)
         if not rows:
             writer.writeheader()
         for name, path in models.items():
@@ -75,38 +84,69 @@ def validate(path, data, imgsz, split):
     return {"mAP50": f"{100 * box.box.map50:.2f}", "mAP50-95": f"{100 * box.box.map:.2f}"}
 
 
-def markdown(names, accuracies, measured, versions, imgsz, split):
+def records(accuracies, measured, versions, imgsz, timed):
+    """Put accuracy and speed together: a row for each model, runtime and precision."""
+    speed = {(row.model, row.runtime, row.precision): row for row in measured}
+    rows = []
+    for key, found in accuracies.items():
+        row = {
+            **found,
+            "imgsz": imgsz,
+            "environment": "; ".join(f"{name}: {value}" for name, value in versions.items()),
+        }
+        if key in speed:
+            mine = speed[key]
+            times = {"p50": mine.p50, "ratio": mine.ratio, "own": against_fp32(mine, measured)}
+            row |= {name: f"{value:.4f}" for name, value in times.items()} | {"timed": timed, "size": mine.size}
+        rows.append({field: str(row.get(field, "")) for field in FIELDS})
+    return rows
+
+
+def table(rows):
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def read(file=DOCS / "quantisation.csv"):
+    with file.open(encoding="utf-8") as text:
+        return list(csv.DictReader(text))
+
+
+def markdown(rows):
+    first, timed = rows[0], [row for row in rows if row["timed"]]
     lines = [
         "# INT8: accuracy and speed",
         "",
-        f"Written by `scripts/quantise_bccd.py`: {imgsz} px, one thread, accuracy on the split `{split}`, calibrated "
-        "with training images; OpenVINO by NNCF through Ultralytics' export, onnxruntime by yolo_lite. *Time* is over "
-        f"that of {names[0]} in fp32 in the same runtime, *own fp32* over the model's own.",
-        "",
-        "; ".join(f"{name}: {value}" for name, value in versions.items()),
+        f"Written by `scripts/quantise_bccd.py`. Accuracy on the split `{first['split']}` at {first['imgsz']} px, as "
+        "trained, calibrated with training images; OpenVINO by NNCF through Ultralytics' export, onnxruntime by "
+        f"yolo_lite. Time at {timed[0]['timed']} px on one thread, all interleaved: *time* is over that of "
+        f"{first['model']} in fp32 in the same runtime, *own fp32* over the model's own.",
         "",
         "| model | runtime | precision | mAP50 | mAP50-95 | change by int8 | ms | time | own fp32 | MB |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in names:
-        torch = accuracies[name, "PyTorch", "fp32"]
-        lines.append(f"| {name} | PyTorch | fp32 | {torch['mAP50']} | {torch['mAP50-95']} | | | | | |")
-        for row in measured:
-            if row.model == name and (name, row.runtime, row.precision) in accuracies:
-                lines.append(line(row, accuracies, measured))
-    slower = [row for row in measured if row.precision == "int8" and against_fp32(row, measured) > 1]
-    lines += [""] + [f"- {row.model} in {row.runtime}: int8 is slower than fp32 on this CPU." for row in slower]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def line(row, accuracies, measured):
-    mine = accuracies[row.model, row.runtime, row.precision]
-    exact = accuracies[row.model, row.runtime, "fp32"]
-    change = f"{float(mine['mAP50-95']) - float(exact['mAP50-95']):+.2f}" if row.precision == "int8" else ""
-    return (
-        f"| {row.model} | {row.runtime} | {row.precision} | {mine['mAP50']} | {mine['mAP50-95']} | {change} "
-        f"| {row.p50:.1f} | {row.ratio:.2f} | {against_fp32(row, measured):.2f} | {row.size / 1e6:.1f} |"
-    )
+    exact = {(row["model"], row["runtime"]): row for row in rows if row["precision"] == "fp32"}
+    for row in rows:
+        cells = [row[key] for key in ("model", "runtime", "precision", "mAP50", "mAP50-95")]
+        before = exact[row["model"], row["runtime"]]["mAP50-95"]
+        cells.append(f"{float(row['mAP50-95']) - float(before):+.2f}" if row["precision"] == "int8" else "")
+        if row in timed:
+            size = int(row["size"]) / 1e6
+            cells += [
+                f"{float(row['p50']):.1f}",
+                *(f"{float(row[key]):.2f}" for key in ("ratio", "own")),
+                f"{size:.1f}",
+            ]
+        lines.append(f"| {' | '.join([*cells, *[''] * (10 - len(cells))])} |")
+    lines += [""] + [
+        f"- {row['model']} in {row['runtime']}: int8 is slower than fp32 on this CPU."
+        for row in timed
+        if row["precision"] == "int8" and float(row["own"]) > 1
+    ]
+    return "\n".join(lines).rstrip() + f"\n\nMeasured with {first['environment']}.\n"
 
 
 if __name__ == "__main__":

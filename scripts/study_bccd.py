@@ -1,7 +1,11 @@
 """The studies on BCCD, 364 photographs of blood cells, all models from random start:
 
-    backbones   lightweight backbones in YOLOv5n and YOLOv8n against the stock models; in docs/study-bccd
-    lite        the preset yolo26s-lite against YOLOv8n, YOLO26n, and YOLOv8n shrunk to its latency; in docs/study-lite
+    backbones        lightweight backbones in YOLOv5n and YOLOv8n against the stock models; in docs/study-bccd
+    lite             the preset yolo26s-lite against YOLOv8n, YOLO26n, and YOLOv8n shrunk to its latency;
+                     in docs/study-lite
+    lite-longer      the preset with three times the epochs; in docs/study-lite-longer
+    lite-teacher     YOLOv8s, whose checkpoint the next one needs
+    lite-distilled   the preset, distilled from it; in docs/study-lite-distilled
 
     python scripts/study_bccd.py data=path/to/bccd.yaml [study=backbones] [folder=runs/study-bccd] [parallel=2]
                                                             train what is left
@@ -22,13 +26,12 @@ from pathlib import Path
 from yolo_lite._registry import ConfigError
 from yolo_lite.bench_report import replace
 from yolo_lite.compare import collect, compare, write_report
+from yolo_lite.compare.files import read_json
 from yolo_lite.compare.plan import parse
 from yolo_lite.compare.statistics import differences
 from yolo_lite.compare.tables import headline
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGES = {"lite": DOCS / "lite.md", "backbones": DOCS.parent / "README.md"}
-MARKS = "<!-- study -->\n", "<!-- /study -->"
 PRESET = "yolo26s-lite"
 SWAPPED = ["yolov8n-mnv3", "yolov8n-mnv4", "yolov8n-mnv4-extradw"]
 WITH_ASPP = [
@@ -44,15 +47,32 @@ STUDIES = {
         "match": "gflops",
         "rivals": ["yolov8n-mnv3"],
         "imgsz": 256,
+        "baseline": "yolov8n",
     },
     "lite": {
         "folder": "study-lite",
-        "models": ["yolov8n", "yolo26n", "yolo26s-lite"],
+        "models": ["yolov8n", "yolo26n", PRESET],
         "seeds": SIX,
         "match": "latency",
-        "rivals": ["yolo26s-lite:yolov8n"],
+        "rivals": [f"{PRESET}:yolov8n"],
         "imgsz": 320,
+        "baseline": "yolov8n",
     },
+    "lite-longer": {"folder": "study-lite-longer", "models": [PRESET], "seeds": THREE, "imgsz": 320, "epochs": 120},
+    "lite-teacher": {"folder": "study-lite-teacher", "models": ["yolov8s"], "seeds": [0], "imgsz": 320},
+    "lite-distilled": {
+        "folder": "study-lite-distilled",
+        "models": [PRESET],
+        "seeds": THREE,
+        "imgsz": 320,
+        "distill_model": "study-lite-teacher/runs/yolov8s/0/weights/last.pt",  # beside this one's folder
+    },
+}
+PAGES = {"backbones": DOCS.parent / "README.md"}  # of the others lite.md
+RECIPES = {
+    "lite": "40 epochs",
+    "lite-longer": "120 epochs",
+    "lite-distilled": "40 epochs, distilled from YOLOv8s trained alike",
 }
 
 
@@ -60,13 +80,16 @@ def main(words):
     collecting = "collect" in words
     _, settings = parse([word for word in words if word != "collect"])
     kind = settings.pop("study", "backbones")
+    if kind not in STUDIES:
+        raise ConfigError(f"study={kind}: needs one of {', '.join(STUDIES)}")
     study = dict(STUDIES[kind])
     name = study.pop("folder")
     kept, folder = DOCS / name, Path(settings.pop("folder", f"runs/{name}")).absolute()
     if collecting:
         print(f"{collect.copy(folder, kept)} runs copied")
         results = write_report(kept)
-        replace(PAGES[kind], with_findings(PAGES[kind].read_text("utf-8"), kind, results))
+        page = PAGES.get(kind, DOCS / "lite.md")
+        replace(page, with_findings(page.read_text("utf-8"), kind))
         print(headline(results))
         return 0
     if (kept / "comparison.json").exists():
@@ -74,17 +97,18 @@ def main(words):
     data = Path(settings.pop("data", "bccd.yaml")).absolute()
     if data.exists():  # the recorded commands then name the dataset without this machine's path
         os.chdir(data.parent)
+    if "distill_model" in study:
+        study["distill_model"] = os.path.relpath(folder.parent / study["distill_model"])
     outcome = compare(
         {
+            "epochs": 40,
             **study,
-            "baseline": "yolov8n",
             "data": data.name,
             "split": "test",
             "parallel": 2,
             "latency": False,
             "project": str(folder.parent),
             "name": folder.name,
-            "epochs": 40,
             "batch": 16,
             "nbs": 16,
             **settings,
@@ -93,11 +117,20 @@ def main(words):
     return 1 if outcome.failed else 0
 
 
-def with_findings(page, kind, results):
-    """Put what a study found into a page, between its marks."""
-    lines = table(results) + (["", *preset_lines(results)] if kind == "lite" else [])
-    before, _, rest = page.partition(MARKS[0])
-    return f"{before}{MARKS[0]}{chr(10).join(lines)}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}"
+def with_findings(page, kind, docs=DOCS):
+    """Put what a study found into the page that is about it, between its marks."""
+    results = {each: read_json(docs / STUDIES[each]["folder"] / "results.json") for each in STUDIES}
+    if kind in ("lite", "backbones"):
+        page = put(page, "study", table(results[kind]) + (preset_lines(results["lite"]) if kind == "lite" else []))
+    if kind in RECIPES:
+        page = put(page, "recipes", recipe_lines({each: results[each] for each in RECIPES if results[each]}))
+    return page
+
+
+def put(page, mark, lines):
+    first, last = f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
+    before, _, rest = page.partition(first)
+    return "".join([before, first, "\n".join(lines), "\n", last, rest.partition(last)[2]])
 
 
 def table(results):
@@ -128,25 +161,46 @@ def points(figure):
 
 
 def interval(difference):
-    mean, low, high = (100 * difference[key] for key in ("mean", "low", "high"))
-    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+    text = f"{100 * difference['mean']:+.1f}"
+    ends = [100 * difference[key] for key in ("low", "high") if difference[key] is not None]  # None with one seed
+    return text + (f" ({ends[0]:+.1f} to {ends[1]:+.1f})" if ends else "")
+
+
+def values_of(results, label):
+    """Return mAP50-95 by seed."""
+    return {
+        run["seed"]: run["metrics"]["mAP50-95"] for run in results["runs"] if run["model"] == label and "metrics" in run
+    }
 
 
 def preset_lines(results):
     """Hold the lite preset against what it was made for."""
-    values = {label: {} for label in results["models"]}
-    for run in results["runs"]:
-        if "metrics" in run:
-            values[run["model"]][run["seed"]] = run["metrics"]["mAP50-95"]
-    lines = [f"| `{PRESET}` against | mAP50-95, 95 % interval | wanted | |", "|---|---|---|---|"]
+    values = {label: values_of(results, label) for label in results["models"]}
+    lines = ["", f"| `{PRESET}` against | mAP50-95, 95 % interval | wanted | |", "|---|---|---|---|"]
     for other, wanted, reached in (
-        (results["rivals"][PRESET], "the interval above 0", lambda found: found["low"] > 0),
-        ("yolo26n", "the interval above 0", lambda found: found["low"] > 0),
+        (results["rivals"][PRESET], "the interval above 0", lambda found: (found["low"] or 0) > 0),
+        ("yolo26n", "the interval above 0", lambda found: (found["low"] or 0) > 0),
         ("yolov8n", "at most 1.0 below", lambda found: found["mean"] >= -0.01),
     ):
         found = differences(values, {PRESET: other})[PRESET]._asdict()
         verdict = "reached" if reached(found) else "**not reached**"
         lines.append(f"| `{other}` | {interval(found)} | {wanted} | {verdict} |")
+    return lines
+
+
+def recipe_lines(results):
+    """Compare ways to train the lite preset with the plain one, which comes first."""
+    values = {kind: values_of(each, PRESET) for kind, each in results.items()}
+    found = differences(values, {kind: "lite" for kind in results if kind != "lite"})
+    lines = [
+        "| training, from random start | seeds | mAP50 | mAP50-95 | to the first, 95 % interval |",
+        "|---|---|---|---|---|",
+    ]
+    for kind, each in results.items():
+        model = each["models"][PRESET]
+        figures = " | ".join(points(model["metrics"][metric]) for metric in ("mAP50", "mAP50-95"))
+        change = interval(found[kind]._asdict()) if kind in found else ""
+        lines.append(f"| {RECIPES[kind]} | {len(model['seeds'])} | {figures} | {change} |")
     return lines
 
 

@@ -158,7 +158,7 @@ def test_the_lite_page_says_what_was_measured_and_promises_are_kept(script):
 # int8 -------------------------------------------------------------------------------------------------------------
 
 
-def test_quantisation_table(script):
+def test_quantisation_table(script, tmp_path):
     quantise = script("quantise_bccd")
     measured = [row("a", "openvino", "fp32", 1.0), row("a", "openvino", "int8", 0.5), row("b", "openvino", "fp32", 0.4),
                 row("b", "openvino", "int8", 0.6)]  # fmt: skip
@@ -173,10 +173,14 @@ def test_quantisation_table(script):
             ("b", "openvino", "int8", "54.10"),
         )  # fmt: skip
     }
-    lines = quantise.markdown(["a", "b"], accuracies, measured, {"CPU": "x"}, 320, "test").splitlines()
+    for (model, runtime, precision), found in accuracies.items():
+        found |= {"model": model, "runtime": runtime, "precision": precision, "split": "test"}
+    quantise.replace(tmp_path / "x.csv", quantise.table(quantise.records(accuracies, measured, {"CPU": "x"}, 320, 640)))
+    lines = quantise.markdown(quantise.read(tmp_path / "x.csv")).splitlines()
+    assert "| a | PyTorch | fp32 | 90.00 | 57.00 |  |  |  |  |  |" in lines
     assert "| a | openvino | int8 | 90.00 | 56.40 | -0.60 | 10.0 | 0.50 | 0.50 | 1.0 |" in lines
     assert "| b | openvino | int8 | 90.00 | 54.10 | +0.10 | 10.0 | 0.60 | 1.50 | 1.0 |" in lines
-    assert lines[-1] == "- b in openvino: int8 is slower than fp32 on this CPU."
+    assert lines[-3:] == ["- b in openvino: int8 is slower than fp32 on this CPU.", "", "Measured with CPU: x."]
 
 
 def test_accuracies_are_kept(script, tmp_path, monkeypatch):

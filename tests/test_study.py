@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from conftest import ROOT
 from made_up import write_comparison
 
-from yolo_lite.compare.tables import gather
+from yolo_lite import ConfigError
+from yolo_lite.compare.tables import gather, write
 
-KINDS = {"lite": "study-lite", "backbones": "study-bccd"}
+PAGE = "a\n<!-- study -->\nold\n<!-- /study -->\nb\n<!-- recipes -->\nold\n<!-- /recipes -->\nc\n"
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def made_up(folder, preset, rival):
     record = json.loads((folder / "comparison.json").read_text())
     record["models"]["yolov8n-w0.6"]["rival_of"] = ["yolo26s-lite"]
     (folder / "comparison.json").write_text(json.dumps(record))
-    return gather(folder)
+    write(gather(folder), folder)
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,16 @@ def made_up(folder, preset, rival):
     [(0.51, 0.45, [True, True, True]), (0.495, 0.52, [False, True, True]), (0.46, 0.45, [True, False, False])],
 )
 def test_findings_say_what_was_reached(study, tmp_path, preset, rival, reached):
-    results = made_up(tmp_path / "study", preset, rival)
-    page = study.with_findings("a\n<!-- study -->\nold\n<!-- /study -->\nb\n", "lite", results)
-    assert page.startswith("a\n<!-- study -->\n| model") and page.endswith("<!-- /study -->\nb\n") and "old" not in page
+    made_up(tmp_path / "study-lite", preset, rival)
+    write_comparison(tmp_path / "study-lite-longer", {"yolo26s-lite": preset + 0.05})
+    write(gather(tmp_path / "study-lite-longer"), tmp_path / "study-lite-longer")
+    page = study.with_findings(PAGE, "lite", tmp_path)
+    assert page.startswith("a\n<!-- study -->\n| model") and page.endswith("<!-- /recipes -->\nc\n")
+    assert "old" not in page
+    assert "-->\nb\n<!--" in page
+    recipes = [line for line in page.splitlines() if " epochs" in line]
+    assert [line.split("|")[1].strip() for line in recipes] == ["40 epochs", "120 epochs"]
+    assert float(recipes[1].split("|")[5].split()[0]) == pytest.approx(5, abs=0.5)
     lines = page.splitlines()
     verdicts = {line.split("`")[1]: line.split("|")[-2].strip() for line in lines if "above 0" in line or "1.0" in line}
     others = ("yolov8n-w0.6", "yolo26n", "yolov8n")
@@ -44,10 +51,14 @@ def test_findings_say_what_was_reached(study, tmp_path, preset, rival, reached):
     assert len(means) == 4 and means == sorted(means, reverse=True)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_pages_say_what_was_found(study, kind):
-    file = ROOT / "docs" / KINDS[kind] / "results.json"
-    if not file.exists():
-        pytest.skip(f"no runs of {kind} yet")
-    page = study.PAGES[kind].read_text("utf-8")
-    assert study.with_findings(page, kind, json.loads(file.read_text("utf-8"))) == page
+def test_pages_say_what_was_found(study):
+    found = [kind for kind, each in study.STUDIES.items() if (study.DOCS / each["folder"] / "results.json").exists()]
+    assert "lite" in found
+    for kind in found:
+        page = study.PAGES.get(kind, study.DOCS / "lite.md").read_text("utf-8")
+        assert study.with_findings(page, kind) == page
+
+
+def test_an_unknown_study_is_refused(study):
+    with pytest.raises(ConfigError, match="^study=light: needs one of backbones, lite, "):
+        study.main(["study=light"])
