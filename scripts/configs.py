@@ -54,7 +54,7 @@ OTHER_ALPHAS = {
 }
 LITE = {  # the preset: what costs least time for what it finds, see docs/lite.md
     "host": "yolo26",
-    "backbone": "mobilenetv4_conv_small",
+    "backbone": "csplite_100",
     "neck": "slim",
     "head": "light",
     "width": {"s": 1.0, "n": 0.5, "m": 1.5, "l": 2.0},
@@ -65,6 +65,7 @@ LITE = {  # the preset: what costs least time for what it finds, see docs/lite.m
     },
     "note": "The preset for edge devices: docs/lite.md.",
 }
+LITE_MNV4 = "The preset with a backbone that has ImageNet weights: docs/lite.md."
 LITE_TASKS = ("detect", "segment", "pose", "obb")
 LATER_HOSTS = ("mnv3", "mnv4", "mnasnet", "ghostnet", "shufflenetv2")
 WITH_ASPP = ("mnasnet", "mnv1", "mnv2", "mnv3", "ghostnet", "shufflenetv1", "shufflenetv2")
@@ -93,6 +94,7 @@ def shipped():
         add(host, short, "-extradw", neck="extradw")
     for task in LITE_TASKS:
         made[f"yolo26-lite{graft.TASKS[task]}.yaml"] = {**LITE, "task": task}
+    made["yolo26-lite-mnv4.yaml"] = {**LITE, "backbone": BACKBONES["mnv4"], "note": LITE_MNV4}
     return made
 
 

@@ -228,6 +228,31 @@ def test_memory_layout_stays_out_of_traced_graphs():
     assert "contiguous" not in str(graph)
 
 
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_csplite_is_yolov8s_own_backbone_with_another_table(training, monkeypatch):
+    from ultralytics.nn.tasks import DetectionModel
+
+    from yolo_lite.backbones.csplite import CSPLiteStage, Row
+
+    table = [Row(64, 0), Row(128, 1), Row(256, 2), Row(512, 2), Row(1024, 1)]
+    monkeypatch.setitem(CSPLiteStage.variants, "csplite_100", table)
+    torch.manual_seed(0)
+    reference = DetectionModel("yolov8n.yaml", verbose=False).model[:9]
+    randomise(reference)
+    ours = create_backbone("csplite_100", width=0.25)
+    own, theirs = ours.state_dict(), reference.state_dict()
+    ours.load_state_dict(dict(zip(own, theirs.values(), strict=True)))
+    reference, ours = reference.double().train(training), ours.double().train(training)
+    image = torch.rand(2, 3, 96, 96, dtype=torch.float64)
+    levels = levels_of(reference, lambda model: model, image)
+    for a, b in zip(ours(image), levels, strict=True):
+        assert 0.1 < b.std() < 10 and closeness(a, b) <= 1e-5
+    norms = [[m for m in each.modules() if isinstance(m, nn.BatchNorm2d)] for each in (ours, reference)]
+    for a, b in zip(*norms, strict=True):
+        assert (a.eps, a.momentum) == (b.eps, b.momentum) == (1e-3, 0.03)
+        assert closeness(a.running_mean, b.running_mean) <= 1e-5 and closeness(a.running_var, b.running_var) <= 1e-5
+
+
 class TestShuffleNetV1AgainstThePaper:
     """No package has it: channels, sizes and multiply-adds are the paper's (table 1, column g = 3)."""
 

@@ -14,6 +14,9 @@ class Norm(NamedTuple):
     momentum: float = 0.1
 
 
+HOST_NORM = Norm(eps=1e-3, momentum=0.03)  # what Ultralytics gives to every BatchNorm of its own
+
+
 class BatchNorm2d(nn.BatchNorm2d):
     """A BatchNorm that keeps its eps and momentum.
 

@@ -24,10 +24,10 @@ from yolo_lite._registry import (
     register,
 )
 from yolo_lite.blocks import (
+    HOST_NORM,
     GhostModule,
     InvertedResidual,
     MobileMQA,
-    Norm,
     ShuffleUnitV2,
     SqueezeExcite,
     UniversalInvertedBottleneck,
@@ -35,7 +35,6 @@ from yolo_lite.blocks import (
 )
 
 HOST_ACT = True  # what Ultralytics' Conv calls its default activation
-HOST_NORM = Norm(eps=1e-3, momentum=0.03)  # what Ultralytics gives to every BatchNorm of its own
 
 
 @register(repeats="stack")

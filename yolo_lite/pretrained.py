@@ -9,9 +9,9 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
+from ultralytics.nn.modules.conv import Conv
 
 from yolo_lite._registry import NO_EDGE_WEIGHTS, ConfigError
-from yolo_lite.blocks import ConvNormAct
 from yolo_lite.sources import IMAGENET_MEAN, IMAGENET_STD, check_normalisation, find, find_timm, read
 
 
@@ -181,7 +181,7 @@ def _counts(name):
 
 
 def _stem(stages):
-    return next(module for module in stages.modules() if isinstance(module, ConvNormAct))
+    return next(module for module in stages.modules() if isinstance(module, Conv))
 
 
 def reference_names(name):
@@ -204,7 +204,7 @@ def fold_normalisation(stages, mean, std):
     """Make a backbone that expects (x - mean) / std take x instead, by changing its first convolution and BatchNorm.
 
     Args:
-        stages: A backbone whose first module with weights is a `ConvNormAct`, of three input channels.
+        stages: A backbone whose first module with weights is a `Conv`, of three input channels.
         mean: (3,)
         std: (3,)
     """

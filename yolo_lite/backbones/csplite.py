@@ -1,0 +1,54 @@
+"""CSPLite: YOLOv8's own backbone, of C2f blocks, without the one at P2 and with fewer channels at P5.
+
+Of what docs/lite.md tried, it learns most from random weights in the time that it takes. It has no published weights.
+Paper: Wang et al. 2019, CSPNet, https://arxiv.org/abs/1911.11929; C2f is Ultralytics' form of it,
+https://docs.ultralytics.com/models/yolov8.
+Reference: Ultralytics' YOLOv8, whose table the tests put in place of this one.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+from torch import nn
+from ultralytics.nn.modules.block import C2f
+from ultralytics.nn.modules.conv import Conv
+
+from yolo_lite.backbones._stage import Layer, Stage, register_stage
+from yolo_lite.blocks import HOST_NORM, round_channels
+
+
+class Row(NamedTuple):
+    """A level: a strided convolution, and a C2f of n bottlenecks where there are any."""
+
+    c: int
+    n: int
+
+
+ROWS = [Row(16, 0), Row(32, 0), Row(64, 2), Row(128, 2), Row(192, 1)]
+
+
+@register_stage
+class CSPLiteStage(Stage):
+    """One level of CSPLite."""
+
+    paper = "Wang et al. 2019, https://arxiv.org/abs/1911.11929"
+    variants = {"csplite_100": ROWS}
+    aliases = {"lite": "csplite_100"}
+
+    @classmethod
+    def layers(cls, rows, c1, width):
+        for row in rows:
+            c2 = round_channels(row.c * width)
+            yield Layer(2, c2, partial(as_in_yolo, Conv, c1, c2, 3, 2))
+            if row.n:
+                yield Layer(1, c2, partial(as_in_yolo, C2f, c2, c2, row.n, True))
+            c1 = c2
+
+
+def as_in_yolo(cls, *args):
+    """Build a module of Ultralytics with the BatchNorm settings that it gives them in a model."""
+    module = cls(*args)
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.eps, norm.momentum = HOST_NORM
+    return module
