@@ -262,3 +262,18 @@ def test_light_heads_do_not_depend_on_the_model_built_before():
         sizes.append([p.shape for p in build(rows, "LightDetect").parameters()])
         assert LightDetect.legacy is False
     assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1e4])
+def test_dfl_computes_what_the_hosts_computes(scale):
+    from ultralytics.nn.modules.block import DFL as HostDFL
+
+    from yolo_lite.heads import DFL
+
+    torch.manual_seed(0)
+    x = scale * torch.randn(2, 4 * 8, 21, dtype=torch.float64)
+    ours, host = DFL(8).double(), HostDFL(8).double()
+    assert torch.allclose(ours(x), host(x), rtol=1e-12, atol=1e-12)
+    assert ours.state_dict().keys() == host.state_dict().keys()
+    rows = [[-1, 1, "Conv", [64, 3, 1]]]
+    assert isinstance(build(rows, "LightDetect", reg_max=8).model[-1].dfl, DFL)
