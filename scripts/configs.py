@@ -56,7 +56,7 @@ LITE = {  # the preset: what costs least time for what it finds, see docs/lite.m
     "host": "yolo26",
     "backbone": "csplite_100",
     "neck": "slim",
-    "head": "light",
+    "head": "slim",
     "width": {"s": 1.0, "n": 0.5, "m": 1.5, "l": 2.0},
     "keys": {
         "scales": {"s": [0.33, 0.25, 1024], "n": [0.33, 0.125, 1024], "m": [0.67, 0.375, 1024], "l": [0.67, 0.5, 1024]},

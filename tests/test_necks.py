@@ -224,12 +224,13 @@ FORMS = [
 ]
 
 
+@pytest.mark.parametrize(("kind", "groups"), [("Light", 64), ("Slim", 1)])
 @pytest.mark.parametrize(("model", "name", "args", "keys"), FORMS)
-def test_light_heads_give_what_the_hosts_give(model, name, args, keys):
-    """The same outputs in kind and shape, training, not, and fused; fewer parameters, depthwise at full width."""
+def test_light_heads_give_what_the_hosts_give(model, name, args, keys, kind, groups):
+    """The same outputs in kind and shape, training, not, and fused; fewer parameters."""
     rows = [[-1, 1, "Conv", [256, 3, 1]]]
-    light, host = (build(rows, prefix + name, args, model, **keys) for prefix in ("Light", ""))
-    assert type(light.model[-1]).__mro__[2] is type(host.model[-1])
+    light, host = (build(rows, prefix + name, args, model, **keys) for prefix in (kind, ""))
+    assert isinstance(light.model[-1], type(host.model[-1])) and type(light.model[-1]).__name__ == kind + name
     image = torch.rand(2, 3, 64, 64)
     for fused in (False, True):
         for train in (True, False):
@@ -241,7 +242,7 @@ def test_light_heads_give_what_the_hosts_give(model, name, args, keys):
     head = light.model[-1]
     assert head.reg_max == keys.get("reg_max", 16)
     for branch in (head.cv2 or head.one2one_cv2, head.cv3 or head.one2one_cv3):
-        assert all(level[0].conv.groups == 64 for level in branch)
+        assert all(level[0].conv.groups == groups for level in branch)
     assert sum(p.numel() for p in light.parameters()) < sum(p.numel() for p in host.parameters())
 
 

@@ -18,7 +18,7 @@ Commands of our own:
                    [max_gflops=3.0] [max_params=1.5] [imgsz=640] [weights=imagenet]
                    [edge=True] [count=False] [note="for the header"] [out=my.yaml] [exist_ok=True]
                                    a YAML for any host, backbone, neck (aspp, lraspp, extradw, slim, light) and head
-                                   (light); with a budget, of the largest width that fits;
+                                   (light, slim); with a budget, of the largest width that fits;
                                    with edge=True ReLU6 and no squeeze-excite, for int8 and edge compilers
     yolo-lite compare data=... models=A,B baseline=A seeds=0,1,2 epochs=50
                                    train models alike and report which one to use; takes every training argument

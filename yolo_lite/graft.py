@@ -24,7 +24,7 @@ from yolo_lite.transfer import neck_start
 SUFFIXES = ("-seg", "-pose", "-obb", "-cls", "-depth", "-sem")
 TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}
 NECKS = ("host", "aspp", "lraspp", "extradw", "slim", "light")
-HEADS = ("host", "light")
+HEADS = ("host", "light", "slim")
 POOLINGS = {"SPP", "SPPF", "SPPELAN"}
 CSP = {"C2f", "C3", "C3k2", "RepC3"}  # follow a Concat in a host's neck
 TEXT_HEADS = ("WorldDetect", "YOLOEDetect", "YOLOESegment", "YOLOESegment26")  # that take words besides the image
@@ -85,7 +85,7 @@ def make(
         neck: "host" for its own; "aspp" or "lraspp" in place of its SPPF; "extradw" for ExtraDWFusion and C3k2ExtraDW
             in place of Concat and C2f, C3 or C3k2; "slim" for YOLOv8's PAN with fewer channels; "light" for a depthwise
             PAN of constant width.
-        head: "host" for its own, "light" for one with depthwise branches.
+        head: "host" for its own, "light" for one with depthwise branches, "slim" for one with few channels.
         task: "detect", "segment", "pose", "obb" or "classify".
         width: The width multiplier alpha, one number or one for each scale letter; None chooses for each letter the
             largest published (else the largest usual) one that makes the model lighter than its host.
@@ -219,11 +219,12 @@ def _rows(host, backbone, neck, head):
     context, rest, last = host.context, host.head[:-1], host.head[-1]
     if last.module == "Classify" and (neck, head) != ("host", "host"):
         raise ConfigError("a classifier has no neck, and its head is light already; leave neck and head out")
-    if head == "light":
-        if f"Light{last.module}" not in specs():
-            able = ", ".join(name[5:] for name in specs() if name.startswith("Light"))
-            raise ConfigError(f"head=light has no form of {host.name}'s {last.module}; it has of {able}")
-        last = last._replace(module=f"Light{last.module}", comment=f"Light{last.comment}" if last.comment else "")
+    if head != "host":
+        kind = head.capitalize()
+        if kind + last.module not in specs():
+            able = ", ".join(name.removeprefix(kind) for name in specs() if name.startswith(kind))
+            raise ConfigError(f"head={head} has no form of {host.name}'s {last.module}; it has of {able}")
+        last = last._replace(module=kind + last.module, comment=last.comment and kind + last.comment)
     if context and context[0].module not in POOLINGS:  # an attention, which gives as many channels as it takes
         stages = [*stages, Row(-1, 1, "Conv", [context[0].args[0], 1, 1])]
     if neck in ("aspp", "lraspp"):

@@ -1,4 +1,4 @@
-"""Light heads: Ultralytics' own, with depthwise convolutions in their branches.
+"""Light and slim heads: Ultralytics' own, with depthwise convolutions, or with few channels, in their branches.
 
 They are subclasses, so losses, decoding, validation, end-to-end mode and export stay the host's, which chooses the task
 by the class's name and the loss by its type.
@@ -50,12 +50,8 @@ class DFL(block.DFL):
         return (weights * self.conv.weight.view(1, 1, -1, 1)).sum(2) / weights.sum(2)
 
 
-class _Light:
-    """Replaces the branches that Ultralytics' head has built by light ones.
-
-    Box, mask, keypoint and angle branches: the first 3x3 convolution, which sees all channels, becomes a depthwise 5x5
-    and a 1x1. The class branch becomes a depthwise 5x5 and two 1x1.
-    """
+class _Branches:
+    """Replaces branches that Ultralytics' head has built by cheaper ones."""
 
     legacy = False  # Ultralytics' parser sets it on its own classes, as the last model it parsed had it
 
@@ -64,54 +60,62 @@ class _Light:
         channels = args[-1]
         if self.reg_max > 1:
             self.dfl = DFL(self.reg_max)
-        for name in ("cv2", "cv4"):
+        for name, build in self.branches(nc, channels[0]).items():
             if hasattr(self, name):
-                branches = zip(channels, getattr(self, name), strict=True)
-                setattr(self, name, nn.ModuleList(_light(c, branch) for c, branch in branches))
-        self.cv3 = nn.ModuleList(
-            nn.Sequential(DWConv(c, c, KERNEL), Conv(c, channels[0], 1), nn.Conv2d(channels[0], nc, 1))
-            for c in channels
-        )
-        for name in ("cv2", "cv3", "cv4"):
+                pairs = zip(channels, getattr(self, name), strict=True)
+                setattr(self, name, nn.ModuleList(build(c, branch) for c, branch in pairs))
             if hasattr(self, f"one2one_{name}"):
                 setattr(self, f"one2one_{name}", copy.deepcopy(getattr(self, name)))
 
 
-def _light(c, branch):
-    first, *others = branch
-    return nn.Sequential(DWConv(c, c, KERNEL), Conv(c, first.conv.out_channels, 1), *others)
+class _Light(_Branches):
+    """Depthwise branches.
+
+    Box, mask, keypoint and angle branches: the first 3x3 convolution, which sees all channels, becomes a depthwise 5x5
+    and a 1x1. The class branch becomes a depthwise 5x5 and two 1x1.
+    """
+
+    def branches(self, nc, wide):
+        def light(c, branch):
+            first, *others = branch
+            return nn.Sequential(DWConv(c, c, KERNEL), Conv(c, first.conv.out_channels, 1), *others)
+
+        def classes(c, _):
+            return nn.Sequential(DWConv(c, c, KERNEL), Conv(c, wide, 1), nn.Conv2d(wide, nc, 1))
+
+        return {"cv2": light, "cv3": classes, "cv4": light}
 
 
-@register(rule=_detect, inputs=None, repeats="once")
-class LightDetect(_Light, Detect):
-    """Light detection head; levels of (B, c, H, W) -> as Ultralytics' Detect."""
+class _Slim(_Branches):
+    """Dense branches of half as many channels as the finest level has; mask, keypoint and angle branches as they are.
+
+    The box branch is two 3x3 convolutions and a 1x1, the class branch a 3x3 and two 1x1.
+    """
+
+    def branches(self, nc, wide):
+        slim = max(16, wide // 2)
+
+        def boxes(c, _):
+            return nn.Sequential(Conv(c, slim, 3), Conv(slim, slim, 3), nn.Conv2d(slim, 4 * self.reg_max, 1))
+
+        def classes(c, _):
+            return nn.Sequential(Conv(c, slim, 3), Conv(slim, wide, 1), nn.Conv2d(wide, nc, 1))
+
+        return {"cv2": boxes, "cv3": classes}
 
 
-@register(rule=_segment, inputs=None, repeats="once")
-class LightSegment(_Light, Segment):
-    """Light segmentation head; levels of (B, c, H, W) -> as Ultralytics' Segment."""
-
-
-@register(rule=_segment, inputs=None, repeats="once")
-class LightSegment26(_Light, Segment26):
-    """Light segmentation head; levels of (B, c, H, W) -> as Ultralytics' Segment26."""
-
-
-@register(rule=_pose, inputs=None, repeats="once")
-class LightPose(_Light, Pose):
-    """Light keypoint head; levels of (B, c, H, W) -> as Ultralytics' Pose."""
-
-
-@register(rule=_pose, inputs=None, repeats="once")
-class LightPose26(_Light, Pose26):
-    """Light keypoint head; levels of (B, c, H, W) -> as Ultralytics' Pose26."""
-
-
-@register(rule=_obb, inputs=None, repeats="once")
-class LightOBB(_Light, OBB):
-    """Light rotated-box head; levels of (B, c, H, W) -> as Ultralytics' OBB."""
-
-
-@register(rule=_obb, inputs=None, repeats="once")
-class LightOBB26(_Light, OBB26):
-    """Light rotated-box head; levels of (B, c, H, W) -> as Ultralytics' OBB26."""
+HEADS = {  # Ultralytics' head -> how its row is read
+    Detect: _detect,
+    Segment: _segment,
+    Segment26: _segment,
+    Pose: _pose,
+    Pose26: _pose,
+    OBB: _obb,
+    OBB26: _obb,
+}
+for kind in (_Light, _Slim):  # LightDetect, SlimDetect, ...; checkpoints name them as members of this module
+    for host, rule in HEADS.items():
+        name = kind.__name__.strip("_") + host.__name__
+        text = f"{name}: levels of (B, c, H, W) -> as Ultralytics' {host.__name__}."
+        members = {"__doc__": text, "__module__": __name__}
+        globals()[name] = register(type(name, (kind, host), members), rule=rule, inputs=None, repeats="once")
