@@ -28,6 +28,7 @@ MODELS = [
     "yolo26m-lite",
     "yolov8s",
     "yolo26l-lite",
+    "yolo26s-lite-mnv4",
 ]
 RUNTIMES = ["onnxruntime", "openvino"]
 MILLIONS = {"yolo26s-lite": 1.7, "yolo26n-lite": 0.6}  # parameters at most
