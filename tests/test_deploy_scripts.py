@@ -183,6 +183,15 @@ def test_quantisation_table(script, tmp_path):
     assert lines[-3:] == ["- b in openvino: int8 is slower than fp32 on this CPU.", "", "Measured with CPU: x."]
 
 
+def test_the_quantisation_page_says_what_was_measured_and_the_promise_is_kept(script):
+    quantise = script("quantise_bccd")
+    rows = quantise.read()
+    assert quantise.markdown(rows) == (ROOT / "docs/quantisation.md").read_text("utf-8")
+    int8 = {(row["model"], row["runtime"]): row for row in rows if row["precision"] == "int8"}
+    assert {model for model, _ in int8} == {"yolov8n", "yolo26s-lite"}
+    assert float(int8["yolo26s-lite", "openvino"]["own"]) <= 1 / 1.6
+
+
 def test_accuracies_are_kept(script, tmp_path, monkeypatch):
     quantise = script("quantise_bccd")
     monkeypatch.setattr(quantise, "load", lambda name, path, imgsz: name)
