@@ -1,9 +1,10 @@
 """What each part of a swap costs and saves, on YOLOv5n and YOLOv8n: writes docs/ablation.md.
 
 Stock host, the naive swap (MobileNetV3-Large at full width), the swap as shipped (half width), and that with ASPP, with
-ExtraDW fusion, with the light neck, and with the light neck and head: parameters, GFLOPs, and latency in onnxruntime
-with all of a host's variants interleaved and the host a second time as control. At last stock YOLO11n with C3k2ExtraDW
-for its neck's C3k2, and nothing else changed. Needs a machine that does nothing else, for about five minutes.
+ExtraDW fusion, with the light neck, with the light neck and head, and with the slim ones: parameters, GFLOPs, and
+latency in onnxruntime with all of a host's variants interleaved and the host a second time as control. At last stock
+YOLO11n with C3k2ExtraDW for its neck's C3k2, and nothing else changed. Needs a machine that does nothing else, for about
+five minutes.
 
     python scripts/ablation.py [seconds=10] [imgsz=640] [threads=1]
 """
@@ -29,6 +30,7 @@ VARIANTS = {
     "shipped, ExtraDW fusion": {"width": SHIPPED, "neck": "extradw"},
     "shipped, light neck": {"width": SHIPPED, "neck": "light"},
     "shipped, light neck and head": {"width": SHIPPED, "neck": "light", "head": "light"},
+    "shipped, slim neck and head": {"width": SHIPPED, "neck": "slim", "head": "slim"},
 }
 
 
