@@ -3,8 +3,8 @@
 Stock host, the naive swap (MobileNetV3-Large at full width), the swap as shipped (half width), and that with ASPP, with
 ExtraDW fusion, with the light neck, with the light neck and head, and with the slim ones: parameters, GFLOPs, and
 latency in onnxruntime with all of a host's variants interleaved and the host a second time as control. At last stock
-YOLO11n with C3k2ExtraDW for its neck's C3k2, and nothing else changed. Needs a machine that does nothing else, for about
-five minutes.
+YOLO11n with C3k2ExtraDW for its neck's C3k2, and nothing else changed. Needs a machine that does nothing else, for
+about five minutes.
 
     python scripts/ablation.py [seconds=10] [imgsz=640] [threads=1]
 """
