@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolo_lite.bench import environment, measure, say
-from yolo_lite.bench_report import replace, table
+from yolo_lite.bench_report import between, replace, table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 MODELS = [
@@ -40,7 +40,6 @@ FASTER = {  # at least so many times faster, fp32: model, than, runtime
     ("yolo26s-lite", "yolov8n", "openvino"): 1.5,
     ("yolo26n-lite", "yolov8n", "openvino"): 2.5,
 }
-MARKS = "<!-- latency -->\n", "<!-- /latency -->"
 
 
 class Promise(NamedTuple):
@@ -99,8 +98,7 @@ def with_table(page, rows):
         for each in promises(rows)
     ]
     lines += ["", f"Measured with {rows[0]['environment']}."]
-    before, _, rest = page.partition(MARKS[0])
-    return f"{before}{MARKS[0]}{chr(10).join(lines)}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}"
+    return between(page, "latency", lines)
 
 
 def with_figures(page, rows):

@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 
 from yolo_lite._registry import ConfigError
-from yolo_lite.bench_report import replace
+from yolo_lite.bench_report import between, replace
 from yolo_lite.compare import collect, compare, write_report
 from yolo_lite.compare.files import read_json
 from yolo_lite.compare.plan import parse
@@ -121,16 +121,10 @@ def with_findings(page, kind, docs=DOCS):
     """Put what a study found into the page that is about it, between its marks."""
     results = {each: read_json(docs / STUDIES[each]["folder"] / "results.json") for each in STUDIES}
     if kind in ("lite", "backbones"):
-        page = put(page, "study", table(results[kind]) + (preset_lines(results["lite"]) if kind == "lite" else []))
+        page = between(page, "study", table(results[kind]) + (preset_lines(results["lite"]) if kind == "lite" else []))
     if kind in RECIPES:
-        page = put(page, "recipes", recipe_lines({each: results[each] for each in RECIPES if results[each]}))
+        page = between(page, "recipes", recipe_lines({each: results[each] for each in RECIPES if results[each]}))
     return page
-
-
-def put(page, mark, lines):
-    first, last = f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
-    before, _, rest = page.partition(first)
-    return "".join([before, first, "\n".join(lines), "\n", last, rest.partition(last)[2]])
 
 
 def table(results):

@@ -34,6 +34,20 @@ def replace(path, content):
     os.replace(beside, path)
 
 
+def between(page, mark, lines):
+    """Put lines into a page between `<!-- mark -->` and `<!-- /mark -->`, each on a line of its own.
+
+    Raises:
+        ValueError: The page lacks them.
+    """
+    first, last = f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
+    before, _, rest = page.partition(first)
+    _, found, after = rest.partition(last)
+    if not found:
+        raise ValueError(f"the page has no place for {mark}: {first.strip()} and {last}")
+    return "".join([before, first, *(f"{line}\n" for line in lines), last, after])
+
+
 def table(measurements, environment):
     """The measurements as CSV, each row with the machine and the versions."""
     text = io.StringIO()
