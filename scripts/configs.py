@@ -15,11 +15,11 @@ from pathlib import Path
 import yaml
 
 from yolo_lite import graft
+from yolo_lite.bench_report import between
 from yolo_lite.figures import figure_line
 from yolo_lite.figures import figures as count
 
 ROOT = Path(__file__).parent.parent
-README_TABLE = re.compile(r"(<!-- figures -->\n).*?(<!-- /figures -->)", re.S)
 PATTERN = (
     "A pattern: put any timm name into the first row. Most networks at full width are heavier than the backbone they "
     "replace, and this one's figures are stated below."
@@ -43,14 +43,17 @@ BACKBONES = {
 }
 # A width with published weights where one is lighter than the host
 ALPHAS = {"n": 0.5, "s": 1.0, "m": 1.0, "l": 1.0, "x": 1.0}
-OTHER_ALPHAS = {
+SWAPPABLE = ("yolov5", "yolov8", "yolo11", "yolo26")
+OTHER_ALPHAS = {  # at scale n where 0.5 is slower than the host, see docs/latency.md
     ("yolov5", "mnv1"): {"n": 0.25, "s": 0.75},
-    ("yolov5", "efficientnet"): {"n": 0.35},
-    ("yolov5", "mnv3-small"): {"n": 1.0},
-    ("yolov8", "efficientnet"): {"n": 0.35},  # at 0.5 it is lighter too, but slower
-    ("yolov8", "mnv3-small"): {"n": 1.0},
+    **{(host, "efficientnet"): {"n": 0.35} for host in ("yolov5", "yolov8")},
+    **{(host, "efficientnet-lite"): {"n": 0.35} for host in ("yolov5", "yolov8")},
+    **{(host, "ghostnet"): {"n": 0.35} for host in SWAPPABLE},
+    ("yolov5", "ghostnetv2"): {"n": 0.25},
+    ("yolov8", "ghostnetv2"): {"n": 0.35},
+    **{(host, "mnv3-small"): {"n": 1.0} for host in ("yolov5", "yolov8")},
     ("yolov8", "mnv4"): {"n": 1.0},
-    **{(host, "shufflenetv2"): {"m": 1.5, "l": 2.0, "x": 2.0} for host in ("yolov5", "yolov8", "yolo11", "yolo26")},
+    **{(host, "shufflenetv2"): {"m": 1.5, "l": 2.0, "x": 2.0} for host in SWAPPABLE},
 }
 LITE = {  # the preset: what costs least time for what it finds, see docs/lite.md
     "host": "yolo26",
@@ -141,6 +144,16 @@ def time_of(name, runtime):
     return f"**{float(row['ratio']):.2f}**" if float(row["low"]) > 1 else f"{float(row['ratio']):.2f}"
 
 
+def slower_line():
+    """Name the configs that are slower than their hosts, the experiments apart."""
+    found = [
+        f"`{config}` ({float(row['ratio']):.2f} in {'OpenVINO' if runtime == 'openvino' else runtime})"
+        for (config, runtime), row in sorted(measured_times().items())
+        if float(row["low"]) > 1 and not experiment(config)
+    ]
+    return f"Slower than their hosts, of all configs but the experiments: {', '.join(found) or 'none'}."
+
+
 HEAD = [
     "| config, scale n | alpha | ImageNet weights | parameters | GFLOPs | parameters / host's | GFLOPs / host's "
     "| time / host's, onnxruntime | OpenVINO |",
@@ -168,8 +181,9 @@ def write(configs=True):
     (ROOT / "docs" / "configs.md").write_text(title + tables, "utf-8")
     readme = ROOT / "README.md"
     shown = [line for name, line in lines.items() if name.startswith("yolov8") and not experiment(name)]
-    table = "\n".join([*HEAD, *shown])
-    readme.write_text(README_TABLE.sub(lambda m: f"{m[1]}{table}\n{m[2]}", readme.read_text("utf-8")), "utf-8")
+    readme.write_text(
+        between(between(readme.read_text("utf-8"), "figures", [*HEAD, *shown]), "slower", [slower_line()]), "utf-8"
+    )
 
 
 def check():
@@ -185,6 +199,8 @@ def check():
             wrong.append(f"{name}: {figure_line('n', row)}")
         if table_line(name, row) not in tables.splitlines():
             wrong.append(f"tables: {table_line(name, row)}")
+    if slower_line() not in tables.splitlines():
+        wrong.append(f"README.md: {slower_line()}")
     return wrong
 
 
