@@ -22,13 +22,15 @@ from yolo_lite._registry import ConfigError
 
 ROOT = Path(__file__).parent.parent
 HOSTS = ("yolov5", "yolov8", "yolo11", "yolo26", "rtdetr-l")
-BACKBONES = {
-    "MobileNetV3": "mobilenetv3_large_100",
-    "MobileNetV4": "mobilenetv4_conv_small",
-    "GhostNet": "ghostnet_100",
-    "ShuffleNetV2": "shufflenet_v2_x1_0",
-    "MnasNet": "mnasnet1_0",
-    "timm (lcnet_050)": "timm/lcnet_050",
+MADE = {  # what `make` is asked for, by column
+    "MobileNetV3": {"backbone": "mobilenetv3_large_100"},
+    "MobileNetV4": {"backbone": "mobilenetv4_conv_small"},
+    "GhostNet": {"backbone": "ghostnet_100"},
+    "ShuffleNetV2": {"backbone": "shufflenet_v2_x1_0"},
+    "MnasNet": {"backbone": "mnasnet1_0"},
+    "timm (lcnet_050)": {"backbone": "timm/lcnet_050", "width": None},
+    "CSPLite, slim neck and head": {"backbone": "csplite_100", "neck": "slim", "head": "slim"},
+    "MobileNetV4, light neck and head": {"backbone": "mobilenetv4_conv_small", "neck": "light", "head": "light"},
 }
 SIZE = 160  # pixels; RT-DETR takes its 300 queries from the cells of its levels, 525 at this size
 
@@ -37,7 +39,7 @@ def main(results="runs/matrix.jsonl", hosts=None):
     results = Path(results).absolute()
     results.parent.mkdir(parents=True, exist_ok=True)
     done = read(results)
-    wanted = [(host, task, name) for host in HOSTS for task in graft.TASKS for name in BACKBONES]
+    wanted = [(host, task, name) for host in HOSTS for task in graft.TASKS for name in MADE]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         shapes.SPLITS = {"train": 8, "val": 4}
@@ -61,9 +63,9 @@ def attempt(host, task, name, folder):
     """Return "yes" and the deviation of the export, the sentence of a refusal, or how it fails."""
     path = folder / f"{host}-made.yaml"
     try:
-        width = None if BACKBONES[name].startswith("timm/") else 0.5
         scale = "l" if host == "rtdetr-l" else "n"
-        graft.make(host, BACKBONES[name], task=task, width=width, scale=scale, count=False, out=path, exist_ok=True)
+        options = {"width": 0.5, **MADE[name]}
+        graft.make(host, task=task, scale=scale, count=False, out=path, exist_ok=True, **options)
     except ConfigError as error:
         return f"refused: {error}"
     try:
@@ -151,19 +153,19 @@ def write(done):
         f"difference of an output of the export from PyTorch's, boxes relative to the image ({SIZE} px), others to the",
         f"largest value; it is at most {TOLERANCE} times what PyTorch's own rounding does, measured in float64.",
         "",
-        f"| host | task | {' | '.join(BACKBONES)} |",
-        f"|{'---|' * (len(BACKBONES) + 2)}",
+        f"| host | task | {' | '.join(MADE)} |",
+        f"|{'---|' * (len(MADE) + 2)}",
     ]
-    notes = []
+    notes = {}
     for host in HOSTS:
         for task in graft.TASKS:
-            found = [done.get((host, task, name), "not run") for name in BACKBONES]
-            if all(each.startswith("refused") for each in found):
-                notes.append(f"- {found[0].removeprefix('refused: ')}")
-                continue
-            lines.append(f"| {host} | {task} | {' | '.join(each.replace('|', '/') for each in found)} |")
+            found = [done.get((host, task, name), "not run") for name in MADE]
+            notes |= {each.removeprefix("refused: "): None for each in found if each.startswith("refused")}
+            if not all(each.startswith("refused") for each in found):
+                cells = ("refused" if each.startswith("refused") else each.replace("|", "/") for each in found)
+                lines.append(f"| {host} | {task} | {' | '.join(cells)} |")
     (ROOT / "docs" / "matrix.md").write_text(
-        "\n".join([*lines, "", "Refused, each with its sentence:", "", *notes, ""])
+        "\n".join([*lines, "", "Refused, each with its sentence:", "", *(f"- {note}" for note in notes), ""])
     )
 
 
