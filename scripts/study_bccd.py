@@ -11,7 +11,7 @@
                                                             train what is left
     python scripts/study_bccd.py data=path/to/bccd.yaml latency=True   the same, then time the models (quiet machine!)
     python scripts/study_bccd.py collect [study=backbones]  copy what is finished into docs, and write the report there,
-                                                            and what it shows into the page that is about it
+                                                            and what the studies show into lite.md and the README
 
 Interrupt it whenever you like, the first command goes on: with what its folder holds, and with the runs in docs that
 the folder lacks. A new `lite` study times shrunk models before it trains: start it on a quiet machine.
@@ -31,7 +31,8 @@ from yolo_lite.compare.plan import parse
 from yolo_lite.compare.statistics import differences
 from yolo_lite.compare.tables import headline
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
 PRESET = "yolo26s-lite"
 SWAPPED = ["yolov8n-mnv3", "yolov8n-mnv4", "yolov8n-mnv4-extradw"]
 WITH_ASPP = [
@@ -68,7 +69,6 @@ STUDIES = {
         "distill_model": "study-lite-teacher/runs/yolov8s/0/weights/last.pt",  # beside this one's folder
     },
 }
-PAGES = {"backbones": DOCS.parent / "README.md"}  # of the others lite.md
 RECIPES = {
     "lite": "40 epochs",
     "lite-longer": "120 epochs",
@@ -88,8 +88,8 @@ def main(words):
     if collecting:
         print(f"{collect.copy(folder, kept)} runs copied")
         results = write_report(kept)
-        page = PAGES.get(kind, DOCS / "lite.md")
-        replace(page, with_findings(page.read_text("utf-8"), kind))
+        for (page, mark), lines in findings().items():
+            replace(ROOT / page, between((ROOT / page).read_text("utf-8"), mark, lines))
         print(headline(results))
         return 0
     if (kept / "comparison.json").exists():
@@ -117,14 +117,18 @@ def main(words):
     return 1 if outcome.failed else 0
 
 
-def with_findings(page, kind, docs=DOCS):
-    """Put what a study found into the page that is about it, between its marks."""
-    results = {each: read_json(docs / STUDIES[each]["folder"] / "results.json") for each in STUDIES}
-    if kind in ("lite", "backbones"):
-        page = between(page, "study", table(results[kind]) + (preset_lines(results["lite"]) if kind == "lite" else []))
-    if kind in RECIPES:
-        page = between(page, "recipes", recipe_lines({each: results[each] for each in RECIPES if results[each]}))
-    return page
+def findings(docs=DOCS):
+    """Return what the finished studies show: lines by page and the mark that they belong to."""
+    results = {kind: read_json(docs / study["folder"] / "results.json") for kind, study in STUDIES.items()}
+    found = {}
+    if results["backbones"]:
+        found["README.md", "study"] = table(results["backbones"])
+    if results["lite"]:
+        found["README.md", "lite-study"] = [preset_sentence(results["lite"])]
+        found["docs/lite.md", "study"] = table(results["lite"]) + preset_lines(results["lite"])
+        recipes = {kind: results[kind] for kind in RECIPES if results[kind]}
+        found["docs/lite.md", "recipes"] = recipe_lines(recipes)
+    return found
 
 
 def table(results):
@@ -180,6 +184,21 @@ def preset_lines(results):
         verdict = "reached" if reached(found) else "**not reached**"
         lines.append(f"| `{other}` | {interval(found)} | {wanted} | {verdict} |")
     return lines
+
+
+def preset_sentence(results):
+    """Say what the lite preset and the others find, most accurate first."""
+    models = sorted(results["models"].items(), key=lambda each: -each[1]["metrics"]["mAP50-95"]["mean"])
+    figures = (
+        f"`{label}` {points(model['metrics']['mAP50-95'])}" + verdict(model["difference"].get("mAP50-95"))
+        for label, model in models
+    )
+    seeds = min(len(model["seeds"]) for _, model in models)
+    return f"mAP50-95, {seeds} seeds: {', '.join(figures)}."
+
+
+def verdict(difference):
+    return f" ({difference['verdict']})" if difference else ""
 
 
 def recipe_lines(results):

@@ -6,9 +6,8 @@ import pytest
 from made_up import write_comparison
 
 from yolo_lite import ConfigError
+from yolo_lite.bench_report import between
 from yolo_lite.compare.tables import gather, write
-
-PAGE = "a\n<!-- study -->\nold\n<!-- /study -->\nb\n<!-- recipes -->\nold\n<!-- /recipes -->\nc\n"
 
 
 @pytest.fixture
@@ -34,14 +33,12 @@ def test_findings_say_what_was_reached(study, tmp_path, preset, rival, reached):
     made_up(tmp_path / "study-lite", preset, rival)
     write_comparison(tmp_path / "study-lite-longer", {"yolo26s-lite": preset + 0.05})
     write(gather(tmp_path / "study-lite-longer"), tmp_path / "study-lite-longer")
-    page = study.with_findings(PAGE, "lite", tmp_path)
-    assert page.startswith("a\n<!-- study -->\n| model") and page.endswith("<!-- /recipes -->\nc\n")
-    assert "old" not in page
-    assert "-->\nb\n<!--" in page
-    recipes = [line for line in page.splitlines() if " epochs" in line]
+    found = study.findings(tmp_path)
+    assert set(found) == {("README.md", "lite-study"), ("docs/lite.md", "study"), ("docs/lite.md", "recipes")}
+    recipes = found["docs/lite.md", "recipes"][2:]
     assert [line.split("|")[1].strip() for line in recipes] == ["40 epochs", "120 epochs"]
     assert float(recipes[1].split("|")[5].split()[0]) == pytest.approx(5, abs=0.5)
-    lines = page.splitlines()
+    lines = found["docs/lite.md", "study"]
     verdicts = {line.split("`")[1]: line.split("|")[-2].strip() for line in lines if "above 0" in line or "1.0" in line}
     others = ("yolov8n-w0.6", "yolo26n", "yolov8n")
     assert verdicts == {
@@ -49,14 +46,17 @@ def test_findings_say_what_was_reached(study, tmp_path, preset, rival, reached):
     }
     means = [float(line.split("|")[6].split("±")[0]) for line in lines if line.count("|") == 9 and " M |" in line]
     assert len(means) == 4 and means == sorted(means, reverse=True)
+    (sentence,) = found["README.md", "lite-study"]
+    assert [float(each.split("` ")[1].split()[0]) for each in sentence.split(", `")] == means
+    assert all(verdict in sentence for verdict in ("`yolo26n` 45.1 ± 0.4 (worse)", "`yolov8n` 47.9 ± 0.4"))
 
 
 def test_pages_say_what_was_found(study):
-    found = [kind for kind, each in study.STUDIES.items() if (study.DOCS / each["folder"] / "results.json").exists()]
-    assert "lite" in found
-    for kind in found:
-        page = study.PAGES.get(kind, study.DOCS / "lite.md").read_text("utf-8")
-        assert study.with_findings(page, kind) == page
+    found = study.findings()
+    assert ("docs/lite.md", "study") in found
+    for (page, mark), lines in found.items():
+        text = (study.ROOT / page).read_text("utf-8")
+        assert between(text, mark, lines) == text
 
 
 def test_an_unknown_study_is_refused(study):
