@@ -21,7 +21,7 @@ from yolo_lite.exporting import missing
 ROOT = Path(__file__).parent.parent
 RUNTIMES = ("onnxruntime", "openvino")
 EXPERIMENTS = ("-aspp", "-timm")  # that promise no speed
-FIELDS = ("config", "host", *Measurement._fields, "environment")
+FIELDS = ("config", "host", *Measurement._fields, "imgsz", "environment")
 
 
 class Pair(NamedTuple):
@@ -35,6 +35,8 @@ def main(configs="yolo*.yaml", seconds="8", imgsz="640", out=ROOT / "docs"):
     file = Path(out) / "latency.csv"
     file.parent.mkdir(parents=True, exist_ok=True)
     rows = list(csv.DictReader(file.open())) if file.exists() else []
+    if any(row["imgsz"] != imgsz for row in rows):
+        sys.exit(f"{file} is of imgsz={rows[0]['imgsz']}, found {imgsz}; choose another out=")
     runtimes = [name for name in RUNTIMES if not missing(name)]
     pairs = [pair(path) for path in sorted((ROOT / "cfg").glob(configs))]
     with tempfile.TemporaryDirectory() as folder:
@@ -46,7 +48,7 @@ def main(configs="yolo*.yaml", seconds="8", imgsz="640", out=ROOT / "docs"):
                     print(f"{host}, {runtime}: {len(left)} configs", flush=True)
                     names = {name: name for name in (host, *left)}
                     measured = measure(names, [runtime], (1,), int(imgsz), float(seconds), folder, say=say)
-                    rows += records(host, left, measured, environment([runtime]))
+                    rows += records(host, left, measured, imgsz, environment([runtime]))
                     replace(file, table(rows))
     shipped = [pair(path).config for path in sorted((ROOT / "cfg").glob("yolo*.yaml"))]
     replace(file.with_suffix(".md"), markdown(shipped, rows, imgsz))
@@ -59,11 +61,11 @@ def pair(path):
     return Pair(f"{host}n-{rest}", f"{host}n{task}")
 
 
-def records(host, configs, measured, versions):
+def records(host, configs, measured, imgsz, versions):
     """Return a config's rows: its own, and its host's from the same run."""
     versions = "; ".join(f"{name}: {value}" for name, value in versions.items())
     return [
-        {"config": config, "host": host, **row._asdict(), "environment": versions}
+        {"config": config, "host": host, **row._asdict(), "imgsz": imgsz, "environment": versions}
         for config in configs
         for row in measured
         if row.model not in configs or row.model == config
@@ -87,8 +89,8 @@ def markdown(configs, rows, imgsz):
         "weights, median of the ratios within interleaved rounds with its 95 % interval. *Control* is the host against "
         "itself: a ratio no farther from 1 than that shows no difference. **Bold**: slower than the host.",
         "",
-        f"| config | host | {' | '.join(f'{runtime} {precision} | control' for runtime, precision in columns)} |",
-        f"|---|---|{'---|' * 2 * len(columns)}",
+        f"| config | host | {' | '.join(title for column in columns for title in titles(*column))} |",
+        f"|---|---|{'---|' * sum(len(titles(*column)) for column in columns)}",
     ]
     for config in configs:
         cells = [cell for column in columns for cell in compared(config, *column, rows)]
@@ -99,18 +101,23 @@ def markdown(configs, rows, imgsz):
     return "\n".join([*lines, "", "Measured with:", "", *(f"- {each}" for each in versions), ""])
 
 
+def titles(runtime, precision):
+    """Return the columns of a way of measuring; the control is in fp32 alone."""
+    return [f"{runtime} {precision}", *(["control"] if precision == "fp32" else [])]
+
+
 def compared(config, runtime, precision, rows):
-    """Return a config's ratio to its host and the control's, as text."""
+    """Return a config's ratio to its host and, in fp32, the control's, as text."""
     mine = [row for row in rows if row["config"] == config and row["runtime"] == runtime]
     ours = [row for row in mine if row["model"] == config and row["precision"] == precision]
     if not ours:
-        return "not measured", ""
+        return ["not measured", ""][: len(titles(runtime, precision))]
     ratio, low, high = (float(ours[0][key]) for key in ("ratio", "low", "high"))
     host = [row for row in mine if row["model"] == row["host"] and row["precision"] == precision]
     ratio, low, high = (value / float(host[0]["ratio"]) for value in (ratio, low, high))  # bf16 against bf16
     control = [row["ratio"] for row in mine if row["model"].endswith(CONTROL)]
     text = f"{ratio:.2f} ({low:.2f} to {high:.2f})"
-    return f"**{text}**" if low > 1 else text, f"{float(control[0]):.2f}"
+    return [f"**{text}**" if low > 1 else text, f"{float(control[0]):.2f}"][: len(titles(runtime, precision))]
 
 
 if __name__ == "__main__":

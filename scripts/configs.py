@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from yolo_lite import graft
-from yolo_lite.bench_report import between
+from yolo_lite.bench_report import between, replace
 from yolo_lite.figures import figure_line
 from yolo_lite.figures import figures as count
 
@@ -151,7 +151,7 @@ def slower_line():
         for (config, runtime), row in sorted(measured_times().items())
         if float(row["low"]) > 1 and not experiment(config)
     ]
-    return f"Slower than their hosts, of all configs but the experiments: {', '.join(found) or 'none'}."
+    return f"Slower than their hosts in fp32, of all configs but the experiments: {', '.join(found) or 'none'}."
 
 
 HEAD = [
@@ -178,12 +178,10 @@ def write(configs=True):
         f"\n## {host}\n\n" + "\n".join([*HEAD, *(line for name, line in lines.items() if name.startswith(host))]) + "\n"
         for host in sorted({options["host"] for options in shipped().values()}, key=lambda h: int(re.sub(r"\D", "", h)))
     )
-    (ROOT / "docs" / "configs.md").write_text(title + tables, "utf-8")
+    replace(ROOT / "docs" / "configs.md", title + tables)
     readme = ROOT / "README.md"
     shown = [line for name, line in lines.items() if name.startswith("yolov8") and not experiment(name)]
-    readme.write_text(
-        between(between(readme.read_text("utf-8"), "figures", [*HEAD, *shown]), "slower", [slower_line()]), "utf-8"
-    )
+    replace(readme, between(between(readme.read_text("utf-8"), "figures", [*HEAD, *shown]), "slower", [slower_line()]))
 
 
 def check():

@@ -19,6 +19,7 @@ from export_parity import TOLERANCE, deviation, settle, tensors
 
 from yolo_lite import graft, shapes
 from yolo_lite._registry import ConfigError
+from yolo_lite.bench_report import replace
 
 ROOT = Path(__file__).parent.parent
 HOSTS = ("yolov5", "yolov8", "yolo11", "yolo26", "rtdetr-l")
@@ -164,9 +165,8 @@ def write(done):
             if not all(each.startswith("refused") for each in found):
                 cells = ("refused" if each.startswith("refused") else each.replace("|", "/") for each in found)
                 lines.append(f"| {host} | {task} | {' | '.join(cells)} |")
-    (ROOT / "docs" / "matrix.md").write_text(
-        "\n".join([*lines, "", "Refused, each with its sentence:", "", *(f"- {note}" for note in notes), ""])
-    )
+    lines += ["", "Refused, each with its sentence:", "", *(f"- {note}" for note in notes), ""]
+    replace(ROOT / "docs" / "matrix.md", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -3,24 +3,26 @@
 Accuracy is Ultralytics' own validator's on the exported files, at the image size of the training; calibration takes
 images of the training split. Time is measured by `yolo-lite bench`, all models interleaved, relative to the first
 checkpoint in fp32. Exports and accuracies are kept as they come, in the folder of the results, and found there when
-started again. Writes docs/quantisation.csv, and docs/quantisation.md from it.
+started again. Writes quantisation.csv, and quantisation.md from it; out=docs/quantisation.md for those of the docs.
 
     python scripts/quantise_bccd.py data=bccd.yaml weights=yolov8n.pt,runs/lite/weights/best.pt [names=YOLOv8n,lite]
-        [imgsz=320] [timed=640] [split=test] [seconds=15] [results=runs/quantise] [out=docs/quantisation.md]
+        [imgsz=320] [timed=640] [split=test] [seconds=15] [results=runs/quantise] [out=runs/quantise/quantisation.md]
 """
 
 import csv
+import hashlib
 import io
 import sys
 from pathlib import Path
 
+from yolo_lite._registry import ConfigError
 from yolo_lite.bench import environment, measure, say
 from yolo_lite.bench_report import against_fp32, replace
 from yolo_lite.exporting import INT8, check_runtimes, export, load, quiet
 from yolo_lite.quantise import check_data
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-KEPT = ("model", "runtime", "precision", "file", "split", "mAP50", "mAP50-95")
+KEPT = ("model", "runtime", "precision", "file", "weights", "data", "split", "imgsz", "mAP50", "mAP50-95")
 FIELDS = (
     *("model", "runtime", "precision", "split", "imgsz", "mAP50", "mAP50-95"),
     *("timed", "p50", "ratio", "own", "size", "environment"),
@@ -31,13 +33,14 @@ def main(
     data, weights, names=None, imgsz="320", timed="640", split="test", seconds="15", results="runs/quantise", out=None
 ):
     results, imgsz, timed = Path(results), int(imgsz), int(timed)
-    out = Path(out or DOCS / "quantisation.md")
+    out = Path(out or results / "quantisation.md")
     weights = weights.split(",")
     names = names.split(",") if names else [Path(each).stem for each in weights]
-    if len(set(names)) < len(weights):
-        raise SystemExit(f"needs a name for each of {len(weights)} weights: names=..., found {names}")
+    if not len(set(names)) == len(names) == len(weights):
+        raise ConfigError(f"needs a name for each of {len(weights)} weights: names=..., found {names}")
     check_runtimes(INT8, int8=True)
-    check_data(data)
+    if not check_data(data).get(split):
+        raise ConfigError(f"split={split}: {data} has no such images")
     models = dict(zip(names, weights, strict=True))
     accuracies = accuracy(models, data, imgsz, split, results)
     measured = measure(models, INT8, (1,), timed, float(seconds), results / "exports", data, say)
@@ -52,12 +55,15 @@ def accuracy(models, data, imgsz, split, results):
     file = results / "accuracy.csv"
     results.mkdir(parents=True, exist_ok=True)
     rows = list(csv.DictReader(file.open())) if file.exists() else []
+    found = {}
     with file.open("a", newline="") as stream:
         writer = csv.DictWriter(stream, KEPT)
         if not rows:
             writer.writeheader()
         for name, path in models.items():
             model = load(name, path, imgsz)
+            settings = {"weights": hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16], "data": str(data)}
+            settings |= {"split": split, "imgsz": str(imgsz)}
             files = {("PyTorch", "fp32"): Path(path)}
             for runtime in INT8:
                 for precision, calibration in (("fp32", None), ("int8", data)):
@@ -65,13 +71,15 @@ def accuracy(models, data, imgsz, split, results):
                     exported = export(model, runtime, results / "exports", imgsz, calibration)
                     files[runtime, precision] = exported
             for (runtime, precision), exported in files.items():
-                key = {"model": name, "runtime": runtime, "precision": precision, "file": exported.name, "split": split}
-                if not any(key.items() <= row.items() for row in rows):
+                key = {"model": name, "runtime": runtime, "precision": precision, "file": exported.name, **settings}
+                known = next((row for row in rows if key.items() <= row.items()), None)
+                if known is None:
                     say(f"{name}: accuracy in {runtime}, {precision}")
-                    rows.append({**key, **validate(exported, data, imgsz, split)})
-                    writer.writerow(rows[-1])
+                    known = {**key, **validate(exported, data, imgsz, split)}
+                    writer.writerow(known)
                     stream.flush()
-    return {(row["model"], row["runtime"], row["precision"]): row for row in rows if row["model"] in models}
+                found[name, runtime, precision] = known
+    return found
 
 
 def validate(path, data, imgsz, split):
@@ -150,4 +158,7 @@ def markdown(rows):
 
 
 if __name__ == "__main__":
-    main(**dict(word.split("=", 1) for word in sys.argv[1:]))
+    try:
+        main(**dict(word.split("=", 1) for word in sys.argv[1:]))
+    except ConfigError as error:
+        sys.exit(f"quantise_bccd: {error}")

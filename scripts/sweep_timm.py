@@ -19,6 +19,7 @@ from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from yolo_lite import ConfigError
 from yolo_lite.backbones.timm_backbone import TimmBackbone, levels_of
+from yolo_lite.bench_report import replace
 
 ROOT = Path(__file__).parent.parent
 LIGHT = """
@@ -132,7 +133,7 @@ def write(rows):
         "|---|---|---|",
         *(f"| `{row['name']}` | {row['levels']} | {row['verdict'].replace('|', '/')} |" for row in rows),
     ]
-    (ROOT / "docs" / "timm.md").write_text("\n".join(lines) + "\n", "utf-8")
+    replace(ROOT / "docs" / "timm.md", "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

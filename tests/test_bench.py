@@ -157,6 +157,44 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [made]
 
 
+def test_an_export_of_many_images_is_refused(tmp_path):
+    many = exporting.export(exporting.load("m", "yolov8n", 32), "onnxruntime", tmp_path, 32, batch=4)
+    with pytest.raises(ConfigError, match=r"takes 4 images at a time; export it with batch=1$"):
+        measure({"a": "yolov8n", "many": many}, ["onnxruntime"], imgsz=32, folder=tmp_path / "exports")
+    assert not (tmp_path / "exports").exists()
+
+
+def test_an_argument_that_a_network_does_not_print_is_another_export(tmp_path):
+    stock = exporting.load("m", "yolov8n", 32).yolo.model.yaml
+    rows = [[*row[:3], [*row[3][:1], False]] if row[2] == "C2f" else row for row in stock["backbone"]]
+    changed = {key: stock[key] for key in ("nc", "scales", "head")} | {"backbone": rows}
+    (tmp_path / "yolov8n-other.yaml").write_text(json.dumps(changed))
+    names = {"yolov8n", str(tmp_path / "yolov8n-other.yaml")}
+    models = [exporting.load("m", name, 32)._replace(path=Path("same.yaml")) for name in names]
+    assert len({repr(model.yolo.model) for model in models}) == 1
+    assert len({exporting._digest(model) for model in models}) == 2
+
+
+def test_calibration_reads_images_as_training_does(tiny_data, tmp_path):
+    import numpy as np
+    import yaml
+
+    from yolo_lite.quantise import images, training_files
+
+    d = yaml.safe_load(Path(tiny_data).read_text())
+    whole = training_files(tiny_data)
+    (tmp_path / "torn.jpg").write_bytes(b"no image")
+    lines = [str(whole[0]), str(whole[1]), "./torn.jpg"]
+    (tmp_path / "list.txt").write_text("\n".join(lines), "utf-8-sig")
+    d |= {"path": str(Path(whole[0]).parents[2]), "train": str(tmp_path / "list.txt")}
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump(d))
+    found = list(images(tmp_path / "data.yaml", 64))
+    assert [image.shape for image in found] == [(1, 3, 64, 64)] * 2 and not np.array_equal(*found)
+    (tmp_path / "list.txt").write_text("./torn.jpg")
+    with pytest.raises(ConfigError, match="none of its 1 training images can be read"):
+        next(images(tmp_path / "data.yaml", 64))
+
+
 def test_another_model_is_another_export(tmp_path):
     paths = set()
     for name in ("yolov8n.yaml", "yolov8n-mnv3.yaml"):
@@ -206,6 +244,8 @@ def test_command(tmp_path):
         (["models=yolov8n", "int8=True"], 1, "int8=True and data= belong together"),
         (["models=yolov8n", "imgsz=big"], 1, "imgsz has to be a whole number above 0, found 'big'"),
         (["models=nothing", "runtimes=onnxruntime"], 1, "there is no model 'nothing'"),
+        (["models=.", "runtimes=onnxruntime"], 1, "'.' names no model"),
+        (["models=yolov8n", f"out={__file__}"], 1, f"out={__file__} is a file; needs a folder"),
     ],
 )
 def test_command_line_errors(arguments, status, message, capsys, tmp_path, monkeypatch):

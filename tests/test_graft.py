@@ -14,6 +14,7 @@ from ultralytics.nn.tasks import yaml_model_load
 from yolo_lite import ConfigError, _host, graft, make
 from yolo_lite.cost import cost, row_gflops
 from yolo_lite.figures import alphas
+from yolo_lite.rows import flow
 
 COMMAND = Path(sys.executable).with_name("yolo-lite")
 CONFIGS = sorted(name for name in _host.configs() if name.startswith("yolo"))
@@ -164,6 +165,7 @@ def test_width_is_chosen_to_be_lighter_than_the_host():
         ({"host": "yolov9c", "scale": "n"}, "has one scale without a letter, found scale=n"),
         ({"weights": "imagenet", "width": 0.6}, "no published weights for mobilenetv3_large_100 at width 0.6"),
         ({"weights": "nofile.pth"}, "there is no file 'nofile.pth'"),
+        ({"weights": "*.pth"}, "there is no file '*.pth'"),
         ({"out": "yolov8.yaml"}, "would hide Ultralytics' own yolov8.yaml"),
         ({"out": "yolov8mine.yaml"}, "use yolov8-mine.yaml"),
         ({"out": "yoloe-11-my.yaml"}, "takes 'yoloe' in a name for another kind of model"),
@@ -177,6 +179,7 @@ def test_width_is_chosen_to_be_lighter_than_the_host():
         ({"out": "nowhere/my.yaml"}, "there is no folder nowhere"),
         ({"out": "rtdetr-my.yaml"}, "needs a name without rtdetr"),
         ({"out": "my.yaml", "host": "rtdetr-l"}, "needs rtdetr in its name, like rtdetr-l-my.yaml"),
+        ({"out": "yolov8-my.yaml", "host": "yolov8-rtdetr"}, "needs rtdetr in its name, like yolov8-rtdetr-my.yaml"),
     ],
 )
 def test_refuses_what_does_not_go_together(options, said, tmp_path, monkeypatch):
@@ -214,3 +217,8 @@ def test_command_writes_a_config_that_the_stock_command_trains(tiny_data, tmp_pa
         2,
         "yolo-lite: yolo-lite make has no nek=; did you mean 'neck'?; see yolo-lite help\n",
     )
+
+
+@pytest.mark.parametrize("text", ["plain", "5", "*.pth", "@w", "{file: w", "a\\b: c", "it's", 'say "x"', "null", ""])
+def test_values_are_written_so_that_yaml_reads_them(text):
+    assert yaml.safe_load(flow([text, None, 1.5])) == [text, None, 1.5]

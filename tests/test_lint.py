@@ -89,10 +89,12 @@ def test_info_of_a_config_and_a_checkpoint(tmp_path):
     text = run(*info, "mobilenetv2_100", cwd=tmp_path, PYTHONPATH=str(ROOT)).stdout
     assert "edge compilers: nothing that they are known to dislike" in text
     torch.save({}, tmp_path / "empty.pt")
+    (tmp_path / "made.onnx").write_bytes(b"onnx")
     for name, message in (
         ("yolov8n-mnv33.yaml", "there is no model 'yolov8n-mnv33.yaml'; did you mean 'yolov8-mnv3.yaml'?"),
         ("empty.pt", "empty.pt cannot be read as a model: "),
         ("none.pt", "there is no file none.pt"),
+        ("made.onnx", "made.onnx is an exported file; info reads the .pt or .yaml that it was made from"),
     ):
         process = run(*info, name, cwd=tmp_path, check=False, PYTHONPATH=str(ROOT))
         assert process.returncode == 1 and f"yolo-lite: {message}" in process.stdout

@@ -120,6 +120,13 @@ def test_weights_of_another_network_are_refused(tmp_path):
         YOLO(config(tmp_path, tmp_path / "large.safetensors"))
 
 
+@pytest.mark.parametrize("name", ["csplite_100", "shufflenet_v1_g3", "mobilenetv4_conv_small"])
+def test_a_backbone_takes_its_own_weights(name):
+    first, second = (create_backbone(name) for _ in range(2))
+    pretrained.load_reference(second, name, first.state_dict())
+    assert all(torch.equal(ours, second.state_dict()[key]) for key, ours in first.state_dict().items())
+
+
 def test_files_are_read_as_data(tmp_path):
     class Evil:
         def __reduce__(self):

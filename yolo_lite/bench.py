@@ -211,6 +211,8 @@ def _run(runtime, threads, entries, seconds, imgsz, say=None):
 def _check_shape(entry, shape, imgsz):
     if entry.model.yolo is None and shape[-2:] != [imgsz, imgsz]:
         raise ConfigError(f"{entry.path} takes images of {shape[-2:]}, imgsz is {imgsz}")
+    if entry.model.yolo is None and shape[0] != 1:
+        raise ConfigError(f"{entry.path} takes {shape[0]} images at a time; export it with batch=1")
 
 
 def _measurements(runtime, threads, entries, rounds):
@@ -287,6 +289,8 @@ def run(models, runtimes=None, imgsz="640", threads="1", seconds="10", int8="Fal
         runtimes = ",".join(name for name, lack in lacking.items() if not lack)
     names, runtimes = _words(models), _words(runtimes)
     out = Path(out) if out else _new_folder()
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"out={out} is a file; needs a folder")
     say(*skipped)
 
     def keep(measurements):

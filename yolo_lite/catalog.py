@@ -119,6 +119,8 @@ def _show_model(name):
     from yolo_lite.exporting import load
 
     model = load(name, name, IMGSZ)
+    if model.yolo is None:
+        raise ConfigError(f"{name} is an exported file; info reads the .pt or .yaml that it was made from")
     d = model.yolo.model.yaml
     print(f"{name}: {model.yolo.task}, {d.get('nc')} classes\n")
     print(f"cost        {model.parameters / 1e6:.2f} M parameters, {model.gflops:.2f} GFLOPs at {IMGSZ} px, fused")

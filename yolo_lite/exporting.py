@@ -1,6 +1,7 @@
 """Models by name or file, and their exports: by Ultralytics' own exporter, complete or absent, kept in a folder."""
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import os
@@ -10,7 +11,6 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from yolo_lite import __version__
 from yolo_lite._registry import ConfigError, suggest
 from yolo_lite._runtimes import RUNTIMES
 
@@ -69,6 +69,8 @@ def load(label, name, imgsz):
         ConfigError: There is no such file, or it cannot be read.
     """
     path = Path(name)
+    if not path.name:
+        raise ConfigError(f"{name!r} names no model")
     if is_exported(name):
         if not path.exists():
             raise ConfigError(f"there is no file {path}")
@@ -128,7 +130,9 @@ def export(model, runtime, folder, imgsz=640, data=None, **options):
     if model.yolo is None:
         return model.path
     suffix = RUNTIMES[runtime].suffixes[0]
-    name = f"{model.path.stem}-{imgsz}-{_digest(model, runtime, imgsz, data, options)}{'_int8' if data else ''}{suffix}"
+    calibration = _calibration(data) if data else None
+    digest = _digest(model, runtime, imgsz, calibration, options)
+    name = f"{model.path.stem}-{imgsz}-{digest}{'_int8' if data else ''}{suffix}"
     target = Path(folder) / name
     if target.exists():
         return target
@@ -148,6 +152,14 @@ def export(model, runtime, folder, imgsz=640, data=None, **options):
             raise ConfigError(f"{model.label} cannot be exported for {runtime}: {one_line(error)}") from error
         os.replace(made, target)
     return target
+
+
+def _calibration(data):
+    """What there is to know of the images that calibrate, without reading them."""
+    from yolo_lite.quantise import training_files
+
+    files = training_files(data)
+    return str(data), [(str(file), file.stat().st_size) for file in files if file.is_file()]
 
 
 def _host_export(model, runtime, work, imgsz, data, options):
@@ -175,8 +187,20 @@ def _digest(model, *settings):
     """A short word for all that an export depends on: other weights, code, size or release give another one."""
     from ultralytics import __version__ as host
 
-    content = model.path.read_bytes() if model.path.suffix == ".pt" else repr(model.yolo.model).encode()
-    return hashlib.sha1(content + repr((settings, host, __version__)).encode()).hexdigest()[:8]
+    if model.path.suffix == ".pt":
+        content = model.path.read_bytes()
+    else:  # printed, the network lacks arguments like a shortcut, the YAML lacks the widths
+        d = model.yolo.model.yaml
+        rows = {key: value for key, value in d.items() if key not in ("yaml_file", "backbone_weights")}
+        content = repr((model.yolo.model, rows)).encode()
+    return hashlib.sha1(content + repr((settings, host, _code())).encode()).hexdigest()[:8]
+
+
+@functools.cache
+def _code():
+    """A digest of this package's own files, which stand in no version while they are worked on."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    return hashlib.sha1(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 @contextlib.contextmanager

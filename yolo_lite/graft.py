@@ -241,8 +241,8 @@ def _check_out(path, host, exist_ok):
         raise ConfigError(f"out={path}: is a folder")
     if path.exists() and not exist_ok:
         raise ConfigError(f"out={path}: exists already; choose another name, or give exist_ok=True")
-    if host.startswith("rtdetr") != ("rtdetr" in path.stem):
-        wanted = f"rtdetr in its name, like {host}-my.yaml" if host.startswith("rtdetr") else "a name without rtdetr"
+    if ("rtdetr" in host) != ("rtdetr" in path.stem):
+        wanted = f"rtdetr in its name, like {host}-my.yaml" if "rtdetr" in host else "a name without rtdetr"
         raise ConfigError(f"out={path}: Ultralytics tells RT-DETR by the file's name; needs {wanted}")
     other = next((each for each in ("yoloe", "-world", "fastsam", "sam_", "sam2") if each in path.stem.lower()), None)
     if other:
@@ -259,7 +259,7 @@ def _check_out(path, host, exist_ok):
         raise ConfigError(
             f"out={path}: would hide Ultralytics' own {path.name}; choose a name like {path.stem}-my.yaml"
         )
-    if not host.startswith("rtdetr") and not re.search(r"yolo(?:e-)?v?\d+", path.stem):
+    if "rtdetr" not in host and not re.search(r"yolo(?:e-)?v?\d+", path.stem):
         LOGGER.warning(
             f"out={path}: under this name the first scale is used always; one like {host}-{path.stem}.yaml lets "
             f"model={host}s-{path.stem}.yaml choose"

@@ -153,7 +153,7 @@ def load_reference(stages, variant, weights):
     """
     own = {k: v for k, v in stages.state_dict().items() if _counts(k)}
     order = reference_names(variant)
-    names = order if set(order[: len(own)]) <= weights.keys() else [k for k in weights if _counts(k)]
+    names = order if order and set(order[: len(own)]) <= weights.keys() else [k for k in weights if _counts(k)]
     if len(names) < len(own):
         raise ConfigError(f"the weights have {len(names)} tensors, the backbone has {len(own)}")
     matched: dict[str, Any] = {}

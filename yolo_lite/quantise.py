@@ -1,9 +1,11 @@
 """INT8 for onnxruntime: a float ONNX file quantised with the statistics of a dataset's training images.
 
 For OpenVINO, Ultralytics' own export does it with NNCF. Its ONNX recipe turns every convolution's surroundings back to
-float, which costs more than the integers gain; here what lies between convolutions stays in int8 too.
+float, which costs more than the integers gain; here what lies between convolutions stays in int8 too, but for the head,
+where only the convolutions are.
 """
 
+import itertools
 import logging
 import random
 import re
@@ -41,11 +43,30 @@ def images(data, imgsz, count=IMAGES):
         count: At most so many, drawn at random with a fixed seed.
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: There are none that can be read.
     """
     import cv2
     import numpy as np
     from ultralytics.data.augment import LetterBox
+
+    files = training_files(data)
+    random.Random(0).shuffle(files)
+    box = LetterBox((imgsz, imgsz), auto=False)
+    readable = (image for image in map(cv2.imread, map(str, files)) if image is not None)  # as in training
+    first = next(readable, None)
+    if first is None:
+        raise ConfigError(f"data={data}: none of its {len(files)} training images can be read")
+    for image in itertools.islice(itertools.chain([first], readable), count):
+        image = box(image=image)[..., ::-1]
+        yield np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / 255
+
+
+def training_files(data):
+    """Return the files of a dataset's training images, sorted.
+
+    Raises:
+        ConfigError: There are none.
+    """
     from ultralytics.data.utils import IMG_FORMATS
 
     split = check_data(data)["train"]
@@ -53,20 +74,17 @@ def images(data, imgsz, count=IMAGES):
     for place in map(Path, split if isinstance(split, list) else [split]):
         if place.is_dir():
             files += place.rglob("*.*")
-        else:  # a list of files
-            files += [place.parent / line for line in place.read_text("utf-8").splitlines()]
+        else:  # a list of files; as for Ultralytics, those that begin with ./ lie beside it
+            lines = place.read_text("utf-8-sig").splitlines()
+            files += [place.parent / line if line.startswith("./") else Path(line) for line in lines]
     files = sorted(file for file in files if file.suffix[1:].lower() in IMG_FORMATS)
     if not files:
         raise ConfigError(f"data={data}: no images in its training split {split}")
-    random.Random(0).shuffle(files)
-    box = LetterBox((imgsz, imgsz), auto=False)
-    for file in files[:count]:
-        image = box(image=cv2.imread(str(file)))[..., ::-1]
-        yield np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / 255
+    return files
 
 
 def quantise(source, target, data, imgsz):
-    """Quantise a float ONNX file of a detector: convolutions and what lies between them; the decoding stays float.
+    """Quantise a float ONNX file of a detector: convolutions and what lies between them; in the head convolutions only.
 
     Args:
         source: The file.

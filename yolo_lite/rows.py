@@ -4,6 +4,7 @@ Which of the host's rows are replaced, and which level each row of its head take
 so a new host needs no work here.
 """
 
+import json
 import re
 from typing import NamedTuple
 
@@ -50,8 +51,15 @@ def flow(value):
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(flow, value))}]"
     if isinstance(value, str):
-        return value if yaml.safe_load(value) == value else f'"{value}"'
+        return value if _is_plain(value) else json.dumps(value, ensure_ascii=False)
     return "null" if value is None else str(value)
+
+
+def _is_plain(text):
+    try:
+        return yaml.safe_load(text) == text
+    except yaml.YAMLError:
+        return False
 
 
 def grafted(host, backbone, neck, head):
