@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from yolo_lite import _runtimes
+from yolo_lite import ConfigError, _runtimes
 from yolo_lite.bench import Measurement
 
 
@@ -218,5 +218,10 @@ def test_accuracies_are_kept(script, tmp_path, monkeypatch):
     names = ["a.pt", "onnxruntimeFalse", "onnxruntimeTrue", "openvinoFalse", "openvinoTrue"]
     assert done == [*names[:3], *names[2:]]
     assert len(list(csv.DictReader((tmp_path / "accuracy.csv").open()))) == 5
-    with pytest.raises(SystemExit, match="needs a name for each of 2 weights"):
+    other = quantise.accuracy(*arguments[:2], 640, *arguments[3:])
+    assert len(done) == 11 and {row["imgsz"] for row in other.values()} == {"640"}
+    (tmp_path / "a.pt").write_bytes(b"trained again")
+    quantise.accuracy(*arguments)
+    assert len(done) == 16
+    with pytest.raises(ConfigError, match="needs a name for each of 2 weights"):
         quantise.main("data.yaml", "x/best.pt,y/best.pt")

@@ -9,6 +9,7 @@ from yolo_lite._check import scaling
 from yolo_lite._registry import ConfigError, suggest
 from yolo_lite.backbones import Backbone, families
 from yolo_lite.cost import cost, costs
+from yolo_lite.exporting import is_exported, load
 from yolo_lite.figures import USUAL_WIDTHS
 from yolo_lite.sources import WIDTHS, published
 
@@ -77,7 +78,7 @@ def show_info(name):
     Raises:
         ConfigError: There is none of that name.
     """
-    if name.startswith("yolo") or Path(name).suffix in (".yaml", ".yml", ".pt"):
+    if name.startswith("yolo") or Path(name).suffix in (".yaml", ".yml", ".pt") or is_exported(name):
         return _show_model(name)
     if name in families():
         stage = families()[name]
@@ -116,8 +117,6 @@ def show_info(name):
 
 def _show_model(name):
     """Print what there is to know of a whole model."""
-    from yolo_lite.exporting import load
-
     model = load(name, name, IMGSZ)
     if model.yolo is None:
         raise ConfigError(f"{name} is an exported file; info reads the .pt or .yaml that it was made from")
