@@ -93,7 +93,7 @@ def main(words):
         print(headline(results))
         return 0
     if (kept / "comparison.json").exists():
-        collect.copy(kept, folder)
+        collect.copy(kept, folder, newer=False)
     data = Path(settings.pop("data", "bccd.yaml")).absolute()
     if data.exists():  # the recorded commands then name the dataset without this machine's path
         os.chdir(data.parent)

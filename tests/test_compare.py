@@ -1,6 +1,7 @@
 """`yolo-lite compare` as a shell runs it: killed and continued, failing, on a Ray cluster."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -8,17 +9,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
 from conftest import run
 
-from yolo_lite.compare import worker
+from yolo_lite import ConfigError
+from yolo_lite.compare import measure, worker
+from yolo_lite.compare.plan import make_plan
+from yolo_lite.compare.progress import Progress
+from yolo_lite.compare.runs import execute
 
 COMMAND = Path(sys.executable).with_name("yolo-lite")
+NUMBERS = {"epochs": 2, "imgsz": 64, "batch": 4, "nbs": 4}
 MODELS = ("yolov8n", "yolov8n-mnv3")
 SETTINGS = ["models=yolov8n,yolov8n-mnv3", "seeds=0,1", "epochs=2", "imgsz=64", "batch=4", "nbs=4", "latency=False"]
-TIMES = {"train_seconds", "wall_seconds", "evaluate_seconds", "attempts", "peak_memory"}
+TIMES = {"train_seconds", "wall_seconds", "evaluate_seconds", "evaluate_cpu_seconds", "attempts", "peak_memory"}
 
 
 def arguments(tiny_data, folder, *more):
@@ -95,6 +102,23 @@ def test_a_second_time_trains_nothing(whole, tiny_data):
     before = content(whole / "runs")
     process = run(*arguments(tiny_data, whole), cwd=whole.parent)
     assert "started" not in process.stdout and content(whole / "runs") == before
+
+
+def test_a_latency_that_fails_leaves_the_report(whole, tiny_data, tmp_path, monkeypatch):
+    folder = tmp_path / "copy"
+    shutil.copytree(whole, folder)
+    for name in ("report.html", "results.json"):
+        (folder / name).unlink()
+    settings = dict(word.split("=", 1) for word in SETTINGS) | {"latency": True, "runtimes": "onnxruntime"}
+    plan = make_plan({**settings, "data": str(tiny_data), "project": str(tmp_path), "name": "copy"} | NUMBERS)
+
+    def fail(*arguments, **more):
+        raise RuntimeError("cannot be exported")
+
+    monkeypatch.setattr(measure, "latency", fail)
+    with pytest.raises(ConfigError, match="latency was not measured: cannot be exported; .* is without it"):
+        execute(plan)
+    assert (folder / "report.html").exists() and "Latency was not measured" in (folder / "summary.md").read_text()
 
 
 def kill_during(command, folder, model, seed):
@@ -286,19 +310,49 @@ def test_starts_afresh_without_the_first_epochs(stopped):
 
 
 def test_time_is_added_up_over_resumes(tmp_path):
-    (tmp_path / "results.csv").write_text("epoch,time\n1,10.5\n2,20.5\n3,9\n4,18\n")
-    assert worker.train_seconds(tmp_path / "results.csv") == 38.5
+    (tmp_path / "results.csv").write_text("epoch,time\n1,10.5\n2,12\n3,24\n")
+    attempts = [{"from": each} for each in ("start", "epoch 2", "start, again: torn", "epoch 1", "epoch 1")]
+    assert worker.train_seconds(tmp_path / "results.csv", attempts[:1]) == 24
+    assert worker.train_seconds(tmp_path / "results.csv", attempts) == 10.5 + 24
 
 
-def test_a_run_ends_with_its_command(tmp_path):
+def test_time_left(tmp_path):
+    Run = namedtuple("Run", "folder")
+    runs = [Run(tmp_path / str(number)) for number in range(4)]
+    plan = namedtuple("Plan", "runs record")(runs, {"train": {"epochs": 10}})
+    with Progress(plan, io.StringIO()) as progress:
+        assert progress.left(5) is None
+        runs[0].folder.mkdir()
+        (runs[0].folder / "results.csv").write_text("epoch\n1\n2\n3\n4\n5\n")
+        assert progress.left(50) == pytest.approx(50 / 5 * 35)
+        progress.over.add(runs[1])  # failed at once: over, but no epoch of it was trained
+        progress.failed.append(runs[1])
+        assert progress.left(50) == pytest.approx(50 / 5 * 25)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_peak_memory_is_the_runs_own():
+    code = "from yolo_lite.compare import worker; print(worker._peak_memory()['peak_memory'])"
+    large = f"import subprocess, sys; x = bytearray(600_000_000); subprocess.run([sys.executable, '-c', {code!r}])"
+    found = subprocess.run([sys.executable, "-c", large], capture_output=True, text=True, check=True).stdout
+    assert 10**7 < int(found) < 4 * 10**8
+
+
+def test_a_run_ends_with_its_command(tiny_data, tmp_path):
     """Closing its standard input is all that a worker needs to end."""
     from yolo_lite.compare import runs
 
-    job = {"folder": str(tmp_path / "run"), "model": "m", "seed": 0, "command": "", "settings": {}, "restart": False}
+    settings = {"epochs": 1000, "imgsz": 64, "batch": 4, "plots": False}
+    job = {"folder": str(tmp_path / "run"), "model": "m", "seed": 0, "command": "", "settings": settings}
+    job |= {"restart": False, "source": "yolov8n.yaml", "data": str(tiny_data)}
     process = runs.start(job)
+    patience = time.monotonic() + 120
+    while not (tmp_path / "run" / "results.csv").exists():  # it trains
+        assert process.poll() is None and time.monotonic() < patience
+        time.sleep(0.1)
     process.stdin.close()
     process.wait(timeout=60)
-    assert process.returncode != 0
+    assert process.returncode != 0 and not (tmp_path / "run" / "run.json").exists()
     code = (
         "import sys, time\nfrom yolo_lite.compare import runs\n"
         f"job = {job!r}\nprocess = runs.start(job)\nprint(process.pid, flush=True)\ntime.sleep(60)"
@@ -311,3 +365,4 @@ def test_a_run_ends_with_its_command(tmp_path):
     while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
         assert time.monotonic() < patience
         time.sleep(0.1)
+    assert not (tmp_path / "run" / "run.json").exists()

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from yolo_lite import ConfigError
 from yolo_lite.compare import measure, rivals
 from yolo_lite.compare.files import write_json
 from yolo_lite.compare.models import Model
@@ -33,6 +34,33 @@ def test_latency(tmp_path):
     assert not measure.is_current(tmp_path / "missing.json", models, 320, HOW)
 
 
+def test_the_rival_is_the_nearest_in_fp32(monkeypatch):
+    """Where OpenVINO would use bf16, each model has two rows; all widths near the best one are timed."""
+    calls = []
+
+    def latency(models, classes, imgsz, how, say=None, seconds=0):
+        calls.append([model.label for model in models])
+        rows = []
+        for number, model in enumerate(models):
+            ratio = float(model.label.rpartition("-w")[2]) / 0.62 if number else 1.0
+            for precision, factor in (("fp32", 1.0), ("bf16", 0.5)):
+                time = {"ratio": ratio * factor, "low": ratio * factor, "high": ratio * factor}
+                rows.append({"model": model.label, "precision": precision, "runtime": "openvino", "threads": 1, **time})
+        return {"measurements": rows, "environment": {"CPU": "x"}}
+
+    monkeypatch.setattr(measure, "latency", latency)
+    how = {"runtimes": ["onnxruntime"], "threads": [1]}
+    model = Model("mine", "mine.yaml", "mine", "a", 0, 0.0, 0)
+    width, d, cost = rivals.equal_latency("yolov8n", model, 3, 320, how)
+    widths = [width for width, _ in rivals.candidates("yolov8n")]
+    assert width == min(widths, key=lambda each: abs(each - 0.62)) and d == dict(rivals.candidates("yolov8n"))[width]
+    assert cost["ratio"] == pytest.approx(width / 0.62) and cost["environment"] == {"CPU": "x"}
+    assert len(calls) == 2 and len(calls[0]) == rivals.TIMED + 2
+    monkeypatch.setattr(rivals, "_timed", lambda *_: [{"ratio": 0.9}])
+    with pytest.raises(ConfigError, match="yolov8n takes 0.90 of the time of mine; it is the rival already"):
+        rivals.equal_latency("yolov8n", model, 3, 320, how)
+
+
 @pytest.mark.slow
 def test_equal_latency(tiny_data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -44,4 +72,6 @@ def test_equal_latency(tiny_data, tmp_path, monkeypatch):
          "imgsz": 320, "runtimes": "onnxruntime", "latency": False}
     )  # fmt: skip
     (rival,) = [model for model in plan.models if model.rival_of]
+    cost = plan.record["matched"][rival.label]["yolov8n-narrow"]
+    assert cost["runtime"] == "onnxruntime" and cost["low"] <= cost["ratio"] <= cost["high"]
     assert rival.rival_of == ("yolov8n-narrow",) and rival.gflops < 0.8 * plan.models[0].gflops

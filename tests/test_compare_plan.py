@@ -49,6 +49,11 @@ REFUSED = [
     ({"epochs": "ten"}, "training arguments: 'epochs=ten'"),
     ({"lr0": "fast"}, "training arguments: 'lr0=fast'"),
     ({"imgsz": [64, 32]}, "imgsz="),
+    ({"imgsz": 300}, "imgsz=300: needs a multiple of 32 pixels, near it is 288"),
+    ({"batch": -1}, "batch=-1: needs a whole number from 1"),
+    ({"batch": 0.7}, "batch=0.7: needs a whole number from 1"),
+    ({"cpus": "two"}, "cpus=two: needs a number from 0"),
+    ({"gpus": -1}, "gpus=-1: needs a number from 0"),
     ({"task": "segment"}, "task=segment"),
     ({"val": False}, "val=False"),
     ({"match": "flops"}, "match=flops: needs gflops or latency; did you mean 'gflops'"),
@@ -160,6 +165,54 @@ def test_what_may_change_in_a_folder(settings, tiny_data, tmp_path):
         with pytest.raises(ConfigError, match=message):
             make_plan(settings, change)
     assert file.read_bytes() == before
+
+
+def test_lists_on_the_command_line_go_on(settings):
+    for words in (["classes=0,1", "project=2024"], ["classes=[0,1]", "project=2024"]):
+        plan = make_plan(settings, parse(words)[1])
+        write_folder(plan)
+        assert plan.record["train"]["classes"] == [0, 1] and plan.folder.parent.name == "2024"
+
+
+def test_other_images_under_the_same_names_are_refused(settings, tiny_data, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(tiny_data.parent, moved)
+    data = moved / "tiny.yaml"
+    data.write_text(tiny_data.read_text().replace(str(tiny_data.parent), str(moved)))
+    write_folder(make_plan(settings, {"data": str(data)}))
+    image = next((moved / "images" / "train").iterdir())
+    image.write_bytes(image.read_bytes() + b" ")
+    with pytest.raises(ConfigError, match="its images' files have other sizes now"):
+        make_plan(settings, {"data": str(data)})
+
+
+def test_a_second_checkpoint_of_the_same_name_may_join(settings, trained, tmp_path):
+    best = str(trained / "weights/best.pt")
+    write_folder(make_plan(settings, {"models": ["yolov8n", best]}))
+    (tmp_path / "other").mkdir()
+    shutil.copy(trained / "weights/last.pt", tmp_path / "other/best.pt")
+    plan = make_plan(settings, {"models": ["yolov8n", best, "other/best.pt"]})
+    assert [model.label for model in plan.models] == ["yolov8n", "best.pt", "other-best.pt"]
+
+
+def test_two_models_of_one_label_are_refused(settings, trained, tmp_path):
+    for name in ("a b.pt", "a_b.pt"):
+        shutil.copy(trained / "weights/best.pt", tmp_path / name)
+    with pytest.raises(ConfigError, match="two would be called a_b.pt; rename one's file"):
+        make_plan(settings, {"models": ["a b.pt", "a_b.pt"]})
+
+
+def test_the_first_moments_of_a_folder_are_ours(settings, tmp_path):
+    folder = tmp_path / "runs/compare/compare"
+    folder.mkdir(parents=True)
+    (folder / ".lock").write_text("1")
+    (folder / ".comparison.json.7").write_text("{")
+    plan = make_plan(settings)
+    write_folder(plan)
+    sizes = [path.stat().st_size for path in sorted((folder / "samples").iterdir())]
+    (folder / "samples/1.jpg").unlink()
+    write_folder(make_plan(settings))
+    assert [path.stat().st_size for path in sorted((folder / "samples").iterdir())] == sizes
 
 
 def test_a_changed_model_is_refused(settings, tmp_path):

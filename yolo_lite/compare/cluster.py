@@ -5,10 +5,12 @@ The comparison's folder and the dataset have to be at the same paths on every no
 
 import os
 import sys
+from pathlib import Path
 
 from yolo_lite._registry import ConfigError
+from yolo_lite.compare.dataset import one_line
 from yolo_lite.compare.files import status_of
-from yolo_lite.compare.runs import finish, job_of, start
+from yolo_lite.compare.runs import finish, job_of, start, write_failed
 
 
 def connect(address):
@@ -22,7 +24,7 @@ def connect(address):
     if not ray.is_initialized():
         try:
             ray.init(address=address, log_to_driver=False, logging_level="error")
-        except ConnectionError as error:
+        except Exception as error:
             raise ConfigError(
                 f"ray={address}: {' '.join(str(error).split())[:200]}; start a cluster with `ray start --head`"
             ) from None
@@ -35,6 +37,7 @@ def run_all(plan, runs, progress, lock):
     share = {"num_cpus": plan.how["cpus"], "num_gpus": _gpus(plan, ray)}
     remote = ray.remote(max_retries=0, **share)(work)
     environment = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "YOLO_CONFIG_DIR", "PYTHONPATH")}
+    _warn_of_room(share, ray)
     pending = {
         remote.remote(job_of(plan, run), str(plan.folder), os.getcwd(), sys.path, environment): run for run in runs
     }
@@ -43,12 +46,12 @@ def run_all(plan, runs, progress, lock):
             ready, _ = ray.wait(list(pending), timeout=0.5)
             for reference in ready:
                 run = pending.pop(reference)
-                record = status_of(run.folder)
                 try:
-                    ray.get(reference)
-                    record = status_of(run.folder)
-                except Exception as error:
-                    record = {"status": "failed", "error": " ".join(str(error).split())[:300]}
+                    record = ray.get(reference)  # as the node read it: here, a shared folder may lag behind
+                except Exception as error:  # its node is lost, or has no such folder
+                    record = {"status": "failed", "error": one_line(error)}
+                    if not status_of(run.folder):
+                        write_failed(job_of(plan, run), record["error"])
                 progress.ended(run, record)
             progress.show()
     finally:
@@ -66,8 +69,16 @@ def _gpus(plan, ray):
     return max(1, len([part for part in device.split(",") if part.strip()]))
 
 
+def _warn_of_room(share, ray):
+    """Say when the runs will wait, in silence, for a node that is large enough; a cluster may grow by itself."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = share["num_cpus"], share["num_gpus"]
+    if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+        print(f"no node of the cluster has {cpus} CPUs and {gpus} GPUs; waiting for one", file=sys.stderr, flush=True)
+
+
 def work(job, folder, cwd, path, environment):
-    """Do one run on a node of the cluster."""
+    """Do one run on a node of the cluster; return its record."""
     sys.path[:] = [*path, *(each for each in sys.path if each not in path)]
     if not os.path.isfile(os.path.join(folder, "comparison.json")):
         raise FileNotFoundError(f"{folder} is not on this node; it needs a file system that all nodes share")
@@ -79,3 +90,4 @@ def work(job, folder, cwd, path, environment):
     process = start(job)
     process.wait()
     finish(process, job)
+    return status_of(Path(job["folder"]))

@@ -10,13 +10,14 @@ RUN = ("run.json", "results.csv", "images.npz", "samples.json")
 WHOLE = ("comparison.json", "latency.json", "models/*.yaml", "samples/*.jpg")
 
 
-def copy(source, target):
+def copy(source, target, newer=True):
     """Copy a comparison's small files; in the copy, its finished runs count as finished.
 
     Files that are there already stay, those of the comparison itself excepted, which may have grown.
 
     Args:
         source, target: Folders of comparisons; the target is made if need be.
+        newer: Whether the source's files of the comparison itself go before the target's.
 
     Returns:
         (int): Runs copied.
@@ -24,7 +25,9 @@ def copy(source, target):
     source, target = Path(source), Path(target)
     for pattern in WHOLE:
         for file in source.glob(pattern):
-            _copy(file, target / file.relative_to(source))
+            place = target / file.relative_to(source)
+            if newer or not place.exists():
+                _copy(file, place)
     runs = [file.parent for file in sorted(source.glob("runs/*/*/run.json")) if is_finished(file.parent)]
     runs = [run for run in runs if not is_finished(target / run.relative_to(source))]
     for run in runs:

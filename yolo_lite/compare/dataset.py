@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from yolo_lite._registry import ConfigError, suggest
+from yolo_lite.compare.files import write_bytes
 
 SAMPLES = 4  # images on which the report shows every model's detections
 SAMPLE_SIZE = 480  # pixels, their longer side in the report
@@ -46,6 +47,7 @@ def load(data, split):
     splits = [each for each in ("train", "val", "test") if found.get(each)]
     if split not in splits:
         raise ConfigError(f"split={split}: {data} has no such images{suggest(split, splits)}")
+    sizes = hashlib.sha256()
     images, digest, scanned = {}, hashlib.sha256(repr(sorted(found["names"].items())).encode()), None
     for each in dict.fromkeys(("train", "val", split)):
         try:
@@ -55,6 +57,7 @@ def load(data, split):
             raise ConfigError(f"data={data}: its {each} images cannot be used: {one_line(error)}") from None
         images[each] = len(part.im_files)
         for label in sorted(part.labels, key=lambda label: Path(label["im_file"]).name):
+            sizes.update(repr((Path(label["im_file"]).name, Path(label["im_file"]).stat().st_size)).encode())
             digest.update(Path(label["im_file"]).name.encode())
             digest.update(np.ascontiguousarray(np.concatenate([label["cls"], label["bboxes"]], 1), "<f4").tobytes())
         scanned = part if each == split else scanned
@@ -64,6 +67,7 @@ def load(data, split):
         "images": images,
         "split": split,
         "digest": digest.hexdigest()[:16],
+        "sizes": sizes.hexdigest()[:16],
     }
     return Dataset(str(Path(found["yaml_file"]).resolve()), record, _samples(scanned))
 
@@ -84,15 +88,17 @@ def _samples(part):
 
 
 def write_samples(samples, folder):
-    """Write small copies of the sample images, `<folder>/<number>.jpg`."""
+    """Write small copies of the sample images, `<folder>/<number>.jpg`, where they are not there yet."""
     import cv2
 
-    folder.mkdir(parents=True, exist_ok=True)
     for number, sample in enumerate(samples):
-        image = cv2.imread(sample["file"])
-        factor = min(1.0, SAMPLE_SIZE / max(image.shape[:2]))
-        small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        cv2.imwrite(str(folder / f"{number}.jpg"), small, [cv2.IMWRITE_JPEG_QUALITY, 80])
+        place = folder / f"{number}.jpg"
+        image = None if place.exists() else cv2.imread(sample["file"])
+        if image is not None:  # a kind that the host reads otherwise is left out
+            factor = min(1.0, SAMPLE_SIZE / max(image.shape[:2]))
+            small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+            _, content = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
+            write_bytes(place, content.tobytes())
 
 
 @contextlib.contextmanager

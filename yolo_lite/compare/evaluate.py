@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 
 SHOWN = 0.25  # confidence from which detections are shown on the sample images
-PASSED_ON = ("imgsz", "batch", "device", "iou", "max_det", "conf", "classes", "single_cls", "agnostic_nms", "nms")
+PASSED_ON = (  # from the training
+    *("imgsz", "batch", "workers", "device", "classes", "single_cls"),
+    *("conf", "iou", "max_det", "agnostic_nms", "nms"),
+)
 
 
 def evaluate(folder, job):

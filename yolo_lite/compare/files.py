@@ -5,12 +5,17 @@ import math
 import os
 
 
-def write_text(path, text):
-    """Write a text file beside its place and move it there, so that it is complete or absent."""
+def write_bytes(path, content):
+    """Write a file beside its place and move it there, so that it is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, "utf-8")
+    draft.write_bytes(content)
     os.replace(draft, path)
+
+
+def write_text(path, text):
+    """Write a text file, complete or absent."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path, value):

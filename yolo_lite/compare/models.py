@@ -25,13 +25,14 @@ class Model(NamedTuple):
     rival_of: tuple = ()  # labels of the models that this one was shrunk for
 
 
-def load(given, dataset, imgsz):
+def load(given, dataset, imgsz, old=()):
     """Find, build and measure the models that a user names.
 
     Args:
         given: Names (`yolov8n`), YAML files or `.pt` files.
         dataset: The `Dataset`.
         imgsz: Height and width of the images, pixels.
+        old: The records by label of a comparison that goes on, whose models keep their labels.
 
     Returns:
         (list[Model]): In the same order.
@@ -44,7 +45,9 @@ def load(given, dataset, imgsz):
         if source in sources[:number]:
             raise ConfigError(f"models: {given[number]!r} is named twice")
     labels = _labels(sources)
-    return [_load(*each, dataset, imgsz) for each in zip(labels, sources, given, strict=True)]
+    models = [_load(*each, dataset, imgsz) for each in zip(labels, sources, given, strict=True)]
+    known = {(old[label]["given"], old[label]["digest"]): label for label in old}
+    return [model._replace(label=known.get((model.given, model.digest), model.label)) for model in models]
 
 
 def _source(given):
@@ -71,6 +74,7 @@ def _load(label, source, given, dataset, imgsz):
     try:
         with quiet():
             model, digest = build(source, len(dataset.record["classes"]))
+            measured = measure(model, imgsz)
     except FileNotFoundError as error:
         near = suggest(Path(source).name, _names())  # of all names; the error's own are those of our configs
         text = one_line(error).partition("; did you mean")[0] + near if "did you mean" in near else one_line(error)
@@ -80,7 +84,7 @@ def _load(label, source, given, dataset, imgsz):
     except Exception as error:
         text = f"{one_line(error)} ({type(error).__name__})"
         raise ConfigError(f"models: {given!r} cannot be built: {text}") from None
-    return Model(label, source, str(given), digest, *measure(model, imgsz))
+    return Model(label, source, str(given), digest, *measured)
 
 
 def _names():

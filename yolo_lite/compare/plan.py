@@ -85,7 +85,7 @@ def make_plan(settings=None, more=()):
     ours, train = _split({**_read(settings), **dict(more)})
     how = {key: ours[key] for key in ("parallel", "restart", "ray", "cpus", "gpus", "latency", "runtimes", "threads")}
     _check_how(how)
-    folder = Path(ours["project"], str(ours["name"])).absolute()
+    folder = Path(str(ours["project"]), str(ours["name"])).absolute()
     old = _read_folder(folder)
     names = _words(ours["models"])
     if not names:
@@ -94,13 +94,14 @@ def make_plan(settings=None, more=()):
         raise ConfigError("data= is missing: name a dataset's YAML file, for example data=coco8.yaml")
     train = _check_train(train)
     data = datasets.load(ours["data"], ours["split"])
-    models = zoo.load(names, data, train["imgsz"])
+    models = zoo.load(names, data, train["imgsz"], (old or {}).get("models", {}))
     baseline = _label(ours["baseline"], "baseline", models) if ours["baseline"] else models[0].label
     seeds = _seeds(ours["seeds"], models)
     found = _rivals(ours["match"], ours["rivals"], models, data, train["imgsz"], folder, old, how)
-    for rival, _ in found:
-        seeds[rival.label] = sorted({seed for label in rival.rival_of for seed in seeds[label]})
-    models += [rival for rival, _ in found]
+    for rival in found:
+        seeds[rival.model.label] = sorted({seed for label in rival.model.rival_of for seed in seeds[label]})
+    models += [rival.model for rival in found]
+    _check_labels(models)
     record = {
         "format": FORMAT,
         "name": folder.name,
@@ -111,7 +112,8 @@ def make_plan(settings=None, more=()):
         "models": {model.label: _model_record(model) for model in models},
         "seeds": seeds,
         "samples": [{key: sample[key] for key in ("name", "truth")} for sample in data.samples],
-        "rivals": {rival.label: d for rival, d in found},
+        "rivals": {rival.model.label: rival.d for rival in found},
+        "matched": {rival.model.label: rival.matched for rival in found},
     }
     _check_same(old, record, folder)
     runs = [
@@ -126,11 +128,10 @@ def make_plan(settings=None, more=()):
 
 def write_folder(plan):
     """Write what a comparison is into its folder, the rivals' YAML files and the sample images with it."""
+    write_json(plan.folder / "comparison.json", plan.record)  # first: by it the folder is known as ours
     for name, d in plan.record["rivals"].items():
         rivals.write(name, d, plan.folder / "models")
-    if not (plan.folder / "samples").is_dir():
-        datasets.write_samples(plan.data.samples, plan.folder / "samples")
-    write_json(plan.folder / "comparison.json", plan.record)
+    datasets.write_samples(plan.data.samples, plan.folder / "samples")
 
 
 def parse(words):
@@ -152,7 +153,7 @@ def parse(words):
                 raise ConfigError(f"{key}= is given twice")
             settings[key] = (
                 value
-                if key in {"models", "baseline", "seeds", "rivals", "name", "runtimes", "threads"}
+                if key in {"models", "baseline", "seeds", "rivals", "project", "name", "runtimes", "threads"}
                 else smart_value(value)
             )
         elif word.endswith((".yaml", ".yml")) and file is None:
@@ -211,10 +212,16 @@ def _check_train(train):
         checked = vars(get_cfg(overrides={**STAYS, **train}))
     except Exception as error:
         raise ConfigError(f"training arguments: {' '.join(str(error).split())[:300]}") from None
-    if not isinstance(checked["imgsz"], int) or checked["imgsz"] < 32:
-        raise ConfigError(f"imgsz={checked['imgsz']}: needs a whole number of pixels, 32 or more")
+    size, batch = checked["imgsz"], checked["batch"]
+    if not isinstance(size, int) or size < 32 or size % 32:
+        near = f", near it is {max(round(size / 32), 1) * 32}" if isinstance(size, int) else ""
+        raise ConfigError(f"imgsz={size}: needs a multiple of 32 pixels{near}")
+    if not isinstance(batch, int) or batch < 1:
+        raise ConfigError(
+            f"batch={batch}: needs a whole number from 1; chosen by memory, it would differ between models"
+        )
     keys = {**STAYS, **{key: None for key in ("epochs", "imgsz", "batch")}, **train}
-    return {key: checked[key] for key in sorted(keys) if key != "task"}
+    return json.loads(json.dumps({key: checked[key] for key in sorted(keys) if key != "task"}))  # as it is written
 
 
 def _check_how(how):
@@ -223,6 +230,9 @@ def _check_how(how):
     for key in ("restart", "latency"):
         if not isinstance(how[key], bool):
             raise ConfigError(f"{key}={how[key]}: needs True or False")
+    for key, least in (("cpus", 0), ("gpus", 0)):
+        if how[key] is not None and (isinstance(how[key], bool | str) or not how[key] >= least):
+            raise ConfigError(f"{key}={how[key]}: needs a number from {least}")
     for package, extra in {
         "scipy": "compare",
         "statsmodels": "compare",
@@ -235,6 +245,13 @@ def _check_how(how):
         from yolo_lite.compare.measure import runtimes_of
 
         runtimes_of(how)
+
+
+def _check_labels(models):
+    labels = [model.label for model in models]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ConfigError(f"models: two would be called {label}; rename one's file")
 
 
 def _label(name, setting, models):
@@ -290,7 +307,7 @@ def _read_folder(folder):
         if old.get("format") != FORMAT:
             raise ConfigError(f"{file}: is of format {old.get('format')}, needed {FORMAT}; choose another name=")
         return old
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())):
         raise ConfigError(f"{folder}: holds something that is no comparison; choose another name=")
     return None
 
@@ -312,6 +329,8 @@ def _check_same(old, new, folder):
         if old["data"][key] != new["data"][key] and key != "name":
             what = "its images or labels" if key == "digest" else f"data's {key} = {old['data'][key]}"
             raise ConfigError(f"{where}: {what}, found {new['data'][key]}; {advice}")
+    if old["data"].get("sizes", new["data"]["sizes"]) != new["data"]["sizes"]:  # folders of older releases have none
+        raise ConfigError(f"{where}: its images' files have other sizes now; {advice}")
     for key in sorted({*old["train"], *new["train"]}):
         if old["train"].get(key) != new["train"].get(key):
             raise ConfigError(f"{where}: {key}={old['train'].get(key)}, found {new['train'].get(key)}; {advice}")
@@ -342,7 +361,7 @@ def _check_space(folder, runs, parallel):
 
 
 def _rivals(match, wanted, models, data, imgsz, folder, old, how):
-    """Return the shrunk hosts that cost the same as the swapped models, as (Model, YAML dictionary)."""
+    """Return the shrunk hosts that cost the same as the swapped models, a list of `Rival`."""
     if match is None:
         return []
     if match not in rivals.EQUAL:

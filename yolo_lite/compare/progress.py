@@ -14,7 +14,7 @@ class Progress:
     def __init__(self, plan, stream=None):
         self.runs, self.epochs, self.stream = plan.runs, plan.record["train"]["epochs"], stream or sys.stderr
         self.over = {run for run in plan.runs if is_finished(run.folder)}
-        self.began_at, self.shown_at, self.failed = time.monotonic(), 0.0, 0
+        self.began_at, self.shown_at, self.failed = time.monotonic(), 0.0, []
         self.before = None  # epochs that were done when we began
         self.live = self.stream.isatty()
 
@@ -29,6 +29,15 @@ class Progress:
     def _done(self):
         return sum(self.epochs if run in self.over else _epochs(run.folder) for run in self.runs)
 
+    def left(self, seconds):
+        """Estimate the seconds that are left from those since the beginning; None where nothing is known yet.
+
+        A failed run counts as over, but for the pace only with the epochs that it did.
+        """
+        done = self._done()
+        trained = done - self.before - sum(self.epochs - _epochs(run.folder) for run in self.failed)
+        return seconds / trained * (self.epochs * len(self.runs) - done) if trained > 0 else None
+
     def began(self, run):
         """Say that a run has begun."""
         self._say(f"{run.model.label} seed {run.seed}: started")
@@ -36,8 +45,8 @@ class Progress:
     def ended(self, run, record):
         """Say how a run has ended."""
         self.over.add(run)
-        self.failed += record["status"] == "failed"
         if record["status"] == "failed":
+            self.failed.append(run)
             self._say(f"{run.model.label} seed {run.seed}: FAILED: {record['error']}")
         else:
             figures = record["metrics"]
@@ -55,10 +64,10 @@ class Progress:
             return
         self.shown_at = time.monotonic()
         total, done = self.epochs * len(self.runs), self._done()
-        pace = (time.monotonic() - self.began_at) / max(done - self.before, 1)
-        left = _clock(pace * (total - done)) if done > self.before else "?"
-        text = f"{len(self.over)}/{len(self.runs)} runs, {done}/{total} epochs, {left} left"
-        text += f", {self.failed} failed" if self.failed else ""
+        left = self.left(time.monotonic() - self.began_at)
+        clock = "?" if left is None else _clock(left)
+        text = f"{len(self.over)}/{len(self.runs)} runs, {done}/{total} epochs, {clock} left"
+        text += f", {len(self.failed)} failed" if self.failed else ""
         print(f"\r\033[K{text}" if self.live else text, end="" if self.live else "\n", file=self.stream, flush=True)
 
 

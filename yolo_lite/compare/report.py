@@ -55,6 +55,7 @@ def page(results, inline, folder):
         metrics=tables.METRICS,
         runtimes=list(names),
         runtime_name=tables.runtime_name,
+        matched=lambda label, rival: tables.matched(results["comparison"], label, rival) or "–",
         colours={label: plots.style(results, label) for label in results["models"]},
         ink=plots.INK,
         samples=samples(results, folder),

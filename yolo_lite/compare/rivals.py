@@ -9,13 +9,23 @@ import json
 import re
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from yolo_lite._registry import ConfigError
 from yolo_lite.compare import models as zoo
 from yolo_lite.compare.dataset import quiet
+from yolo_lite.compare.files import write_text
 
 STEP = 16  # channels
 TIMED, SECONDS = 10, 3  # shrunk hosts that are timed to find the one of equal latency, seconds for each
+
+
+class Rival(NamedTuple):
+    """A stock host, shrunk."""
+
+    model: zoo.Model
+    d: dict  # its YAML dictionary
+    matched: dict  # by label of the models that it was shrunk for: what was measured, where it was latency
 
 
 def find(match, models, data, imgsz, folder, old, how):
@@ -31,7 +41,7 @@ def find(match, models, data, imgsz, folder, old, how):
         how: Settings `runtimes` and `threads`; the first of each is what latency is measured with.
 
     Returns:
-        (list[(Model, dict)]): Rivals and their YAML dictionaries; one that serves several models stands there once.
+        (list[Rival]): One that serves several models stands there once.
 
     Raises:
         ConfigError: A model has no stock host, or costs more than it.
@@ -47,13 +57,16 @@ def find(match, models, data, imgsz, folder, old, how):
             raise ConfigError(f"rivals: {model.label}:{host} needs a stock model with its scale letter, like yolov8n")
         for label, known in (old or {"models": {}})["models"].items():
             if model.label in known["rival_of"]:
-                name, d = label, old["rivals"][label]
+                name, d, cost = label, old["rivals"][label], old.get("matched", {}).get(label, {}).get(model.label)
                 break
         else:
-            width, d = EQUAL[match](host, model, len(data.record["classes"]), imgsz, how)
+            width, d, cost = EQUAL[match](host, model, len(data.record["classes"]), imgsz, how)
             name = f"{host}-w{width:g}"
-        found.setdefault(name, (d, []))[1].append(model.label)
-    return [(_model(name, d, rivals, data, imgsz, folder), d) for name, (d, rivals) in found.items()]
+        found.setdefault(name, (d, {}))[1][model.label] = cost
+    return [
+        Rival(_model(name, d, matched, data, imgsz, folder), d, {key: cost for key, cost in matched.items() if cost})
+        for name, (d, matched) in found.items()
+    ]
 
 
 def _model(name, d, rivals, data, imgsz, folder):
@@ -106,7 +119,6 @@ def write(name, d, folder):
     """Write a rival as a YAML file of its own; return its path."""
     import yaml
 
-    folder.mkdir(parents=True, exist_ok=True)
     host, _, width = name.rpartition("-w")
     text = f"# {host} at {width} of its width, channels in multiples of {STEP}\n"
     for key, value in d.items():
@@ -115,7 +127,7 @@ def write(name, d, folder):
         else:
             text += yaml.safe_dump({key: value}, default_flow_style=None if isinstance(value, dict) else False)
     path = folder / f"{name}.yaml"
-    path.write_text(text, "utf-8")
+    write_text(path, text)
     return path
 
 
@@ -133,7 +145,7 @@ def equal_gflops(host, model, classes, imgsz, how):
     """Find the shrunk host whose GFLOPs are nearest to a model's, by bisection over its widths.
 
     Returns:
-        (float, dict): Its width relative to the host's, and its YAML dictionary.
+        (float, dict, None): Its width relative to the host's, and its YAML dictionary.
 
     Raises:
         ConfigError: The host itself costs less.
@@ -153,34 +165,53 @@ def equal_gflops(host, model, classes, imgsz, how):
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if cost(middle) >= model.gflops else (low, middle)
-    return choices[min((low, high), key=lambda number: abs(cost(number) - model.gflops))]
+    return *choices[min((low, high), key=lambda number: abs(cost(number) - model.gflops))], None
 
 
 def equal_latency(host, model, classes, imgsz, how):
-    """Find the shrunk host whose latency is nearest to a model's: all are timed together, interleaved.
+    """Find the shrunk host whose latency is nearest to a model's: some of all widths, then all those near the best.
 
     Returns:
-        (float, dict): Its width relative to the host's, and its YAML dictionary.
+        (float, dict, dict): Its width relative to the host's, its YAML dictionary, and what was measured: `ratio`, its
+            time over the model's, with the 95 % interval `low` and `high`, `runtime`, `threads` and `environment`.
 
     Raises:
         ConfigError: The host itself is faster.
     """
+    choices = candidates(host)
+    coarse = sorted({round(i * (len(choices) - 1) / TIMED) for i in range(TIMED + 1)})
+    found = _timed(host, [choices[number] for number in coarse], model, classes, imgsz, how)
+    if found[0]["ratio"] < 1:
+        raise ConfigError(
+            f"match=latency: {host} takes {found[0]['ratio']:.2f} of the time of {model.label}; it is the rival "
+            "already, leave that model out of rivals="
+        )
+    best = _nearest(found)
+    near = range(coarse[max(best - 1, 0)], coarse[min(best + 1, len(coarse) - 1)] + 1)
+    found = _timed(host, [choices[number] for number in near], model, classes, imgsz, how)
+    best = _nearest(found)
+    return *choices[near[best]], found[best]
+
+
+def _timed(host, choices, model, classes, imgsz, how):
+    """Time shrunk hosts and a model, interleaved; return what was measured of each host."""
     from yolo_lite.compare.measure import latency, runtimes_of
 
-    choices = candidates(host)
-    choices = [choices[index] for index in sorted({round(i * (len(choices) - 1) / TIMED) for i in range(TIMED + 1)})]
     how = {"runtimes": runtimes_of(how)[:1], "threads": how["threads"][:1]}
     with tempfile.TemporaryDirectory(prefix="yolo_lite_") as folder:
         files = [str(write(f"{host}-w{width:g}", d, Path(folder))) for width, d in choices]
-        timed = [model, *(zoo.Model(Path(file).stem, file, file, "", 0, 0.0, 0) for file in files)]
-        found = latency(timed, classes, imgsz, how, seconds=SECONDS)["measurements"]
-    ratios = [row["ratio"] for row in found[1 : len(timed)]]  # the last row is the model once more
-    if ratios[0] < 1:
-        raise ConfigError(
-            f"match=latency: {host} takes {ratios[0]:.2f} of the time of {model.label}; it is the rival already, leave "
-            "that model out of rivals="
-        )
-    return choices[min(range(len(ratios)), key=lambda index: abs(ratios[index] - 1))]
+        models = [model, *(zoo.Model(Path(file).stem, file, file, "", 0, 0.0, 0) for file in files)]
+        found = latency(models, classes, imgsz, how, seconds=SECONDS)
+    rows = {row["model"]: row for row in found["measurements"] if row["precision"] == "fp32"}  # bf16 may stand beside
+    return [
+        {key: rows[timed.label][key] for key in ("ratio", "low", "high", "runtime", "threads")}
+        | {"environment": found["environment"]}
+        for timed in models[1:]
+    ]
+
+
+def _nearest(found):
+    return min(range(len(found)), key=lambda number: abs(found[number]["ratio"] - 1))
 
 
 EQUAL = {"gflops": equal_gflops, "latency": equal_latency}

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from yolo_lite._registry import ConfigError
 from yolo_lite.compare import measure, report, tables
+from yolo_lite.compare.dataset import one_line
 from yolo_lite.compare.files import is_finished, status_of, write_json
 from yolo_lite.compare.plan import Plan, write_folder
 from yolo_lite.compare.progress import Progress
@@ -37,8 +38,13 @@ def execute(plan: Plan):
         (Outcome): The runs, finished and failed.
 
     Raises:
-        ConfigError: Another command works in the same folder.
+        ConfigError: Another command works in the same folder, there is no such Ray cluster, or the latency cannot be
+            measured.
     """
+    if plan.how["ray"]:
+        from yolo_lite.compare.cluster import connect
+
+        connect(plan.how["ray"])
     plan.folder.mkdir(parents=True, exist_ok=True)
     with locked(plan.folder) as lock:
         write_folder(plan)
@@ -51,24 +57,41 @@ def execute(plan: Plan):
                     run_all = run_here
                 run_all(plan, left, progress, lock)
         finished = [run for run in plan.runs if is_finished(run.folder)]
+        failed = [run for run in plan.runs if run not in finished]
+        if failed:
+            names = ", ".join(f"{run.model.label} seed {run.seed}" for run in failed)
+            _say(f"{len(failed)} run{'s' * (len(failed) > 1)} failed: {names}; the same command tries again")
         if finished:
-            _measure_latency(plan)
             _say(f"{plan.folder.name}: writing the report")
-            _say(tables.headline(report.write_report(plan.folder)), f"Results saved to {plan.folder}; see report.html")
-    failed = [run for run in plan.runs if run not in finished]
-    if failed:
-        names = ", ".join(f"{run.model.label} seed {run.seed}" for run in failed)
-        _say(f"{len(failed)} run{'s' * (len(failed) > 1)} failed: {names}; the same command tries again")
+            results = report.write_report(plan.folder)  # before the latency, which may fail
+            if _latency_is_due(plan):
+                _measure_latency(plan)
+                results = report.write_report(plan.folder)
+            _say(tables.headline(results), f"Results saved to {plan.folder}; see report.html")
     return Outcome(plan.folder, finished, failed)
 
 
+def _latency_is_due(plan):
+    return plan.how["latency"] and not measure.is_current(
+        plan.folder / "latency.json", plan.models, plan.record["train"]["imgsz"], plan.how
+    )
+
+
 def _measure_latency(plan):
-    """Time the models, unless that is done already; no training of ours runs now."""
-    file, imgsz = plan.folder / "latency.json", plan.record["train"]["imgsz"]
-    if not plan.how["latency"] or measure.is_current(file, plan.models, imgsz, plan.how):
-        return
-    classes = len(plan.record["data"]["classes"])
-    write_json(file, measure.latency(plan.models, classes, imgsz, plan.how, _say_unless_passing))
+    """Time the models; no training of ours runs now.
+
+    Raises:
+        ConfigError: That fails; the report is there, without it.
+    """
+    classes, imgsz = len(plan.record["data"]["classes"]), plan.record["train"]["imgsz"]
+    try:
+        found = measure.latency(plan.models, classes, imgsz, plan.how, _say_unless_passing)
+    except Exception as error:
+        raise ConfigError(
+            f"latency was not measured: {one_line(error)}; {plan.folder / 'report.html'} is without it, runtimes= "
+            "chooses others, latency=False leaves it out"
+        ) from error
+    write_json(plan.folder / "latency.json", found)
 
 
 def _say(*lines):
@@ -167,9 +190,13 @@ def finish(process, job):
     if not status_of(folder):
         code = process.returncode
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        error = f"its process was ended by {how}; see {folder.name}/log.txt"
-        record = {key: job[key] for key in ("model", "seed", "command", "settings")}
-        write_json(folder / "run.json", {**record, "status": "failed", "error": error})
+        write_failed(job, f"its process was ended by {how}; see {folder.name}/log.txt")
+
+
+def write_failed(job, error):
+    """Write the record of a run that could not do so itself."""
+    record = {key: job[key] for key in ("model", "seed", "command", "settings")}
+    write_json(Path(job["folder"], "run.json"), {**record, "status": "failed", "error": error})
 
 
 def _kill(process):

@@ -31,7 +31,7 @@ def main():
         attempts = [*read_attempts(folder), {"began": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "from": start}]
         write_json(folder / "attempts.json", attempts)
         notes = train(folder, job, start)
-        trained = time.perf_counter()
+        trained, cpu = time.perf_counter(), cpu_seconds()
 
         from yolo_lite.compare.evaluate import evaluate
 
@@ -39,9 +39,10 @@ def main():
             "status": "resumed" if _was_resumed(attempts) else "finished",
             "notes": notes,
             "metrics": evaluate(folder, job),
-            "train_seconds": train_seconds(folder / "results.csv"),
+            "train_seconds": train_seconds(folder / "results.csv", attempts),
             "wall_seconds": time.perf_counter() - clock,
             "evaluate_seconds": time.perf_counter() - trained,
+            "evaluate_cpu_seconds": cpu_seconds() - cpu,
         }
     except Exception as error:
         traceback.print_exc()
@@ -135,9 +136,13 @@ def read_attempts(folder):
 
 
 def _was_resumed(attempts):
-    """Tell whether the training that counts, the one from the last start on, was resumed."""
-    afresh = max(index for index, attempt in enumerate(attempts) if attempt["from"].startswith("start"))
-    return any(attempt["from"].startswith("epoch") for attempt in attempts[afresh:])
+    """Tell whether the training that counts was resumed."""
+    return any(attempt["from"].startswith("epoch") for attempt in _counting(attempts))
+
+
+def _counting(attempts):
+    """Return the attempts from the last start on."""
+    return attempts[max(index for index, attempt in enumerate(attempts) if attempt["from"].startswith("start")) :]
 
 
 # Training -------------------------------------------------------------------------------------------------------------
@@ -164,31 +169,40 @@ def train(folder, job, start):
             name=folder.name,
             exist_ok=True,
         )
-    asked, used = job["settings"].get("batch"), model.trainer.args.batch
-    return [f"the host reduced batch={asked} to {used}, out of memory"] if asked >= 1 and used != asked else []
+    asked, used = job["settings"]["batch"], model.trainer.args.batch
+    return [f"the host reduced batch={asked} to {used}, out of memory"] if used != asked else []
 
 
-def train_seconds(table):
+def train_seconds(table, attempts):
     """Add up the `time` column, which starts at 0 again where a run was resumed."""
     import csv
 
     with open(table, encoding="utf-8") as file:
         times = [float(row["time"]) for row in csv.DictReader(file, skipinitialspace=True)]
-    return sum(now for now, after in zip(times, [*times[1:], 0.0], strict=True) if after < now)
+    last = {int(each["from"].split()[1]) for each in _counting(attempts) if each["from"].startswith("epoch")}
+    return sum(times[epochs - 1] for epochs in {*last, len(times)})
+
+
+def cpu_seconds():
+    """Return the CPU time of this process and of those that it has ended."""
+    return sum(os.times()[:4])
 
 
 # What a run says of itself --------------------------------------------------------------------------------------------
 
 
 def _peak_memory():
-    """Return the peak of this process's memory, and of the GPU's, in bytes."""
+    """Return the peak of this process's memory, without its data workers', and of the GPU's, in bytes."""
     found = {}
     try:
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         found["peak_memory"] = peak if sys.platform == "darwin" else peak * 1024
-    except ImportError:  # Windows
+        for line in Path("/proc/self/status").read_text().splitlines():  # on Linux the former begins with the parent's
+            if line.startswith("VmHWM:"):
+                found["peak_memory"] = int(line.split()[1]) * 1024
+    except (ImportError, OSError):  # Windows; another Unix
         pass
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
