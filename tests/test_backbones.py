@@ -9,8 +9,11 @@ from torch import nn
 
 from yolo_lite import ConfigError, create_backbone, list_backbones
 from yolo_lite.backbones import IMAGENET_MEAN, IMAGENET_STD
+from yolo_lite.blocks import HOST_NORM
 
 pytestmark = pytest.mark.core
+
+SLOWEST = 0.01  # momentum of BatchNorm: after 500 steps, 0.7 % of how the statistics began are left in them
 
 
 def timm_blocks(model):
@@ -139,6 +142,9 @@ def test_equal_to_the_reference(name, width, make, candidates, training):
     reference = make()
     randomise(reference)
     ours = create_backbone(name, weights=reference.state_dict(), width=width, mean=(0, 0, 0), std=(1, 1, 1))
+    for norm in reference.modules():
+        if getattr(norm, "momentum", 1) < SLOWEST:  # torchvision's MnasNet, see mnasnet.py
+            norm.momentum = HOST_NORM.momentum
     reference, ours = reference.double().train(training), ours.double().train(training)
     odd = 128 if "mobilenetv4_hybrid" in name else 104  # timm's attention needs even sizes at P4
     for size in (96,) if training else (96, odd):
@@ -155,6 +161,13 @@ def test_equal_to_the_reference(name, width, make, candidates, training):
             assert (a.eps, a.momentum) == (b.eps, b.momentum)
             for key in ("running_mean", "running_var"):
                 assert closeness(getattr(a, key), getattr(b, key)) <= 1e-5
+
+
+@pytest.mark.parametrize("name", list_backbones())
+def test_statistics_settle_in_a_short_training(name):
+    """Running statistics that hardly move leave a detector, trained on few pictures, without a single box."""
+    momenta = [m.momentum for m in create_backbone(name).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert momenta and min(momenta) >= SLOWEST
 
 
 def test_normalisation_is_folded_in():

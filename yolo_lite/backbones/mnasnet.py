@@ -9,9 +9,12 @@ from typing import NamedTuple
 from torch import nn
 
 from yolo_lite.backbones._stage import Stack, Stage, inverted_residuals, register_stage
-from yolo_lite.blocks import Norm, round_channels
+from yolo_lite.blocks import HOST_NORM, Norm, round_channels
 
 STEM = 32
+# torchvision's momentum, 0.0003, is for the hundreds of thousands of steps of ImageNet. In the hundreds of steps of a
+# small dataset the running statistics would stay where they began, and the trained detector would find nothing.
+TORCHVISION = Norm(momentum=HOST_NORM.momentum)
 B1 = [
     Stack(t=1, c=16, n=1, s=1),
     Stack(t=3, c=24, n=3, s=2),
@@ -47,7 +50,7 @@ class MnasNetStage(Stage):
     variants = {
         "mnasnet_100": Variant(B1, Norm()),
         "semnasnet_100": Variant(A1, Norm()),
-        "mnasnet1_0": Variant(B1, Norm(momentum=1 - 0.9997)),
+        "mnasnet1_0": Variant(B1, TORCHVISION),
     }
     aliases = {"b1": "mnasnet_100", "a1": "semnasnet_100"}
 
