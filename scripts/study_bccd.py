@@ -122,7 +122,9 @@ def findings(docs=DOCS):
     results = {kind: read_json(docs / study["folder"] / "results.json") for kind, study in STUDIES.items()}
     found = {}
     if results["backbones"]:
-        found["README.md", "study"] = table(results["backbones"])
+        found["README.md", "study"] = found["docs/study.md", "study"] = host_table(results["backbones"])
+        found["docs/study.md", "rivals"] = rival_table(results["backbones"])
+        found["docs/study.md", "classes"] = class_table(results["backbones"])
     if results["lite"]:
         found["README.md", "lite-study"] = [preset_sentence(results["lite"])]
         found["docs/lite.md", "study"] = table(results["lite"]) + preset_lines(results["lite"])
@@ -138,20 +140,91 @@ def table(results):
         f"| model | parameters | GFLOPs | seeds | mAP50 | mAP50-95 | to {baseline}, 95 % interval | verdict |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    models = results["models"].items()
-    for label, model in sorted(models, key=lambda each: -each[1]["metrics"]["mAP50-95"]["mean"]):
-        difference = model["difference"].get("mAP50-95")
-        cells = [
-            f"`{label}`",
-            f"{model['parameters'] / 1e6:.2f} M",
-            f"{model['gflops']:.2f}",
-            len(model["seeds"]),
-            *(points(model["metrics"][metric]) for metric in ("mAP50", "mAP50-95")),
-            interval(difference) if difference else "",
-            difference["verdict"] if difference else "",
-        ]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+    for label in by_accuracy(results):
+        model = results["models"][label]
+        lines.append(row(label, *costs(model), *accuracy(model), *shown(model["difference"].get("mAP50-95"))))
     return lines
+
+
+def host_table(results):
+    """Return a row for each model beneath its stock host, in time and accuracy beside it, most accurate first."""
+    models, labels = results["models"], by_accuracy(results)
+    to_host = {label: host_of(label) for label in labels if label != host_of(label)}
+    found = compared(results, to_host)
+    lines = [
+        "| model | parameters | GFLOPs | time / host's | seeds | mAP50 | mAP50-95 | to host, 95 % interval | verdict |",
+        "|---" * 9 + "|",
+    ]
+    baseline = results["comparison"]["baseline"]
+    for label in sorted(labels, key=lambda label: (host_of(label) != baseline, label in to_host)):
+        time, hosts = (milliseconds(models[each]) for each in (label, host_of(label)))
+        ratio = f"{time / hosts:.2f}" if time and hosts else ""
+        lines.append(row(label, *costs(models[label]), ratio, *accuracy(models[label]), *shown(found.get(label))))
+    return lines
+
+
+def rival_table(results):
+    """Hold the swapped models against their host shrunk in width, where both take the same operations (within 2 %)."""
+    models = results["models"]
+    pairs = {
+        label: rival
+        for rival in set(results["rivals"].values())
+        for label in models
+        if host_of(label) == host_of(rival) and label != rival
+        and abs(models[label]["gflops"] / models[rival]["gflops"] - 1) < 0.02
+    }  # fmt: skip
+    lines = ["| model | GFLOPs | shrunk host | GFLOPs | to it, mAP50-95, 95 % interval | verdict |", "|---" * 6 + "|"]
+    for label, difference in compared(results, pairs).items():
+        ours, rivals = (f"{models[each]['gflops']:.2f}" for each in (label, pairs[label]))
+        lines.append(row(label, ours, f"`{pairs[label]}`", rivals, *shown(difference)))
+    return lines
+
+
+def class_table(results):
+    """Return each class's mAP50, mean over seeds; most accurate models first."""
+    names = results["comparison"]["data"]["classes"]
+    lines = [f"| mAP50 of | {' | '.join(names)} |", "|---" * (1 + len(names)) + "|"]
+    for label in by_accuracy(results):
+        classes = results["models"][label]["classes"]
+        lines.append(row(label, *(f"{100 * classes[name]['mAP50']:.1f}" for name in names)))
+    return lines
+
+
+def by_accuracy(results):
+    models = results["models"]
+    return sorted(models, key=lambda label: -models[label]["metrics"]["mAP50-95"]["mean"])
+
+
+def host_of(label):
+    return label.split("-")[0]  # of a rival, too: yolov8n-w0.5
+
+
+def compared(results, pairs):
+    """Return the differences of mAP50-95 between pairs, one family of tests."""
+    values = {label: values_of(results, label) for label in results["models"]}
+    return {label: found._asdict() for label, found in differences(values, pairs).items()}
+
+
+def milliseconds(model):
+    """Return the median time in onnxruntime, fp32, on one thread; None where it was not measured."""
+    times = {(each["runtime"], each["precision"], each["threads"]): each["p50"] for each in model["latency"]}
+    return times.get(("onnxruntime", "fp32", 1))
+
+
+def row(label, *cells):
+    return f"| {' | '.join([f'`{label}`', *map(str, cells)])} |"
+
+
+def costs(model):
+    return f"{model['parameters'] / 1e6:.2f} M", f"{model['gflops']:.2f}"
+
+
+def accuracy(model):
+    return len(model["seeds"]), *(points(model["metrics"][metric]) for metric in ("mAP50", "mAP50-95"))
+
+
+def shown(difference):
+    return (interval(difference), difference["verdict"]) if difference else ("", "")
 
 
 def points(figure):
@@ -173,14 +246,13 @@ def values_of(results, label):
 
 def preset_lines(results):
     """Hold the lite preset against what it was made for."""
-    values = {label: values_of(results, label) for label in results["models"]}
     lines = ["", f"| `{PRESET}` against | mAP50-95, 95 % interval | wanted | |", "|---|---|---|---|"]
     for other, wanted, reached in (
         (results["rivals"][PRESET], "the interval above 0", lambda found: (found["low"] or 0) > 0),
         ("yolo26n", "the interval above 0", lambda found: (found["low"] or 0) > 0),
         ("yolov8n", "at most 1.0 below", lambda found: found["mean"] >= -0.01),
     ):
-        found = differences(values, {PRESET: other})[PRESET]._asdict()
+        found = compared(results, {PRESET: other})[PRESET]
         verdict = "reached" if reached(found) else "**not reached**"
         lines.append(f"| `{other}` | {interval(found)} | {wanted} | {verdict} |")
     return lines
@@ -188,12 +260,13 @@ def preset_lines(results):
 
 def preset_sentence(results):
     """Say what the lite preset and the others find, most accurate first."""
-    models = sorted(results["models"].items(), key=lambda each: -each[1]["metrics"]["mAP50-95"]["mean"])
+    models = results["models"]
     figures = (
-        f"`{label}` {points(model['metrics']['mAP50-95'])}" + verdict(model["difference"].get("mAP50-95"))
-        for label, model in models
+        f"`{label}` {points(models[label]['metrics']['mAP50-95'])}"
+        + verdict(models[label]["difference"].get("mAP50-95"))
+        for label in by_accuracy(results)
     )
-    seeds = min(len(model["seeds"]) for _, model in models)
+    seeds = min(len(model["seeds"]) for model in models.values())
     return f"mAP50-95, {seeds} seeds: {', '.join(figures)}."
 
 

@@ -51,6 +51,43 @@ def test_findings_say_what_was_reached(study, tmp_path, preset, rival, reached):
     assert all(verdict in sentence for verdict in ("`yolo26n` 45.1 ± 0.4 (worse)", "`yolov8n` 47.9 ± 0.4"))
 
 
+def test_backbones_stand_beside_their_hosts_and_the_shrunk_one(study, tmp_path):
+    folder = tmp_path / "study-bccd"
+    levels = {"yolov8n": 0.5, "yolov5n": 0.45, "yolov8n-a": 0.42, "yolov5n-b-aspp": 0.46, "yolov8n-w0.6": 0.44}
+    write_comparison(folder, levels)
+    record = json.loads((folder / "comparison.json").read_text())
+    for label, gflops in {"yolov8n-a": 1.0, "yolov8n-w0.6": 1.01}.items():
+        record["models"][label]["gflops"] = gflops
+    record["models"]["yolov8n-w0.6"]["rival_of"] = ["yolov8n-a"]
+    (folder / "comparison.json").write_text(json.dumps(record))
+    times = {"yolov8n": 10.0, "yolov5n": 8.0, "yolov8n-a": 7.5, "yolov5n-b-aspp": 10.0}
+    measured = [
+        {"model": label, "runtime": runtime, "precision": "fp32", "threads": 1, "p50": p50 * factor, "p90": 1,
+         "ratio": 1, "low": 1, "high": 1, "parameters": 1, "gflops": 1, "size": 1}
+        for label, p50 in times.items()
+        for runtime, factor in (("openvino", 3), ("onnxruntime", 1))
+    ]  # fmt: skip
+    latency = {"models": {label: label for label in times}, "measurements": measured, "environment": {}, "threads": [1]}
+    (folder / "latency.json").write_text(
+        json.dumps({**latency, "runtimes": ["onnxruntime"], "imgsz": 64, "classes": 2})
+    )
+    write(gather(folder), folder)
+    found = study.findings(tmp_path)
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in found["docs/study.md", "study"][2:]]
+    assert found["README.md", "study"] == found["docs/study.md", "study"]
+    assert [row[0] for row in rows] == ["yolov8n", "yolov8n-w0.6", "yolov8n-a", "yolov5n", "yolov5n-b-aspp"]
+    by_model = {row[0]: row for row in rows}
+    assert [by_model[each][3] for each in levels] == ["1.00", "1.00", "0.75", "1.25", ""]
+    for label, host in (("yolov8n-a", "yolov8n"), ("yolov5n-b-aspp", "yolov5n")):
+        assert float(by_model[label][7].split()[0]) == pytest.approx(95 * (levels[label] - levels[host]), abs=0.2)
+        assert by_model[label][8] == ("better" if levels[label] > levels[host] else "worse")
+    (rival,) = found["docs/study.md", "rivals"][2:]
+    assert rival.startswith("| `yolov8n-a` | 1.00 | `yolov8n-w0.6` | 1.01 | -") and rival.endswith("| worse |")
+    assert float(rival.split("|")[5].split()[0]) == pytest.approx(-1.9, abs=0.2)
+    header, _, *classes = found["docs/study.md", "classes"]
+    assert header == "| mAP50 of | RBC | WBC |" and len(classes) == 5
+
+
 def test_pages_say_what_was_found(study):
     found = study.findings()
     assert ("docs/lite.md", "study") in found
