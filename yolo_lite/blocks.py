@@ -15,6 +15,7 @@ class Norm(NamedTuple):
 
 
 HOST_NORM = Norm(eps=1e-3, momentum=0.03)  # what Ultralytics gives to every BatchNorm of its own
+WEIGHT_STD = 0.025  # of a convolution before training; a dense 3x3 of 64 channels has it in PyTorch
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -27,6 +28,8 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 class ConvNormAct(Conv):
     """Convolution, BatchNorm, activation; (B, c1, H, W) -> (B, c2, H/s, W/s).
+
+    Its weights begin as `start_evenly` says.
 
     Args:
         c1: Input channels.
@@ -41,6 +44,25 @@ class ConvNormAct(Conv):
     def __init__(self, c1, c2, k=1, s=1, g=1, act=None, norm=Norm()):
         super().__init__(c1, c2, k, s, g=g, act=act(inplace=True) if isinstance(act, type) else bool(act))
         self.bn = BatchNorm2d(c2, eps=norm.eps, momentum=norm.momentum)
+        start_evenly(self)
+
+
+def start_evenly(module):
+    """Let the weights of a module's convolutions begin with one standard deviation; return the module.
+
+    PyTorch gives a depthwise filter, with its nine inputs, weights eight times as large as a dense one's. BatchNorm
+    hides that from the output, but steps of an optimizer like AdamW are then eight times as small beside the weights,
+    and depthwise networks learn slowly: docs/design.md has what that costs. The running variance begins at what inputs
+    of unit power give, so that an untrained network's features do not vanish.
+
+    Args:
+        module: Holds Ultralytics' `Conv`s, convolution and BatchNorm.
+    """
+    for each in module.modules():
+        if isinstance(each, Conv):
+            nn.init.normal_(each.conv.weight, std=WEIGHT_STD)
+            each.bn.running_var.fill_(each.conv.weight[0].numel() * WEIGHT_STD**2)
+    return module
 
 
 class SqueezeExcite(nn.Module):

@@ -12,6 +12,7 @@ from ultralytics.nn.modules.conv import Conv, DWConv
 from ultralytics.nn.modules.head import OBB, OBB26, Detect, Pose, Pose26, Segment, Segment26
 
 from yolo_lite._registry import Count, register
+from yolo_lite.blocks import start_evenly
 
 KERNEL = 5  # of the depthwise convolutions, as in the light neck
 
@@ -78,10 +79,10 @@ class _Light(_Branches):
     def branches(self, nc, wide):
         def light(c, branch):
             first, *others = branch
-            return nn.Sequential(DWConv(c, c, KERNEL), Conv(c, first.conv.out_channels, 1), *others)
+            return nn.Sequential(start_evenly(DWConv(c, c, KERNEL)), Conv(c, first.conv.out_channels, 1), *others)
 
         def classes(c, _):
-            return nn.Sequential(DWConv(c, c, KERNEL), Conv(c, wide, 1), nn.Conv2d(wide, nc, 1))
+            return nn.Sequential(start_evenly(DWConv(c, c, KERNEL)), Conv(c, wide, 1), nn.Conv2d(wide, nc, 1))
 
         return {"cv2": light, "cv3": classes, "cv4": light}
 

@@ -32,6 +32,7 @@ from yolo_lite.blocks import (
     SqueezeExcite,
     UniversalInvertedBottleneck,
     round_channels,
+    start_evenly,
 )
 
 HOST_ACT = True  # what Ultralytics' Conv calls its default activation
@@ -63,7 +64,9 @@ class ASPP(nn.Module):
             raise ConfigError(f"rates has to be one or more whole numbers from 1, found {list(rates)}")
         self.point = Conv(c1, c2, 1)
         self.dilated = nn.ModuleList(
-            nn.Sequential(Conv(c1, c1, 3, g=c1, d=rate), Conv(c1, c2, 1)) if separable else Conv(c1, c2, 3, d=rate)
+            start_evenly(nn.Sequential(Conv(c1, c1, 3, g=c1, d=rate), Conv(c1, c2, 1)))
+            if separable
+            else Conv(c1, c2, 3, d=rate)
             for rate in rates
         )
         self.mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(c1, c2, 1), Conv.default_act)
@@ -172,7 +175,8 @@ class ExtraDWFusion(nn.Module):
         super().__init__()
         main, extra = c1
         self.main = nn.Identity() if main == c2 else Conv(main, c2, 1, act=False)
-        self.extra = nn.Sequential(Conv(extra, extra, k, s, g=extra, act=False), Conv(extra, c2, 1, act=False))
+        depthwise = Conv(extra, extra, k, s, g=extra, act=False)
+        self.extra = start_evenly(nn.Sequential(depthwise, Conv(extra, c2, 1, act=False)))
 
     def forward(self, x):
         main, extra = x
