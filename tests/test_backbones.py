@@ -9,7 +9,7 @@ from torch import nn
 
 from yolo_lite import ConfigError, create_backbone, list_backbones
 from yolo_lite.backbones import IMAGENET_MEAN, IMAGENET_STD
-from yolo_lite.blocks import HOST_NORM
+from yolo_lite.blocks import HOST_NORM, WEIGHT_STD, ConvNormAct
 
 pytestmark = pytest.mark.core
 
@@ -168,6 +168,24 @@ def test_statistics_settle_in_a_short_training(name):
     """Running statistics that hardly move leave a detector, trained on few pictures, without a single box."""
     momenta = [m.momentum for m in create_backbone(name).modules() if isinstance(m, nn.BatchNorm2d)]
     assert momenta and min(momenta) >= SLOWEST
+
+
+@pytest.mark.parametrize("name", sorted({*list_backbones()} - {"csplite_100"}))  # which is the host's own
+def test_all_convolutions_begin_alike(name):
+    """PyTorch's start, 0.19 for depthwise 3x3 filters, made depthwise networks learn slowly."""
+    torch.manual_seed(0)
+    backbone = create_backbone(name).eval()
+    pairs = [m for m in backbone.modules() if isinstance(m, ConvNormAct)]
+    assert len(pairs) > 20
+    for pair in pairs:
+        weight = pair.conv.weight
+        spread = 5 * WEIGHT_STD / (2 * weight.numel()) ** 0.5  # five standard errors of the standard deviation
+        assert weight.std(unbiased=False).item() == pytest.approx(WEIGHT_STD, abs=spread)
+        assert weight.mean().item() == pytest.approx(0, abs=5 * WEIGHT_STD / weight.numel() ** 0.5)
+        power = torch.nn.functional.conv2d(  # of unit noise; what the running variance has to begin with
+            torch.randn(1, pair.conv.in_channels, 64, 64), weight, groups=pair.conv.groups
+        ).var()
+        assert 0.5 < pair.bn.running_var[0].item() / power.item() < 2
 
 
 def test_normalisation_is_folded_in():

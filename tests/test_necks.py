@@ -10,7 +10,7 @@ from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, SegmentationModel
 
 from yolo_lite import ConfigError
-from yolo_lite.blocks import Norm
+from yolo_lite.blocks import WEIGHT_STD, Norm
 from yolo_lite.heads import LightDetect
 from yolo_lite.necks import ASPP, LRASPP, C3k2ExtraDW, ExtraDWFusion, extra_dw
 
@@ -244,6 +244,24 @@ def test_light_heads_give_what_the_hosts_give(model, name, args, keys, kind, gro
     for branch in (head.cv2 or head.one2one_cv2, head.cv3 or head.one2one_cv3):
         assert all(level[0].conv.groups == groups for level in branch)
     assert sum(p.numel() for p in light.parameters()) < sum(p.numel() for p in host.parameters())
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[-1, 1, "ASPP", [256, [2, 4], True]]],
+        [[[-1, 1], 1, "ExtraDWFusion", [256, 3, 2]]],
+        [[-1, 1, "C3k2ExtraDW", [256]]],
+        [[-1, 1, "Conv", [256, 3, 1]]],
+    ],
+    ids=lambda rows: rows[0][2],
+)
+def test_depthwise_convolutions_begin_like_dense_ones(rows):
+    found = [m for m in build(rows, "LightDetect").modules() if isinstance(m, Conv) and m.conv.groups > 1]
+    assert len(found) >= 2  # those of the head
+    for each in found:
+        assert each.conv.weight.std().item() == pytest.approx(WEIGHT_STD, rel=0.25)
+        assert each.bn.running_var[0].item() == pytest.approx(each.conv.weight[0].numel() * WEIGHT_STD**2)
 
 
 def shapes(value):
