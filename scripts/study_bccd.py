@@ -19,6 +19,7 @@ Dataset: github.com/Shenggan/BCCD_Dataset, boxes as YOLO lines. 40 epochs, batch
 these 205 training pictures would give three optimizer steps an epoch), the last epoch's weights, test split.
 """
 
+import csv
 import os
 import sys
 from pathlib import Path
@@ -125,6 +126,7 @@ def findings(docs=DOCS):
         found["README.md", "study"] = found["docs/study.md", "study"] = host_table(results["backbones"])
         found["docs/study.md", "rivals"] = rival_table(results["backbones"])
         found["docs/study.md", "classes"] = class_table(results["backbones"])
+        found["docs/study.md", "start"] = start_table(results["backbones"], docs / "study-bccd" / "pytorch-start.csv")
     if results["lite"]:
         found["README.md", "lite-study"] = [preset_sentence(results["lite"])]
         found["docs/lite.md", "study"] = table(results["lite"]) + preset_lines(results["lite"])
@@ -187,6 +189,28 @@ def class_table(results):
     for label in by_accuracy(results):
         classes = results["models"][label]["classes"]
         lines.append(row(label, *(f"{100 * classes[name]['mAP50']:.1f}" for name in names)))
+    return lines
+
+
+def start_table(results, file):
+    """Hold the models against the same whose convolutions began as PyTorch has them, by the seeds that both have.
+
+    Args:
+        results: The study's.
+        file: Those runs' figures, model, seed, mAP50, mAP50-95; made once, before `start_evenly` was.
+    """
+    values, before = {label: values_of(results, label) for label in results["models"]}, {}
+    with open(file, encoding="utf-8") as text:
+        for run in csv.DictReader(text):
+            before.setdefault(run["model"], {})[int(run["seed"])] = float(run["mAP50-95"])
+    former = {label: f"{label}, before" for label in before}
+    found = differences(values | {former[label]: seeds for label, seeds in before.items()}, former)
+    lines = ["| model | seeds | PyTorch's start | ours | difference, 95 % interval |", "|---" * 5 + "|"]
+    for label in sorted(found, key=lambda label: -found[label].mean):
+        means = [100 * sum(each[seed] for seed in found[label].seeds) / len(found[label].seeds)
+                 for each in (before[label], values[label])]  # fmt: skip
+        means = (f"{mean:.1f}" for mean in means)
+        lines.append(row(label, len(found[label].seeds), *means, interval(found[label]._asdict())))
     return lines
 
 
