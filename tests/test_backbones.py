@@ -328,8 +328,11 @@ class TestShuffleNetV1AgainstThePaper:
         torch.manual_seed(0)
         for s, c1, c2, first in ((1, 240, 240, False), (2, 240, 480, False), (2, 24, 240, True)):
             unit = ShuffleUnitV1(c1, c2, s, 3, first).double().eval()
+            for module in unit.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.reset_running_stats()
             x = torch.rand(1, c1, 16, 16, dtype=torch.float64)
-            norm = 1 / (1 + 1e-5) ** 0.5  # a fresh BatchNorm in eval mode
+            norm = 1 / (1 + 1e-5) ** 0.5  # a BatchNorm of mean 0 and variance 1 in eval mode
             y = F.relu(F.conv2d(x, unit.reduce.conv.weight, groups=1 if first else 3) * norm)
             b, c, h, w = y.shape
             y = torch.stack(y.chunk(3, 1), 2).reshape(b, c, h, w)
