@@ -8,14 +8,13 @@ hour, on a machine that has nothing else to do.
 """
 
 import csv
-import io
 import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 from yolo_lite.bench import CONTROL, Measurement, environment, measure, say
-from yolo_lite.bench_report import replace
+from yolo_lite.bench_report import replace, rows_as_csv
 from yolo_lite.exporting import missing
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +48,7 @@ def main(configs="yolo*.yaml", seconds="8", imgsz="640", out=ROOT / "docs"):
                     names = {name: name for name in (host, *left)}
                     measured = measure(names, [runtime], (1,), int(imgsz), float(seconds), folder, say=say)
                     rows += records(host, left, measured, imgsz, environment([runtime]))
-                    replace(file, table(rows))
+                    replace(file, rows_as_csv(FIELDS, rows))
     shipped = [pair(path).config for path in sorted((ROOT / "cfg").glob("yolo*.yaml"))]
     replace(file.with_suffix(".md"), markdown(shipped, rows, imgsz))
 
@@ -70,14 +69,6 @@ def records(host, configs, measured, imgsz, versions):
         for row in measured
         if row.model not in configs or row.model == config
     ]
-
-
-def table(rows):
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def markdown(configs, rows, imgsz):
@@ -117,7 +108,7 @@ def compared(config, runtime, precision, rows):
     ratio, low, high = (value / float(host[0]["ratio"]) for value in (ratio, low, high))  # bf16 against bf16
     control = [row["ratio"] for row in mine if row["model"].endswith(CONTROL)]
     text = f"{ratio:.2f} ({low:.2f} to {high:.2f})"
-    return [f"**{text}**" if low > 1 else text, f"{float(control[0]):.2f}"][: len(titles(runtime, precision))]
+    return [f"**{text}**" if ratio > 1 else text, f"{float(control[0]):.2f}"][: len(titles(runtime, precision))]
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ Writes docs/exports.csv and docs/exports.md.
 Each model gets the BatchNorm statistics of a batch, so that every layer's output is of order one and depends on the
 image, is exported with Ultralytics' own exporter, and run on the same image. Boxes are compared relative to the image's
 size, all other outputs relative to the largest value. A model runs in a process of its own and what comes of it is
-appended to docs/exports.csv; started again, the script goes on. Runtimes that are not installed are left for another
-time, or another environment (litert-torch wants an older torch).
+appended to docs/exports.csv; started again, the script goes on, and does anew what has another YAML now. Runtimes that
+are not installed are left for another time, or another environment (litert-torch wants an older torch).
 
     python scripts/export_parity.py [results=docs/exports.csv] [configs=yolov8-*.yaml,yolo26-lite*.yaml] [runtimes=...]
 """
@@ -14,6 +14,7 @@ time, or another environment (litert-torch wants an older torch).
 import copy
 import csv
 import datetime
+import hashlib
 import json
 import subprocess
 import sys
@@ -29,7 +30,7 @@ IMGSZ = 160
 TOLERANCE = 10  # times what rounding does
 ROUNDING = "float64"  # the column of PyTorch in float64: what rounding does by itself
 OTHER = "another image"  # the column that shows how much there is to differ
-FIELDS = ("config", "runtime", "deviation", "problem", "versions", "date")
+FIELDS = ("config", "digest", "runtime", "deviation", "problem", "versions", "date")
 CAUSES = {  # of what differs
     ("yolov8-ghostnetv2.yaml", "litert"): "`aten.upsample_nearest2d` by a ratio that is no whole number, here 2 to 5 "
     "pixels, in the attention. litert-torch 0.10 takes the pixels' centres (0 0 1 1 1), PyTorch their corners "
@@ -61,16 +62,29 @@ def main(results=ROOT / "docs" / "exports.csv", configs="yolov8-*.yaml,yolo26-li
         for index, name in enumerate(names, 1):
             waiting = [runtime for runtime in (OTHER, ROUNDING, *available) if (name, runtime) not in done]
             for row in in_processes(name, waiting):
+                row["digest"] = digest(name)
                 done[name, row["runtime"]] = row
                 writer.writerow(row)
                 file.flush()
                 deviation = row["problem"] or row["deviation"]
                 print(f"{index}/{len(names)} {name} {row['runtime']}: {deviation}", flush=True)
-    write(names, done)
+    write(names, read(results))
 
 
 def read(results):
-    return {(row["config"], row["runtime"]): row for row in csv.DictReader(results.open())} if results.exists() else {}
+    """Return what is done by config and runtime: of the YAMLs as they are, and references only that were computed."""
+    rows = list(csv.DictReader(results.open())) if results.exists() else []
+    return {
+        (row["config"], row["runtime"]): row
+        for row in rows
+        if row["digest"] == digest(row["config"]) and not (row["problem"] and row["runtime"] in (OTHER, ROUNDING))
+    }
+
+
+def digest(name):
+    """A short word for what a config's YAML says."""
+    file = ROOT / "cfg" / name
+    return hashlib.sha1(file.read_bytes()).hexdigest()[:8] if file.exists() else ""
 
 
 def in_processes(name, runtimes):

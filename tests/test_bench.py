@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import os
 import random
 import sys
 import xml.etree.ElementTree
@@ -193,6 +194,46 @@ def test_calibration_reads_images_as_training_does(tiny_data, tmp_path):
     (tmp_path / "list.txt").write_text("./torn.jpg")
     with pytest.raises(ConfigError, match="none of its 1 training images can be read"):
         next(images(tmp_path / "data.yaml", 64))
+    for train, message in (("nowhere", "its training split .*nowhere does not exist"), (None, "no images in its ")):
+        (tmp_path / "data.yaml").write_text(yaml.safe_dump({**d, "train": train}))
+        with pytest.raises(ConfigError, match=f"^data=.*data.yaml: {message}"):
+            measure(["yolov8n"], data=str(tmp_path / "data.yaml"), folder=tmp_path / "exports")
+    assert not (tmp_path / "exports").exists()
+
+
+def test_reading_a_model_installs_nothing(monkeypatch):
+    import ultralytics
+
+    def read(path):
+        raise RuntimeError(f"checks skipped: {os.environ.get('ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS')}")
+
+    monkeypatch.setattr(ultralytics, "YOLO", read)
+    for before in (None, "0"):
+        if before:
+            monkeypatch.setenv("ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS", before)
+        with pytest.raises(ConfigError, match="checks skipped: 1 "):
+            exporting.load("m", "yolov8n", 32)
+        assert os.environ.get("ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS") == before
+
+
+def test_sizes_include_weights(tmp_path):
+    (tmp_path / "m.xml").write_bytes(b"12")
+    (tmp_path / "m.bin").write_bytes(b"345")
+    (tmp_path / "other.onnx").write_bytes(b"6789")
+    sizes = [exporting.size_of(path) for path in (tmp_path / "m.xml", tmp_path / "other.onnx", tmp_path)]
+    assert sizes == [5, 4, 9]
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(monkeypatch, capsys, tmp_path):
+    from yolo_lite.cli import main
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device", "exports/x")
+
+    monkeypatch.setattr(bench, "export", full)
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "models=yolov8n", "runtimes=onnxruntime", "imgsz=32", "out=there"]) == 1
+    assert capsys.readouterr().err.startswith("yolo-lite: out=there cannot be written: [Errno 28] No space left on")
 
 
 def test_another_model_is_another_export(tmp_path):
@@ -228,6 +269,7 @@ def test_command(tmp_path):
     assert [row["model"] for row in rows] == ["yolov8n", "yolov8n-mnv3", "yolov8n (again)"]
     assert all("onnxruntime: " in row["environment"] and "CPU: " in row["environment"] for row in rows)
     text = (folder / "bench.md").read_text("utf-8")
+    assert "image size: 32 px; seconds a model: 0.01; CPU: " in text and "image size: 32 px" in rows[0]["environment"]
     assert text in output and "Random weights: yolov8n, yolov8n-mnv3." in text
     assert f"| `yolov8n-mnv3` | onnxruntime | 1 | {float(rows[1]['p50']):.2f} |" in text
     assert xml.etree.ElementTree.parse(folder / "bench.svg").getroot().tag.endswith("svg")
@@ -245,7 +287,8 @@ def test_command(tmp_path):
         (["models=yolov8n", "imgsz=big"], 1, "imgsz has to be a whole number above 0, found 'big'"),
         (["models=nothing", "runtimes=onnxruntime"], 1, "there is no model 'nothing'"),
         (["models=.", "runtimes=onnxruntime"], 1, "'.' names no model"),
-        (["models=yolov8n", f"out={__file__}"], 1, f"out={__file__} is a file; needs a folder"),
+        (["models=yolov8n", f"out={__file__}"], 1, f"out={__file__}: {__file__} is a file; needs a folder"),
+        (["models=yolov8n", f"out={__file__}/x/y"], 1, f"out={__file__}/x/y: {__file__} is a file; needs a folder"),
     ],
 )
 def test_command_line_errors(arguments, status, message, capsys, tmp_path, monkeypatch):
@@ -288,6 +331,8 @@ def test_slow_int8_gets_a_warning():
     text = bench_report.markdown(rows, {"CPU": "x"}, notes)
     assert "## int8" in text and "| 0.60 | - | - |" in text.split("## int8")[1]
     assert any("against itself: 0.980 to 0.980" in note for note in notes)
+    of_files = bench_report.remarks([each._replace(precision="as exported") for each in rows], [])
+    assert any("no non-maximum suppression" in note for note in notes) and "suppression" not in "".join(of_files)
 
 
 def test_int8_is_close_to_float(tiny_data, tmp_path):

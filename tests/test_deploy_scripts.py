@@ -8,6 +8,7 @@ from conftest import ROOT
 
 from yolo_lite import ConfigError, _runtimes
 from yolo_lite.bench import Measurement
+from yolo_lite.bench_report import rows_as_csv
 
 
 def row(model, runtime, precision, ratio, low=None, high=None):
@@ -55,11 +56,11 @@ def test_exports_table(script, tmp_path, monkeypatch):
     monkeypatch.setattr(parity, "ROOT", tmp_path)
     monkeypatch.setattr(parity, "missing", lambda name: ["litert-torch"] if name == "litert" else [])
     asked = []
+    found = {"another image": "1.5e+00", "float64": "3.0e-07", "onnxruntime": "2.9e-06", "openvino": "3.1e-06",
+             "ncnn": "", "torchscript": "0.0e+00"}  # fmt: skip
 
     def processes(name, runtimes):
         asked.append((name, list(runtimes)))
-        found = {"another image": "1.5e+00", "float64": "3.0e-07", "onnxruntime": "2.9e-06", "openvino": "3.1e-06",
-                 "ncnn": "", "torchscript": "0.0e+00"}  # fmt: skip
         for runtime in runtimes:
             problem = "" if found[runtime] else "no such operator | x"
             yield {"config": name, "runtime": runtime, "deviation": found[runtime], "problem": problem, "versions": "v",
@@ -71,6 +72,14 @@ def test_exports_table(script, tmp_path, monkeypatch):
     parity.main(results=results)
     assert asked[0] == ("yolov8-a.yaml", ["another image", "float64", "onnxruntime", "openvino", "ncnn", "torchscript"])
     assert asked[1:] == [("yolov8-a.yaml", [])]  # nothing is run again
+    (tmp_path / "cfg/yolov8-a.yaml").write_text("# another\n")
+    found["float64"] = ""  # without a reference nothing can be said
+    parity.main(results=results)
+    page = (tmp_path / "docs/exports.md").read_text("utf-8")
+    assert asked[-1] == asked[0] and "| `yolov8-a` | 1.50 | not run | **2.9e-06** |" in page
+    found["float64"] = "3.0e-07"
+    parity.main(results=results)
+    assert asked[-1] == ("yolov8-a.yaml", ["float64"])
     line = "| `yolov8-a` | 1.50 | 3.0e-07 | 2.9e-06 | **3.1e-06** | fails: no such operator / x | 0.0e+00 |"
     assert line in (tmp_path / "docs/exports.md").read_text("utf-8").splitlines()
 
@@ -78,6 +87,8 @@ def test_exports_table(script, tmp_path, monkeypatch):
 def test_the_shipped_table_holds_what_it_promises(script):
     """Every native family is in it, within the tolerance in every format, or the cause is named."""
     parity = script("export_parity")
+    with (ROOT / "docs/exports.csv").open() as file:  # of the configs as they are
+        assert [row for row in csv.DictReader(file) if row["digest"] != parity.digest(row["config"])] == []
     lines = (ROOT / "docs/exports.md").read_text("utf-8").splitlines()
     table = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
     families = {path.stem for path in (ROOT / "cfg").glob("yolov8-*.yaml")} - {"yolov8-timm", "yolov8-mnv4-extradw"}
@@ -177,9 +188,12 @@ def test_quantisation_table(script, tmp_path):
         )  # fmt: skip
     }
     for (model, runtime, precision), found in accuracies.items():
-        found |= {"model": model, "runtime": runtime, "precision": precision, "split": "test"}
-    quantise.replace(tmp_path / "x.csv", quantise.table(quantise.records(accuracies, measured, {"CPU": "x"}, 320, 640)))
+        found |= {"model": model, "runtime": runtime, "precision": precision, "data": "x/d.yaml", "split": "test"}
+    quantise.replace(
+        tmp_path / "x.csv", rows_as_csv(quantise.FIELDS, quantise.records(accuracies, measured, {"CPU": "x"}, 320, 640))
+    )
     lines = quantise.markdown(quantise.read(tmp_path / "x.csv")).splitlines()
+    assert "training each on the split `test` of `d.yaml` at 320 px" in lines[2]
     assert "| a | PyTorch | fp32 | 90.00 | 57.00 |  |  |  |  |  |" in lines
     assert "| a | openvino | int8 | 90.00 | 56.40 | -0.60 | 10.0 | 0.50 | 0.50 | 1.0 |" in lines
     assert "| b | openvino | int8 | 90.00 | 54.10 | +0.10 | 10.0 | 0.60 | 1.50 | 1.0 |" in lines
@@ -193,6 +207,20 @@ def test_the_quantisation_page_says_what_was_measured_and_the_promise_is_kept(sc
     int8 = {(row["model"], row["runtime"]): row for row in rows if row["precision"] == "int8"}
     assert {model for model, _ in int8} == {"yolov8n", "yolo26s-lite"}
     assert float(int8["yolo26s-lite", "openvino"]["own"]) <= 1 / 1.6
+
+
+def test_accuracy_in_openvino_is_of_fp32(script, tmp_path):
+    openvino = pytest.importorskip("openvino")
+    from openvino import opset13 as op
+
+    image = op.parameter([1, 3, 8, 8], np.float32)
+    weights = op.constant(np.ones((4, 3, 3, 3), np.float32))
+    model = openvino.Model([op.convolution(image, weights, [1, 1], [0, 0], [0, 0], [1, 1])], [image])
+    as_it_is = openvino.Core.compile_model
+    with script("quantise_bccd").openvino_in_fp32():
+        compiled = openvino.Core().compile_model(model, device_name="CPU", config={"PERFORMANCE_HINT": "LATENCY"})
+    assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+    assert openvino.Core.compile_model is as_it_is
 
 
 def test_accuracies_are_kept(script, tmp_path, monkeypatch):

@@ -33,6 +33,13 @@ def test_bare_name_from_any_folder(name, scale, channels, tmp_path, monkeypatch)
     assert model.yaml["scale"] == scale and alpha_of(model) == channels
 
 
+@pytest.mark.parametrize("task", ["", "-seg", "-pose", "-obb"])
+def test_the_preset_without_a_letter_is_s(task, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    count = lambda name: sum(each.numel() for each in YOLO(name).model.parameters())  # noqa: E731
+    assert count(f"yolo26-lite{task}.yaml") == count(f"yolo26s-lite{task}.yaml") > count(f"yolo26n-lite{task}.yaml")
+
+
 def test_missing_letter_is_warned_of_once(tmp_path, monkeypatch):
     from ultralytics.nn import tasks
 

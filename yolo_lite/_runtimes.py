@@ -99,7 +99,7 @@ def _torchscript(path, threads, precision):
         outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
         return [each.numpy() for each in outputs if isinstance(each, torch.Tensor)]
 
-    size = json.loads(files["config.txt"])["imgsz"] if files["config.txt"] else []
+    size = json.loads(files["config.txt"])["imgsz"] if files["config.txt"] else [None, None]
     return run, [1, 3, *size]
 
 

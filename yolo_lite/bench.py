@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from yolo_lite._registry import ConfigError
 from yolo_lite._runtimes import RUNTIMES, has_bf16
-from yolo_lite.exporting import INT8, check_runtimes, export, is_random, load, size_of
+from yolo_lite.exporting import INT8, check_runtimes, export, is_random, load, one_line, size_of
 
 DEFAULT_RUNTIMES = ("onnxruntime", "openvino", "ncnn")  # those of them that are installed
 CONTROL = " (again)"  # ends the name of the first model's second entry
@@ -94,9 +94,9 @@ def measure(
     _check_numbers(threads, imgsz, seconds)
     check_runtimes(runtimes, int8=bool(data))
     if data:
-        from yolo_lite.quantise import check_data
+        from yolo_lite.quantise import training_files
 
-        check_data(data)
+        training_files(data)
     loaded = [load(label, name, imgsz) for label, name in named.items()]
     for runtime in runtimes:
         _check_exported(loaded, runtime, imgsz)
@@ -273,7 +273,7 @@ def run(models, runtimes=None, imgsz="640", threads="1", seconds="10", int8="Fal
     """Do what `yolo-lite bench` does; arguments are the words of the command line.
 
     Raises:
-        ConfigError: As `measure`; or int8 without data.
+        ConfigError: As `measure`; int8 without data; or a folder that cannot be written.
     """
     from yolo_lite import bench_report
     from yolo_lite.exporting import missing
@@ -289,25 +289,34 @@ def run(models, runtimes=None, imgsz="640", threads="1", seconds="10", int8="Fal
         runtimes = ",".join(name for name, lack in lacking.items() if not lack)
     names, runtimes = _words(models), _words(runtimes)
     out = Path(out) if out else _new_folder()
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"out={out} is a file; needs a folder")
+    place = next(each for each in (out, *out.parents) if each.exists())
+    if not place.is_dir():
+        raise ConfigError(f"out={out}: {place} is a file; needs a folder")
+    if not os.access(place, os.W_OK):
+        raise ConfigError(f"out={out}: {place} cannot be written")
+    if data:
+        skipped += [f"{name} is measured without int8" for name in runtimes if name in RUNTIMES and name not in INT8]
     say(*skipped)
 
     def keep(measurements):
         notes = bench_report.remarks(measurements, [name for name in names if is_random(name)], skipped)
-        bench_report.write(out, measurements, environment(runtimes), notes)
+        settings = {"image size": f"{imgsz} px", "seconds a model": seconds, **({"int8 data": data} if data else {})}
+        bench_report.write(out, measurements, {**settings, **environment(runtimes)}, notes)
 
-    measured = measure(
-        names,
-        runtimes,
-        [_number(word) for word in _words(threads)],
-        _number(imgsz),
-        _number(seconds),
-        out / "exports",
-        data,
-        say,
-        keep,
-    )
+    try:
+        measured = measure(
+            names,
+            runtimes,
+            [_number(word) for word in _words(threads)],
+            _number(imgsz),
+            _number(seconds),
+            out / "exports",
+            data,
+            say,
+            keep,
+        )
+    except OSError as error:
+        raise ConfigError(f"out={out} cannot be written: {one_line(error)}") from None
     print((out / "bench.md").read_text("utf-8"))
     print(f"results saved to {out}")
     return measured

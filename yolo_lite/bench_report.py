@@ -59,6 +59,15 @@ def table(measurements, environment):
     return text.getvalue()
 
 
+def rows_as_csv(fields, rows):
+    """Rows, dictionaries with these fields, as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
 def markdown(measurements, environment, notes):
     """The measurements as Markdown, one table for each precision."""
     lines = ["# Latency", "", "; ".join(f"{name}: {value}" for name, value in environment.items()), ""]
@@ -109,7 +118,8 @@ def remarks(measurements, random, skipped=()):
     notes = list(skipped)
     if random:
         notes.append(f"Random weights: {', '.join(random)}. The time does not depend on weights, the accuracy does.")
-    notes.append("Ultralytics' default export: a batch of one, a fixed square image, no non-maximum suppression in it.")
+    if any(row.precision != "as exported" for row in measurements):
+        notes.append("Ultralytics' default export: one fixed square image, no non-maximum suppression in it.")
     if controls:
         notes.append(
             f"The first model against itself: {min(controls):.3f} to {max(controls):.3f}. "

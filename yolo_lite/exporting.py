@@ -80,16 +80,14 @@ def load(label, name, imgsz):
             raise ConfigError(f"there is no file {path}; without .pt, {path.stem} is built with random weights")
     elif path.suffix not in (".yaml", ".yml"):
         path = path.with_name(f"{path.name}.yaml")
-    os.environ.setdefault("YOLO_AUTOINSTALL", "False")  # a missing package is reported, not installed
     from ultralytics import RTDETR, YOLO
 
     from yolo_lite.cost import cost
 
     try:
-        with quiet():
-            yolo = (RTDETR if "rtdetr" in path.stem else YOLO)(
-                str(path)
-            )  # told by the name, as the `yolo` command does
+        with quiet(), nothing_installed():
+            kind = RTDETR if "rtdetr" in path.stem else YOLO  # told by the name, as the `yolo` command does
+            yolo = kind(str(path))
             return Model(label, path, yolo, *cost(yolo.model, imgsz))
     except ConfigError:
         raise
@@ -168,18 +166,14 @@ def _host_export(model, runtime, work, imgsz, data, options):
     if data:
         precision = {"quantize": 8} if "quantize" in DEFAULT_CFG_DICT else {"int8": True}
         options = {**options, **precision, "data": str(data), "split": "train"}
-    before, setting = getattr(model.yolo.model, "pt_path", None), os.environ.get(NO_INSTALL)
-    os.environ[NO_INSTALL] = "True"  # what is missing has been said; Ultralytics would install it
+    before = getattr(model.yolo.model, "pt_path", None)
     # The exporter writes beside this, and exchanges the suffix wherever in the path it finds it: `.pt` is in many.
     model.yolo.model.pt_path = str(work / f"{model.path.stem}.yolo_lite")
     try:
-        with quiet():
+        with quiet(), nothing_installed():
             made = model.yolo.export(format=RUNTIMES[runtime].format, imgsz=imgsz, device="cpu", **options)
     finally:
         model.yolo.model.pt_path = before
-        os.environ.pop(NO_INSTALL)
-        if setting is not None:
-            os.environ[NO_INSTALL] = setting
     return Path(made)
 
 
@@ -220,11 +214,25 @@ def quiet():
             os.close(copy)
 
 
+@contextlib.contextmanager
+def nothing_installed():
+    """Keep Ultralytics from installing packages that it misses; what is missing is said instead."""
+    before = os.environ.get(NO_INSTALL)
+    os.environ[NO_INSTALL] = "1"  # the only value that the oldest releases know
+    try:
+        yield
+    finally:
+        os.environ.pop(NO_INSTALL)
+        if before is not None:
+            os.environ[NO_INSTALL] = before
+
+
 def one_line(error):
     """An error in one line, not too long."""
     return f"{' '.join(str(error).split())[:300]} ({type(error).__name__})"
 
 
 def size_of(path):
-    """Bytes of a file, or of all files of a folder."""
-    return sum(each.stat().st_size for each in [path, *path.rglob("*")] if each.is_file())
+    """Bytes of a file, or of all files of a folder; of OpenVINO's .xml with its weights."""
+    files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path, *path.rglob("*")]
+    return sum(each.stat().st_size for each in files if each.is_file())

@@ -38,7 +38,7 @@ RKNN_OPERATORS = (
 
 CLAIMS = [
     Claim("h-swish", "Edge TPU", "does not map it; its maintainers advise MobileNetV3 without it", CORAL_HSWISH),
-    Claim("h-swish", "NNAPI", "fuses ReLU, ReLU1 and ReLU6 into convolutions, nothing else", NNAPI),
+    Claim("h-swish", "NNAPI", "fuses ReLUs alone into convolutions; has h-swish from Android 11 on, apart", NNAPI),
     Claim("SiLU", "Edge TPU", "ReLU6 took swish's place in EfficientNet-Lite, for int8", EFFICIENTNET_LITE),
     Claim("SiLU", "NNAPI", "fuses ReLU, ReLU1 and ReLU6 into convolutions, nothing else", NNAPI),
     Claim("SiLU", "RKNN", "ReLU in its place in Rockchip's own YOLOv5", RKNN_YOLOV5),

@@ -65,15 +65,17 @@ def training_files(data):
     """Return the files of a dataset's training images, sorted.
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: There are none, or a part of the split is missing.
     """
     from ultralytics.data.utils import IMG_FORMATS
 
-    split = check_data(data)["train"]
+    split = check_data(data)["train"]  # Ultralytics has looked whether `val` is there, no more
     files = []
-    for place in map(Path, split if isinstance(split, list) else [split]):
+    for place in map(Path, split if isinstance(split, list) else [split] if split else []):
         if place.is_dir():
             files += place.rglob("*.*")
+        elif not place.is_file():
+            raise ConfigError(f"data={data}: its training split {place} does not exist")
         else:  # a list of files; as for Ultralytics, those that begin with ./ lie beside it
             lines = place.read_text("utf-8-sig").splitlines()
             files += [place.parent / line if line.startswith("./") else Path(line) for line in lines]
