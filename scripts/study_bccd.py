@@ -162,7 +162,20 @@ def host_table(results):
         time, hosts = (milliseconds(models[each]) for each in (label, host_of(label)))
         ratio = f"{time / hosts:.2f}" if time and hosts else ""
         lines.append(row(label, *costs(models[label]), ratio, *accuracy(models[label]), *shown(found.get(label))))
-    return lines
+    return [*lines, "", host_sentence(found)]
+
+
+def host_sentence(found):
+    """Say in words what the differences to the hosts, {model: difference}, show."""
+    losses = sorted(-100 * each["mean"] for each in found.values() if each["mean"] < 0)
+    sure = [each for each in found.values() if each["high"] is not None and each["high"] < 0]
+    shown_for = [f"`{label}`" for label, each in found.items() if each["verdict"] == "worse"]
+    text = f"{len(losses)} of {len(found)} find less than their hosts on average"
+    return (
+        f"{text}{f', by {losses[0]:.1f} to {losses[-1]:.1f} points of mAP50-95' if losses else ''}; {len(sure)} of the "
+        f"intervals, each for one comparison alone, lie below 0. Adjusted for all {len(found)} comparisons, a loss is shown "
+        f"for {', '.join(shown_for) or 'none'}."
+    )
 
 
 def rival_table(results):

@@ -78,7 +78,7 @@ def test_backbones_stand_beside_their_hosts_and_the_shrunk_one(study, tmp_path):
     start = [cell.strip() for cell in found["docs/study.md", "start"][2].split("|")[1:-1]]
     assert start[:3] == ["`yolov8n-a`", "2", "30.5"] and len(found["docs/study.md", "start"]) == 3
     assert float(start[4].split()[0]) == pytest.approx(float(start[3]) - 30.5, abs=0.11)
-    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in found["docs/study.md", "study"][2:]]
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in found["docs/study.md", "study"][2:-2]]
     assert found["README.md", "study"] == found["docs/study.md", "study"]
     assert [row[0] for row in rows] == ["yolov8n", "yolov8n-w0.6", "yolov8n-a", "yolov5n", "yolov5n-b-aspp"]
     by_model = {row[0]: row for row in rows}
@@ -86,6 +86,9 @@ def test_backbones_stand_beside_their_hosts_and_the_shrunk_one(study, tmp_path):
     for label, host in (("yolov8n-a", "yolov8n"), ("yolov5n-b-aspp", "yolov5n")):
         assert float(by_model[label][7].split()[0]) == pytest.approx(95 * (levels[label] - levels[host]), abs=0.2)
         assert by_model[label][8] == ("better" if levels[label] > levels[host] else "worse")
+    assert found["docs/study.md", "study"][-1].startswith("2 of 3 find less than their hosts on average, by ")
+    assert "; 2 of the intervals" in found["docs/study.md", "study"][-1]
+    assert found["docs/study.md", "study"][-1].endswith("shown for `yolov8n-w0.6`, `yolov8n-a`.")
     (rival,) = found["docs/study.md", "rivals"][2:]
     assert rival.startswith("| `yolov8n-a` | 1.00 | `yolov8n-w0.6` | 1.01 | -") and rival.endswith("| worse |")
     assert float(rival.split("|")[5].split()[0]) == pytest.approx(-1.9, abs=0.2)
