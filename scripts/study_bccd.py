@@ -173,8 +173,8 @@ def host_sentence(found):
     text = f"{len(losses)} of {len(found)} find less than their hosts on average"
     return (
         f"{text}{f', by {losses[0]:.1f} to {losses[-1]:.1f} points of mAP50-95' if losses else ''}; {len(sure)} of the "
-        f"intervals, each for one comparison alone, lie below 0. Adjusted for all {len(found)} comparisons, a loss is shown "
-        f"for {', '.join(shown_for) or 'none'}."
+        f"intervals, each for one comparison alone, lie below 0. Adjusted for all {len(found)} comparisons, a loss is "
+        f"shown for {', '.join(shown_for) or 'none'}."
     )
 
 

@@ -42,9 +42,9 @@ def arguments(tiny_data, folder, *more):
 
 @pytest.fixture(scope="module")
 def whole(tiny_data, tmp_path_factory):
-    """The folder of a comparison that nothing interrupted."""
+    """The folder of a comparison that nothing interrupted, two runs side by side."""
     folder = tmp_path_factory.mktemp("compare") / "whole"
-    process = run(*arguments(tiny_data, folder), cwd=folder.parent)
+    process = run(*arguments(tiny_data, folder, "parallel=2"), cwd=folder.parent)
     assert "4/4 runs, 8/8 epochs, 0 min 00 s left" in process.stdout
     assert "yolov8n-mnv3 seed 1: finished, mAP50 " in process.stdout
     return folder
@@ -226,6 +226,34 @@ def test_two_commands_do_not_share_a_folder(whole, monkeypatch):
         runs.locked(whole),
     ):
         pass
+
+
+def test_a_folder_that_another_command_changed_meanwhile_is_refused(tiny_data, tmp_path, monkeypatch):
+    from yolo_lite.compare.plan import write_folder
+
+    monkeypatch.chdir(tmp_path)
+    settings = {"data": str(tiny_data), "models": "yolov8n", "seeds": 0, "imgsz": 32, "epochs": 1, "latency": False}
+    plan, other = make_plan(settings), make_plan(settings, {"epochs": 2})
+    write_folder(other)
+    before = (other.folder / "comparison.json").read_bytes()
+    with pytest.raises(ConfigError, match="holds another comparison: epochs=2, found 1"):
+        execute(plan)
+    assert (other.folder / "comparison.json").read_bytes() == before
+
+
+def test_a_full_disk_fails_one_run_only(tmp_path, monkeypatch):
+    from yolo_lite.compare import runs
+
+    def full(path, value):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs, "write_json", full)
+    job = {"folder": str(tmp_path / "0"), "model": "m", "seed": 0, "command": "c", "settings": {}}
+    process = runs.start(job | {"settings": None})
+    process.kill()
+    process.wait()
+    record = runs.finish(process, job)
+    assert record["status"] == "failed" and record["error"].startswith("its process was ended by signal SIGKILL")
 
 
 def test_ray(whole, tiny_data, tmp_path):

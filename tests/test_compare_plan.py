@@ -1,6 +1,7 @@
 """Settings of a comparison: what is understood, and what is refused before anything is trained or written."""
 
 import json
+import shlex
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -9,9 +10,10 @@ import pytest
 import yaml
 
 from yolo_lite import ConfigError
+from yolo_lite.compare import compare, rivals
 from yolo_lite.compare import plan as planning
-from yolo_lite.compare import rivals
 from yolo_lite.compare.plan import make_plan, parse, write_folder
+from yolo_lite.compare.runs import command_of
 
 MODELS = "yolov8n,yolov8n-mnv3"
 
@@ -56,6 +58,11 @@ REFUSED = [
     ({"gpus": -1}, "gpus=-1: needs a number from 0"),
     ({"task": "segment"}, "task=segment"),
     ({"val": False}, "val=False"),
+    ({"seeds": 2**31}, "seeds=2147483648: needs whole numbers from 0 to 2147483647"),
+    ({"settings": "mine.yaml"}, "unknown setting settings="),
+    ({"project": "empty.yaml"}, "empty.yaml is a file; choose another project="),
+    ({"rivals": "yolov8n-mnv3"}, "rivals=yolov8n-mnv3: needs match=gflops or match=latency"),
+    ({"match": "gflops", "models": "yolov8n,yolov5n"}, "match=gflops: no model has a stock host in its name"),
     ({"match": "flops"}, "match=flops: needs gflops or latency; did you mean 'gflops'"),
     ({"match": "gflops", "models": "yolov8n,yolov8s-mnv3,yolov8n-timm", "rivals": "yolov8n"}, "has no stock host"),
     ({"match": "gflops", "rivals": "yolov8n-mnv3:mnv3"}, "needs a stock model with its scale letter, like yolov8n"),
@@ -84,6 +91,13 @@ def test_no_space(settings, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="4 runs need about 0.1 GB, found 0.0 GB free"):
         make_plan(settings)
     assert not (tmp_path / "runs").exists()
+    for label, status in (("yolov8n", "failed"), ("yolov8n-mnv3", "finished")):  # failed ones are tried again
+        folder = tmp_path / "runs/compare/compare/runs" / label / "0"
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps({"status": status}))
+    monkeypatch.setattr(planning, "_read_folder", lambda folder: None)
+    with pytest.raises(ConfigError, match="3 runs need"):
+        make_plan(settings)
 
 
 def test_missing_package(settings, monkeypatch):
@@ -125,6 +139,23 @@ def test_yaml_file_and_command_line_say_the_same(settings, tmp_path):
     (tmp_path / "list.yaml").write_text("- 1")
     with pytest.raises(ConfigError, match="list.yaml: needs settings"):
         make_plan("list.yaml")
+    (tmp_path / "latin.yaml").write_bytes("name: Zellkörper".encode("latin-1"))
+    with pytest.raises(ConfigError, match="latin.yaml: .* codec can't decode"):
+        make_plan("latin.yaml")
+
+
+def test_settings_of_that_name_are_refused_from_python_too(settings):
+    with pytest.raises(ConfigError, match="unknown setting settings="):
+        compare({**settings, "settings": 1})
+    with pytest.raises(ConfigError, match="unknown setting settings="):
+        compare(settings, settings=1)
+
+
+def test_recorded_commands_can_be_pasted(settings):
+    plan = make_plan(settings, {"classes": [0, 1]})
+    plan.train["data"] = "My data, v2/x.yaml"
+    words = shlex.split(command_of(plan, plan.runs[0]))
+    assert words[:2] == ["yolo", "train"] and {"data=My data, v2/x.yaml", "classes=[0,1]"} <= set(words)
 
 
 def test_models_by_name_file_and_checkpoint(settings, trained, tmp_path):
@@ -261,6 +292,10 @@ def test_rival_of_another_host(settings):
     plan = make_plan(settings, {"match": "gflops", "rivals": "yolov8n-mnv3:yolov8s"})
     (rival,) = (model for model in plan.models if model.rival_of)
     assert rival.label.startswith("yolov8s-w") and rival.rival_of == ("yolov8n-mnv3",)
+    write_folder(plan)
+    make_plan(settings, {"match": "gflops", "rivals": "yolov8n-mnv3:yolov8s"})
+    with pytest.raises(ConfigError, match="holds another comparison, whose rival of it is yolov8s-w"):
+        make_plan(settings, {"match": "gflops", "rivals": "yolov8n-mnv3:yolov8n"})
 
 
 def test_a_written_rival_is_what_was_measured(tmp_path):

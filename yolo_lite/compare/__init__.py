@@ -13,7 +13,7 @@ A run's folder holds everything that the report needs in small files, so the wei
 """
 
 
-def compare(settings=None, **more):
+def compare(settings=None, /, **more):
     """Train and compare models as `yolo-lite compare` does.
 
     Args:

@@ -5,7 +5,6 @@ The comparison's folder and the dataset have to be at the same paths on every no
 
 import os
 import sys
-from pathlib import Path
 
 from yolo_lite._registry import ConfigError
 from yolo_lite.compare.dataset import one_line
@@ -49,9 +48,7 @@ def run_all(plan, runs, progress, lock):
                 try:
                     record = ray.get(reference)  # as the node read it: here, a shared folder may lag behind
                 except Exception as error:  # its node is lost, or has no such folder
-                    record = {"status": "failed", "error": one_line(error)}
-                    if not status_of(run.folder):
-                        write_failed(job_of(plan, run), record["error"])
+                    record = status_of(run.folder) or write_failed(job_of(plan, run), one_line(error))
                 progress.ended(run, record)
             progress.show()
     finally:
@@ -89,5 +86,4 @@ def work(job, folder, cwd, path, environment):
             os.environ[name] = value
     process = start(job)
     process.wait()
-    finish(process, job)
-    return status_of(Path(job["folder"]))
+    return finish(process, job)

@@ -124,7 +124,9 @@ def build(source, classes):
 def digest_of(d):
     """Return what a model's YAML dictionary is known by, wherever it lies."""
     plain = {key: value for key, value in d.items() if key not in {"yaml_file", "backbone_weights"}}
-    plain["weights"] = str(getattr(d.get("backbone_weights"), "setting", None))
+    weights = str(getattr(d.get("backbone_weights"), "setting", None))
+    is_file = Path(weights).is_file()
+    plain["weights"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest() if is_file else weights
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

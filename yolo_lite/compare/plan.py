@@ -15,7 +15,7 @@ from yolo_lite._registry import ConfigError, suggest
 from yolo_lite.compare import dataset as datasets
 from yolo_lite.compare import models as zoo
 from yolo_lite.compare import rivals
-from yolo_lite.compare.files import write_json
+from yolo_lite.compare.files import is_finished, write_json
 
 OURS = {  # setting: default; the others are Ultralytics' training arguments
     "models": None,
@@ -46,6 +46,7 @@ TAKEN = {  # training arguments that a comparison decides itself
     "cfg": "a YAML file as the first word",
 }
 STAYS = {"plots": False, "deterministic": True}  # unless the user says otherwise
+MOST = 1 << 31  # of seeds: numpy takes no larger ones than twice that, the host adds to them
 FORMAT = 1
 
 
@@ -126,6 +127,15 @@ def make_plan(settings=None, more=()):
     return Plan(folder, record, models, runs, data, {**train, "data": str(ours["data"])}, how)
 
 
+def check_folder(plan):
+    """Look again whether a plan's folder is new or its own; another command may have been there since it was made.
+
+    Raises:
+        ConfigError: It holds another comparison.
+    """
+    _check_same(_read_folder(plan.folder), plan.record, plan.folder)
+
+
 def write_folder(plan):
     """Write what a comparison is into its folder, the rivals' YAML files and the sample images with it."""
     write_json(plan.folder / "comparison.json", plan.record)  # first: by it the folder is known as ours
@@ -173,7 +183,7 @@ def _read(settings):
         return dict(settings or {})
     try:
         found = yaml.safe_load(Path(settings).read_text("utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{settings}: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         raise ConfigError(f"{settings}: needs settings, key: value, found {type(found).__name__}")
@@ -230,9 +240,9 @@ def _check_how(how):
     for key in ("restart", "latency"):
         if not isinstance(how[key], bool):
             raise ConfigError(f"{key}={how[key]}: needs True or False")
-    for key, least in (("cpus", 0), ("gpus", 0)):
-        if how[key] is not None and (isinstance(how[key], bool | str) or not how[key] >= least):
-            raise ConfigError(f"{key}={how[key]}: needs a number from {least}")
+    for key in ("cpus", "gpus"):
+        if how[key] is not None and (isinstance(how[key], bool | str) or not how[key] >= 0):
+            raise ConfigError(f"{key}={how[key]}: needs a number from 0")
     for package, extra in {
         "scipy": "compare",
         "statsmodels": "compare",
@@ -259,9 +269,7 @@ def _label(name, setting, models):
     for model in models:
         if str(name) in (model.label, model.given, f"{model.label}.yaml"):
             return model.label
-    raise ConfigError(
-        f"{setting}={name}: is none of the models{suggest(name, [model.label for model in models])}"
-    ) from None
+    raise ConfigError(f"{setting}={name}: is none of the models{suggest(name, [model.label for model in models])}")
 
 
 def _seeds(value, models):
@@ -284,8 +292,10 @@ def _seeds(value, models):
 
 def _numbers(key, value, least=0):
     words = _words(value)
-    if not words or not all(word.isdecimal() and int(word) >= least for word in words):
-        raise ConfigError(f"{key}={value}: needs whole numbers from {least}, for example {key}={least},{least + 1}")
+    if not words or not all(word.isdecimal() and least <= int(word) < MOST for word in words):
+        raise ConfigError(
+            f"{key}={value}: needs whole numbers from {least} to {MOST - 1}, for example {key}={least},{least + 1}"
+        )
     numbers = [int(word) for word in words]
     for number in numbers:
         if numbers.count(number) > 1:
@@ -325,8 +335,8 @@ def _check_same(old, new, folder):
     for key in ("baseline", "match"):
         if old[key] != new[key]:
             raise ConfigError(f"{where}: {key}={old[key]}, found {key}={new[key]}; {advice}")
-    for key in ("name", "split", "classes", "images", "digest"):
-        if old["data"][key] != new["data"][key] and key != "name":
+    for key in ("split", "classes", "images", "digest"):
+        if old["data"][key] != new["data"][key]:
             what = "its images or labels" if key == "digest" else f"data's {key} = {old['data'][key]}"
             raise ConfigError(f"{where}: {what}, found {new['data'][key]}; {advice}")
     if old["data"].get("sizes", new["data"]["sizes"]) != new["data"]["sizes"]:  # folders of older releases have none
@@ -347,9 +357,11 @@ def _check_same(old, new, folder):
 def _check_space(folder, runs, parallel):
     """Refuse when the disk cannot hold the results: checkpoints with their optimizer, and small files."""
     existing = next(each for each in (folder, *folder.parents) if each.exists())
+    if not existing.is_dir():
+        raise ConfigError(f"{folder}: {existing} is a file; choose another project=")
     if not os.access(existing, os.W_OK):
         raise ConfigError(f"{folder}: cannot be written to; choose another project=")
-    unfinished = [run for run in runs if not (run.folder / "run.json").exists()]
+    unfinished = [run for run in runs if not is_finished(run.folder)]
     half = [2 * run.model.parameters for run in unfinished]  # bytes of a checkpoint in half precision
     needed = sum(2 * size + 1_000_000 for size in half) + parallel * 10 * max(half, default=0) + 20_000_000
     free = shutil.disk_usage(existing).free
@@ -363,6 +375,8 @@ def _check_space(folder, runs, parallel):
 def _rivals(match, wanted, models, data, imgsz, folder, old, how):
     """Return the shrunk hosts that cost the same as the swapped models, a list of `Rival`."""
     if match is None:
+        if wanted is not None:
+            raise ConfigError(f"rivals={wanted}: needs match={' or match='.join(rivals.EQUAL)}")
         return []
     if match not in rivals.EQUAL:
         raise ConfigError(f"match={match}: needs {' or '.join(rivals.EQUAL)}{suggest(match, rivals.EQUAL)}")
@@ -375,4 +389,9 @@ def _rivals(match, wanted, models, data, imgsz, folder, old, how):
         for model in models
         if model.label in hosts or (not hosts and rivals.host_of(model.label))
     ]
+    if not chosen:
+        raise ConfigError(
+            f"match={match}: no model has a stock host in its name, as yolov8n-mnv3 has yolov8n; name one with "
+            f"rivals={models[0].label}:yolov8n"
+        )
     return rivals.find(match, chosen, data, imgsz, folder, old, how)

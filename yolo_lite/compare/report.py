@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from yolo_lite.compare import plots, tables
-from yolo_lite.compare.files import write_text
+from yolo_lite.compare.files import write_bytes, write_text
 
 
 def write_report(folder):
@@ -22,11 +22,8 @@ def write_report(folder):
     folder = Path(folder)
     results = tables.gather(folder)
     inline, files = plots.draw_all(results)
-    (folder / "plots").mkdir(exist_ok=True)
     for name, content in files.items():
-        draft = folder / "plots" / f".{name}"
-        draft.write_bytes(content)
-        draft.replace(folder / "plots" / name)
+        write_bytes(folder / "plots" / name, content)
     tables.write(results, folder)
     write_text(folder / "report.html", page(results, inline, folder))
     return results

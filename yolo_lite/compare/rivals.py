@@ -44,7 +44,7 @@ def find(match, models, data, imgsz, folder, old, how):
         (list[Rival]): One that serves several models stands there once.
 
     Raises:
-        ConfigError: A model has no stock host, or costs more than it.
+        ConfigError: A model has no stock host, costs more than it, or had another one when the comparison began.
     """
     found = {}
     for model, host in models:
@@ -57,6 +57,11 @@ def find(match, models, data, imgsz, folder, old, how):
             raise ConfigError(f"rivals: {model.label}:{host} needs a stock model with its scale letter, like yolov8n")
         for label, known in (old or {"models": {}})["models"].items():
             if model.label in known["rival_of"]:
+                if label.rpartition("-w")[0] != host:
+                    raise ConfigError(
+                        f"rivals={model.label}:{host}: {folder} holds another comparison, whose rival of it is "
+                        f"{label}; choose another name="
+                    )
                 name, d, cost = label, old["rivals"][label], old.get("matched", {}).get(label, {}).get(model.label)
                 break
         else:

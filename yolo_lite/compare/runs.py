@@ -17,7 +17,7 @@ from yolo_lite._registry import ConfigError
 from yolo_lite.compare import measure, report, tables
 from yolo_lite.compare.dataset import one_line
 from yolo_lite.compare.files import is_finished, status_of, write_json
-from yolo_lite.compare.plan import Plan, write_folder
+from yolo_lite.compare.plan import Plan, check_folder, write_folder
 from yolo_lite.compare.progress import Progress
 
 PATIENCE = 15  # seconds that the runs of a killed command have to end
@@ -38,8 +38,8 @@ def execute(plan: Plan):
         (Outcome): The runs, finished and failed.
 
     Raises:
-        ConfigError: Another command works in the same folder, there is no such Ray cluster, or the latency cannot be
-            measured.
+        ConfigError: Another command works in the same folder or has changed what it holds, there is no such Ray
+            cluster, or the latency cannot be measured.
     """
     if plan.how["ray"]:
         from yolo_lite.compare.cluster import connect
@@ -47,6 +47,7 @@ def execute(plan: Plan):
         connect(plan.how["ray"])
     plan.folder.mkdir(parents=True, exist_ok=True)
     with locked(plan.folder) as lock:
+        check_folder(plan)
         write_folder(plan)
         left = [run for run in plan.runs if not is_finished(run.folder)]
         if left:
@@ -130,7 +131,7 @@ def command_of(plan, run):
 def _shell(value):
     import shlex
 
-    return shlex.quote(str(value).replace(", ", ","))
+    return shlex.quote(str(value).replace(", ", ",") if isinstance(value, list | tuple) else str(value))
 
 
 # On this machine ------------------------------------------------------------------------------------------------------
@@ -148,8 +149,7 @@ def run_here(plan, runs, progress, lock):
             for run, process in list(working.items()):
                 if process.poll() is not None:
                     del working[run]
-                    finish(process, job_of(plan, run))
-                    progress.ended(run, status_of(run.folder))
+                    progress.ended(run, finish(process, job_of(plan, run)))
             progress.show()
             time.sleep(0.2)
     finally:
@@ -184,19 +184,20 @@ def start(job, keep=()):
 
 
 def finish(process, job):
-    """Clean up after a run's process; write its record where it could not do so itself."""
+    """Clean up after a run's process; return its record, written here where it could not do so itself."""
     _kill(process)  # multi-GPU processes may be left
     folder = Path(job["folder"])
-    if not status_of(folder):
-        code = process.returncode
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        write_failed(job, f"its process was ended by {how}; see {folder.name}/log.txt")
+    code = process.returncode
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+    return status_of(folder) or write_failed(job, f"its process was ended by {how}; see {folder.name}/log.txt")
 
 
 def write_failed(job, error):
-    """Write the record of a run that could not do so itself."""
-    record = {key: job[key] for key in ("model", "seed", "command", "settings")}
-    write_json(Path(job["folder"], "run.json"), {**record, "status": "failed", "error": error})
+    """Write and return the record of a run that could not do so itself."""
+    record = {key: job[key] for key in ("model", "seed", "command", "settings")} | {"status": "failed", "error": error}
+    with contextlib.suppress(OSError):  # where the disk is full, the other runs' results still count
+        write_json(Path(job["folder"], "run.json"), record)
+    return record
 
 
 def _kill(process):

@@ -172,7 +172,7 @@ def runs_table(results):
             row |= {metric: run["metrics"][metric] for metric in METRICS}
             row |= {loss: run["curves"][loss][-1] for loss in losses if loss in run["curves"]}
             row |= {"epochs": run["curves"]["epoch"][-1], "train_seconds": round(run["train_seconds"], 1)}
-            row["peak_memory_mb"] = round(run.get("peak_memory", 0) / 1e6)
+            row["peak_memory_mb"] = round(run["peak_memory"] / 1e6) if "peak_memory" in run else ""
             row |= {"parameters": model["parameters"], "gflops": round(model["gflops"], 4)}
             row["weights_bytes"] = model["size"]
             row |= {f"{runtime_name(each)}_p50_ms": round(each["p50"], 3) for each in model["latency"]}

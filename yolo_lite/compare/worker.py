@@ -26,11 +26,14 @@ def main():
     folder = Path(job["folder"])
     clock = time.perf_counter()
     record = {key: job[key] for key in ("model", "seed", "command", "settings")}
+    memory = {}
     try:
         start = prepare(folder, job)
         attempts = [*read_attempts(folder), {"began": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "from": start}]
         write_json(folder / "attempts.json", attempts)
         notes = train(folder, job, start)
+        if start != "evaluation" and "," not in str(job["settings"].get("device")):  # else it was trained elsewhere
+            memory = _peak_memory()
         trained, cpu = time.perf_counter(), cpu_seconds()
 
         from yolo_lite.compare.evaluate import evaluate
@@ -47,7 +50,7 @@ def main():
     except Exception as error:
         traceback.print_exc()
         record |= {"status": "failed", "error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
-    record |= {"attempts": read_attempts(folder), **_peak_memory(), "machine": _machine(), "versions": _versions()}
+    record |= {"attempts": read_attempts(folder), **memory, "machine": _machine(), "versions": _versions()}
     write_json(folder / "run.json", record)
     return record["status"] == "failed"
 
