@@ -1,54 +1,79 @@
 """What `yolo-lite compare parallel=1` costs beside the `yolo train` runs that it makes, one after another.
 
-    python scripts/bench_compare.py [data=shapes.yaml] [epochs=3] [imgsz=160] [models=yolov8n,yolov8n-mnv3] [seeds=0]
+    python scripts/bench_compare.py [rounds=3] [data=shapes.yaml] [epochs=3] [imgsz=160] [models=yolov8n,yolov8n-mnv3]
+                                    [seeds=0]
 
-Evaluation, latency and report are left out, as what a comparison is for. CPU seconds stand beside the wall's, since
-they are what counts on a machine that others use too. A comparison's own part is constant, some seconds for reading the
-dataset and building each model once, so it is the less the longer the runs are.
+Each round times both, the second one first in every other round, after a warm-up that is not counted: what the first
+command pays for cold files is no difference between them. Evaluation, latency and report are left out, as what a
+comparison is for. CPU seconds stand beside the wall's, since they are what counts on a machine that others use too. A
+comparison's own part is constant, some seconds for starting, reading the dataset and building each model once, so it is
+the less the longer the runs are.
 """
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from yolo_lite.compare import write_report
 from yolo_lite.compare.plan import parse
 
 BIN = Path(sys.executable).parent
+REPORT = """
+import os, sys
+import ultralytics  # a comparison has it when its report begins
+from yolo_lite.compare import write_report
+before = os.times()
+write_report(sys.argv[1])
+after = os.times()
+print(after.elapsed - before.elapsed, after.user + after.system - before.user - before.system)
+"""
 
 
 def main(words):
     _, given = parse(words)
     settings = {"data": "shapes.yaml", "epochs": 3, "imgsz": 160, "batch": 16, "nbs": 16, "plots": False, **given}
-    models, seeds = settings.pop("models", "yolov8n,yolov8n-mnv3"), settings.pop("seeds", "0")
-    train = [f"{key}={value}" for key, value in settings.items()]
+    rounds = settings.pop("rounds", 3)
+    models, seeds = (settings.pop(*each).split(",") for each in (("models", "yolov8n,yolov8n-mnv3"), ("seeds", "0")))
+    found = []
     with tempfile.TemporaryDirectory() as folder:
-        runs = [(model, seed) for seed in seeds.split(",") for model in models.split(",")]
-        alone = [
-            timed("yolo", "train", *train, f"model={model}.yaml", f"seed={seed}", f"project={folder}", f"name={model}")
-            for model, seed in runs
-        ]
-        whole = timed(
-            "yolo-lite", "compare", *train, f"models={models}", f"seeds={seeds}", "latency=False",
-            f"project={folder}", "name=compare",
-        )  # fmt: skip
-        records = [json.loads(file.read_text()) for file in Path(folder).glob("compare/runs/*/*/run.json")]
-        evaluated = [sum(record[key] for record in records) for key in ("evaluate_seconds", "evaluate_cpu_seconds")]
-        before = os.times()
-        write_report(Path(folder, "compare"))
-        after = os.times()
-    reported = after.elapsed - before.elapsed, after.user + after.system - before.user - before.system
-    for name, index in (("wall", 0), ("CPU", 1)):
-        stock = sum(each[index] for each in alone)
-        ours = whole[index] - evaluated[index] - reported[index]
-        print(
-            f"{name}: {len(runs)} runs of yolo train {stock:.1f} s; compare {whole[index]:.1f} s, of which evaluation "
-            f"{evaluated[index]:.1f} s and report {reported[index]:.1f} s; the rest is {ours / stock:.3f} of yolo train"
-        )
+        train({**settings, "epochs": 1}, models[:1], seeds[:1], Path(folder, "warm-up"))
+        for number in range(rounds):
+            order = [train, compare] if number % 2 == 0 else [compare, train]
+            took = {each: each(settings, models, seeds, Path(folder, str(number))) for each in order}
+            found.append([ours / stock for ours, stock in zip(took[compare], took[train], strict=True)])
+            (stock, stock_cpu), (ours, ours_cpu) = took[train], took[compare]
+            print(
+                f"round {number + 1}/{rounds}: yolo train {stock:.1f} s, {stock_cpu:.1f} s CPU; compare {ours:.1f} s, "
+                f"{ours_cpu:.1f} s CPU; ratios {found[-1][0]:.3f}, {found[-1][1]:.3f}",
+                flush=True,
+            )
+    wall, cpu = (statistics.median(ratios) for ratios in zip(*found, strict=True))
+    print(f"compare takes {wall:.3f} of its runs' time, {cpu:.3f} of their CPU time (medians of {rounds} rounds)")
+
+
+def train(settings, models, seeds, folder):
+    """Train each model with each seed by the stock command; return wall and CPU seconds."""
+    runs = [(f"model={model}.yaml", f"seed={seed}") for seed in seeds for model in models]
+    each = [timed("yolo", "train", *as_words(settings), *run, f"project={folder}", "name=train") for run in runs]
+    return [sum(seconds) for seconds in zip(*each, strict=True)]
+
+
+def compare(settings, models, seeds, folder):
+    """Compare them; return wall and CPU seconds, without those of evaluation and report."""
+    lists = {"models": ",".join(models), "seeds": ",".join(seeds), "latency": False, "project": folder, "name": "all"}
+    whole = timed("yolo-lite", "compare", *as_words({**settings, **lists}))
+    records = [json.loads(file.read_text()) for file in folder.glob("all/runs/*/*/run.json")]
+    evaluated = [sum(record[key] for record in records) for key in ("evaluate_seconds", "evaluate_cpu_seconds")]
+    report = subprocess.run([sys.executable, "-c", REPORT, folder / "all"], check=True, capture_output=True, text=True)
+    return [a - b - c for a, b, c in zip(whole, evaluated, map(float, report.stdout.split()), strict=True)]
+
+
+def as_words(settings):
+    return [f"{key}={value}" for key, value in settings.items()]
 
 
 def timed(command, *words):

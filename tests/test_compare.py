@@ -13,6 +13,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from browser import CHROMIUM, in_chromium
 from conftest import run
 
 from yolo_lite import ConfigError
@@ -164,7 +165,13 @@ def test_killed_and_continued(whole, tiny_data, tmp_path):
     assert [(row["model"], row["seed"], row["epochs"]) for row in tables[0]] == [
         (row["model"], row["seed"], row["epochs"]) for row in tables[1]
     ]
-    assert "resumed from epoch 1" in (folder / "report.html").read_text("utf-8")
+    page = (folder / "report.html").read_text("utf-8")
+    assert "resumed from epoch 1" in page
+    if CHROMIUM:
+        found, said = in_chromium(page, tmp_path, 1366)
+        assert said == [] and found["ready"] == "true" and found["empty"] == 0
+        assert found["plots"] == len(list((folder / "plots").glob("*.svg"))) > 10
+        assert found["sections"] == ["table", "plots", "classes", "samples", "runs"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the run's process in /proc")

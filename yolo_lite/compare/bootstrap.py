@@ -64,15 +64,18 @@ def _class_precision(weights, right, objects):
     from ultralytics.utils.metrics import compute_ap
 
     found = np.zeros((len(weights), THRESHOLDS))
-    if right.shape[0] == 0:
-        return found
     seen = weights.cumsum(1)
     for threshold in range(THRESHOLDS):
-        hits = (weights * right[:, threshold]).cumsum(1)
+        places = np.flatnonzero(right[:, threshold])
+        if len(places) == 0:
+            continue
+        # Only right detections raise the precision, so the curve is made by them and by the points just before them.
+        points = np.union1d(places, np.maximum(places - 1, 0))
+        hits = (weights[:, points] * right[points, threshold]).cumsum(1)
+        precision = np.ones(hits.shape)  # where nothing is seen yet the curve begins with 1, as the host's does
+        np.divide(hits, seen[:, points], out=precision, where=seen[:, points] > 0)
         for row in np.flatnonzero(objects):
-            counts = weights[row] > 0
-            recall, precision = hits[row, counts] / objects[row], hits[row, counts] / seen[row, counts]
-            found[row, threshold] = compute_ap(recall, precision)[0] if counts.any() else 0.0
+            found[row, threshold] = compute_ap(hits[row] / objects[row], precision[row])[0]
     return found
 
 
