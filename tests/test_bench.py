@@ -5,7 +5,9 @@ import importlib.util
 import json
 import os
 import random
+import subprocess
 import sys
+import time
 import xml.etree.ElementTree
 from pathlib import Path
 
@@ -156,6 +158,42 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(YOLO, "export", exported)
     made = exporting.export(model, "onnxruntime", tmp_path, 32)
     assert list(tmp_path.iterdir()) == [made]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_killed_export_is_absent_and_made_the_next_time(tmp_path):
+    command = [
+        *COMMAND,
+        "models=yolov8n",
+        "runtimes=onnxruntime",
+        "imgsz=32",
+        "seconds=0.01",
+        f"out={tmp_path / 'out'}",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    exports, patience = tmp_path / "out" / "exports", time.monotonic() + 300
+    while not list(exports.glob(".export_*/*")):
+        assert process.poll() is None and time.monotonic() < patience
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    (draft,) = exports.iterdir()
+    assert draft.name.startswith(".export_")
+    run(*command, cwd=tmp_path)
+    made, _ = sorted(exports.iterdir(), reverse=True)
+    import onnx
+
+    onnx.checker.check_model(made)
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.suffix == ".csv"] == ["bench.csv"]
+
+
+def test_what_killed_exports_left_is_thrown_away_in_time(tmp_path):
+    for name, age in {"old": 2, "young": 0.5}.items():
+        (tmp_path / f".export_{name}").mkdir()
+        (tmp_path / f".export_{name}" / "half.onnx").write_bytes(b"half")
+        os.utime(tmp_path / f".export_{name}", (time.time() - age * exporting.STALE,) * 2)
+    made = exporting.export(exporting.load("m", "yolov8n", 32), "onnxruntime", tmp_path, 32)
+    assert set(tmp_path.iterdir()) == {made, tmp_path / ".export_young"}
 
 
 def test_an_export_of_many_images_is_refused(tmp_path):

@@ -41,6 +41,12 @@ def arguments(tiny_data, folder, *more):
     ]
 
 
+def plan_of(folder, data, **more):
+    """Plan in this process what `arguments` tells the command."""
+    given = dict(word.split("=", 1) for word in SETTINGS) | {"latency": False, **NUMBERS, **more}
+    return make_plan({**given, "data": str(data), "project": str(folder.parent), "name": folder.name})
+
+
 @pytest.fixture(scope="module")
 def whole(tiny_data, tmp_path_factory):
     """The folder of a comparison that nothing interrupted, two runs side by side."""
@@ -110,8 +116,7 @@ def test_a_latency_that_fails_leaves_the_report(whole, tiny_data, tmp_path, monk
     shutil.copytree(whole, folder)
     for name in ("report.html", "results.json"):
         (folder / name).unlink()
-    settings = dict(word.split("=", 1) for word in SETTINGS) | {"latency": True, "runtimes": "onnxruntime"}
-    plan = make_plan({**settings, "data": str(tiny_data), "project": str(tmp_path), "name": "copy"} | NUMBERS)
+    plan = plan_of(folder, tiny_data, latency=True, runtimes="onnxruntime")
 
     def fail(*arguments, **more):
         raise RuntimeError("cannot be exported")
@@ -248,19 +253,37 @@ def test_a_folder_that_another_command_changed_meanwhile_is_refused(tiny_data, t
     assert (other.folder / "comparison.json").read_bytes() == before
 
 
-def test_a_full_disk_fails_one_run_only(tmp_path, monkeypatch):
+def test_a_full_disk_fails_one_run_only(whole, tiny_data, tmp_path, monkeypatch):
+    """The run cannot write its record, nor can the command for it; the report is written all the same."""
     from yolo_lite.compare import runs
 
+    shutil.copytree(whole, tmp_path / "full")
+    shutil.rmtree(tmp_path / "full" / "runs" / "yolov8n" / "1")
+    written = runs.write_json
+
     def full(path, value):
-        raise OSError(28, "No space left on device")
+        if path.name == "run.json":
+            raise OSError(28, "No space left on device")
+        written(path, value)
 
     monkeypatch.setattr(runs, "write_json", full)
-    job = {"folder": str(tmp_path / "0"), "model": "m", "seed": 0, "command": "c", "settings": {}}
-    process = runs.start(job | {"settings": None})
-    process.kill()
-    process.wait()
-    record = runs.finish(process, job)
-    assert record["status"] == "failed" and record["error"].startswith("its process was ended by signal SIGKILL")
+    monkeypatch.setattr(
+        runs, "start", lambda job, keep: subprocess.Popen([sys.executable, "-c", "raise OSError"], stdin=-1)
+    )
+    outcome = execute(plan_of(tmp_path / "full", tiny_data))
+    assert [(run.model.label, run.seed) for run in outcome.failed] == [("yolov8n", 1)] and len(outcome.finished) == 3
+    assert "- yolov8n, seed 1: not finished yet." in (tmp_path / "full" / "summary.md").read_text()
+
+
+def test_a_run_that_was_trained_is_only_evaluated(whole, tiny_data, tmp_path):
+    folder = tmp_path / "trained"
+    shutil.copytree(whole, folder)
+    (folder / "runs" / "yolov8n" / "1" / "run.json").unlink()
+    outcome = execute(plan_of(folder, tiny_data))
+    found, before = record(folder, "yolov8n", 1), record(whole, "yolov8n", 1)
+    assert not outcome.failed and found["attempts"][-1]["from"] == "evaluation"
+    assert found["status"] == "finished" and found["metrics"] == before["metrics"]
+    assert "peak_memory" in before and "peak_memory" not in found  # that of the training is not known
 
 
 def test_ray(whole, tiny_data, tmp_path):

@@ -6,8 +6,10 @@ import hashlib
 import importlib.util
 import os
 import re
+import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +22,7 @@ PIP = {
     "litert_torch": "litert-torch",
 }  # how pip calls what Python imports
 NO_INSTALL = "ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS"
+STALE = 86_400  # seconds after which an unfinished export is one that was killed
 INT8 = ("onnxruntime", "openvino")  # the runtimes that we quantise for
 
 
@@ -135,6 +138,7 @@ def export(model, runtime, folder, imgsz=640, data=None, **options):
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    _clear(target.parent)
     with tempfile.TemporaryDirectory(prefix=".export_", dir=target.parent) as work:
         try:
             if data and runtime == "onnxruntime":
@@ -150,6 +154,14 @@ def export(model, runtime, folder, imgsz=640, data=None, **options):
             raise ConfigError(f"{model.label} cannot be exported for {runtime}: {one_line(error)}") from error
         os.replace(made, target)
     return target
+
+
+def _clear(folder):
+    """Throw away what killed exports left in a folder; younger drafts may be another command's."""
+    for draft in folder.glob(".export_*"):
+        with contextlib.suppress(OSError):
+            if time.time() - draft.stat().st_mtime > STALE:
+                shutil.rmtree(draft)
 
 
 def _calibration(data):
