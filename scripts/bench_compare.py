@@ -1,7 +1,7 @@
 """What `yolo-lite compare parallel=1` costs beside the `yolo train` runs that it makes, one after another.
 
-    python scripts/bench_compare.py [rounds=3] [data=shapes.yaml] [epochs=3] [imgsz=160] [models=yolov8n,yolov8n-mnv3]
-                                    [seeds=0]
+    python scripts/bench_compare.py [rounds=2] [data=shapes.yaml] [epochs=3] [imgsz=160] [models=yolov8n,yolov8n-mnv3]
+                                    [seeds=0,1]
 
 Each round times both, the second one first in every other round, after a warm-up that is not counted: what the first
 command pays for cold files is no difference between them. Evaluation, latency and report are left out, as what a
@@ -36,8 +36,8 @@ print(after.elapsed - before.elapsed, after.user + after.system - before.user - 
 def main(words):
     _, given = parse(words)
     settings = {"data": "shapes.yaml", "epochs": 3, "imgsz": 160, "batch": 16, "nbs": 16, "plots": False, **given}
-    rounds = settings.pop("rounds", 3)
-    models, seeds = (settings.pop(*each).split(",") for each in (("models", "yolov8n,yolov8n-mnv3"), ("seeds", "0")))
+    rounds = settings.pop("rounds", 2)
+    models, seeds = (settings.pop(*each).split(",") for each in (("models", "yolov8n,yolov8n-mnv3"), ("seeds", "0,1")))
     found = []
     with tempfile.TemporaryDirectory() as folder:
         train({**settings, "epochs": 1}, models[:1], seeds[:1], Path(folder, "warm-up"))
