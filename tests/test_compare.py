@@ -267,9 +267,8 @@ def test_a_full_disk_fails_one_run_only(whole, tiny_data, tmp_path, monkeypatch)
         written(path, value)
 
     monkeypatch.setattr(runs, "write_json", full)
-    monkeypatch.setattr(
-        runs, "start", lambda job, keep: subprocess.Popen([sys.executable, "-c", "raise OSError"], stdin=-1)
-    )
+    ends = [sys.executable, "-c", "raise SystemExit(1)"]
+    monkeypatch.setattr(runs, "start", lambda job, keep: subprocess.Popen(ends, stdin=subprocess.PIPE))
     outcome = execute(plan_of(tmp_path / "full", tiny_data))
     assert [(run.model.label, run.seed) for run in outcome.failed] == [("yolov8n", 1)] and len(outcome.finished) == 3
     assert "- yolov8n, seed 1: not finished yet." in (tmp_path / "full" / "summary.md").read_text()

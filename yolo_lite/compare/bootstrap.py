@@ -72,8 +72,9 @@ def _class_precision(weights, right, objects):
         # Only right detections raise the precision, so the curve is made by them and by the points just before them.
         points = np.union1d(places, np.maximum(places - 1, 0))
         hits = (weights[:, points] * right[points, threshold]).cumsum(1)
+        so_far = seen[:, points]
         precision = np.ones(hits.shape)  # where nothing is seen yet the curve begins with 1, as the host's does
-        np.divide(hits, seen[:, points], out=precision, where=seen[:, points] > 0)
+        np.divide(hits, so_far, out=precision, where=so_far > 0)
         for row in np.flatnonzero(objects):
             found[row, threshold] = compute_ap(hits[row] / objects[row], precision[row])[0]
     return found
