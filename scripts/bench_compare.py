@@ -4,10 +4,10 @@
                                     [seeds=0,1]
 
 Each round times both, the second one first in every other round, after a warm-up that is not counted: what the first
-command pays for cold files is no difference between them. Evaluation, latency and report are left out, as what a
-comparison is for. CPU seconds stand beside the wall's, since they are what counts on a machine that others use too. A
-comparison's own part is constant, some seconds for starting, reading the dataset and building each model once, so it is
-the less the longer the runs are.
+command pays for cold files is no difference between them. Measurements (evaluation, latency, parameters and operations)
+and report are left out, as what a comparison is for. CPU seconds stand beside the wall's, since they are what counts on
+a machine that others use too. A comparison's own part is constant, some seconds for starting, reading the dataset and
+building each model once, so it is the less the longer the runs are.
 """
 
 import json
@@ -22,15 +22,19 @@ from pathlib import Path
 from yolo_lite.compare.plan import parse
 
 BIN = Path(sys.executable).parent
-REPORT = """
+APART = """
 import os, sys
-import ultralytics  # a comparison has it when its report begins
-from yolo_lite.compare import write_report
+import ultralytics  # a comparison has it when these begin
+from yolo_lite.compare import models, write_report
+folder, imgsz, *names = sys.argv[1:]
+built = [models.build(f"{name}.yaml", 3)[0] for name in names]
 before = os.times()
-write_report(sys.argv[1])
+for model in built:
+    models.measure(model, int(imgsz))
+write_report(folder)
 after = os.times()
 print(after.elapsed - before.elapsed, after.user + after.system - before.user - before.system)
-"""
+"""  # the measurements and the report, in a process of their own
 
 
 def main(words):
@@ -63,13 +67,14 @@ def train(settings, models, seeds, folder):
 
 
 def compare(settings, models, seeds, folder):
-    """Compare them; return wall and CPU seconds, without those of evaluation and report."""
+    """Compare them; return wall and CPU seconds, without those of measurements and report."""
     lists = {"models": ",".join(models), "seeds": ",".join(seeds), "latency": False, "project": folder, "name": "all"}
     whole = timed("yolo-lite", "compare", *as_words({**settings, **lists}))
     records = [json.loads(file.read_text()) for file in folder.glob("all/runs/*/*/run.json")]
     evaluated = [sum(record[key] for record in records) for key in ("evaluate_seconds", "evaluate_cpu_seconds")]
-    report = subprocess.run([sys.executable, "-c", REPORT, folder / "all"], check=True, capture_output=True, text=True)
-    return [a - b - c for a, b, c in zip(whole, evaluated, map(float, report.stdout.split()), strict=True)]
+    command = [sys.executable, "-c", APART, folder / "all", str(settings["imgsz"]), *models]
+    apart = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [a - b - c for a, b, c in zip(whole, evaluated, map(float, apart.splitlines()[-1].split()), strict=True)]
 
 
 def as_words(settings):
