@@ -268,7 +268,7 @@ def test_a_full_disk_fails_one_run_only(whole, tiny_data, tmp_path, monkeypatch)
 
     monkeypatch.setattr(runs, "write_json", full)
     ends = [sys.executable, "-c", "raise SystemExit(1)"]
-    monkeypatch.setattr(runs, "start", lambda job, keep: subprocess.Popen(ends, stdin=subprocess.PIPE))
+    monkeypatch.setattr(runs, "open_process", lambda folder, keep: subprocess.Popen(ends, stdin=subprocess.PIPE))
     outcome = execute(plan_of(tmp_path / "full", tiny_data))
     assert [(run.model.label, run.seed) for run in outcome.failed] == [("yolov8n", 1)] and len(outcome.finished) == 3
     assert "- yolov8n, seed 1: not finished yet." in (tmp_path / "full" / "summary.md").read_text()
@@ -393,6 +393,54 @@ def test_peak_memory_is_the_runs_own():
     large = f"import subprocess, sys; x = bytearray(600_000_000); subprocess.run([sys.executable, '-c', {code!r}])"
     found = subprocess.run([sys.executable, "-c", large], capture_output=True, text=True, check=True).stdout
     assert 10**7 < int(found) < 4 * 10**8
+
+
+@pytest.mark.parametrize(
+    "done, order",
+    [
+        (1, ["open 0", "begin 0", "end 0", "open 1", "begin 1", "end 1"]),
+        (2, ["open 0", "begin 0", "open 1", "end 0", "begin 1", "end 1"]),
+    ],
+)
+def test_the_next_process_opens_in_the_last_epoch(done, order, tiny_data, tmp_path, monkeypatch):
+    from yolo_lite.compare import runs
+
+    monkeypatch.chdir(tmp_path)
+    settings = {"data": str(tiny_data), "models": "yolov8n", "seeds": "0,1", "imgsz": 32, "epochs": 3}
+    plan = make_plan({**settings, "latency": False})
+    seen, begin = [], runs.begin
+
+    def opened(folder, keep):
+        seen.append(f"open {folder.name}")
+        return subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+
+    def begun(process, job):
+        seen.append(f"begin {job['seed']}")
+        folder = Path(job["folder"])
+        folder.mkdir(parents=True, exist_ok=True)
+        if job["seed"] == 0:
+            (folder / "results.csv").write_text("epoch\n" + "1\n" * done)
+        begin(process, job)
+
+    def ended(progress, run, record):
+        progress.over.add(run)
+        seen.append(f"end {run.seed}")
+
+    monkeypatch.setattr(runs, "open_process", opened)
+    monkeypatch.setattr(runs, "begin", begun)
+    monkeypatch.setattr(runs.Progress, "ended", ended)
+    assert len(execute(plan).failed) == 2
+    assert seen == order
+
+
+def test_a_process_whose_turn_never_came_writes_nothing(tmp_path):
+    from yolo_lite.compare import runs
+
+    process = runs.open_process(tmp_path / "run")
+    process.stdin.close()
+    assert process.wait(timeout=60) == 0
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["log.txt"]
+    assert (tmp_path / "run" / "log.txt").read_text() == ""
 
 
 def test_a_run_ends_with_its_command(tiny_data, tmp_path):

@@ -38,6 +38,10 @@ class Progress:
         trained = done - self.before - sum(self.epochs - _epochs(run.folder) for run in self.failed)
         return seconds / trained * (self.epochs * len(self.runs) - done) if trained > 0 else None
 
+    def is_ending(self, run):
+        """Tell whether a run has one epoch left, or none."""
+        return _epochs(run.folder) >= self.epochs - 1
+
     def began(self, run):
         """Say that a run has begun."""
         self._say(f"{run.model.label} seed {run.seed}: started")

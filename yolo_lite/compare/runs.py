@@ -138,14 +138,21 @@ def _shell(value):
 
 
 def run_here(plan, runs, progress, lock):
-    """Work through runs, `parallel` of them at a time."""
-    waiting, working = list(runs), {}
+    """Work through runs, `parallel` of them at a time.
+
+    The next run's process opens in the last epoch of a present one, since its imports take some seconds: they, too, are
+    what a comparison would take longer than its runs.
+    """
+    waiting, working, opened = list(runs), {}, []
     try:
         while waiting or working:
             while waiting and len(working) < plan.how["parallel"]:
                 run = waiting.pop(0)
-                working[run] = start(job_of(plan, run), keep=[lock])
+                working[run] = opened.pop() if opened else open_process(run.folder, [lock])
+                begin(working[run], job_of(plan, run))
                 progress.began(run)
+            if waiting and not opened and any(progress.is_ending(run) for run in working):
+                opened.append(open_process(waiting[0].folder, [lock]))
             for run, process in list(working.items()):
                 if process.poll() is not None:
                     del working[run]
@@ -153,23 +160,37 @@ def run_here(plan, runs, progress, lock):
             progress.show()
             time.sleep(0.2)
     finally:
-        for process in working.values():
+        for process in [*working.values(), *opened]:
             _kill(process)
 
 
-def start(job, keep=()):
+def start(job):
     """Start a run in a process of its own.
 
     Args:
         job: What `job_of` returns.
+
+    Returns:
+        (subprocess.Popen): The process; it ends when this one does.
+    """
+    process = open_process(job["folder"])
+    begin(process, job)
+    return process
+
+
+def open_process(folder, keep=()):
+    """Open the process of a run, which gets ready and waits for its job.
+
+    Args:
+        folder: The run's folder.
         keep: File descriptors that it holds open as long as it or a data worker of it lives.
 
     Returns:
         (subprocess.Popen): The process; it ends when this one does.
     """
-    os.makedirs(job["folder"], exist_ok=True)
-    with open(os.path.join(job["folder"], "log.txt"), "ab") as log:
-        process = subprocess.Popen(
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "log.txt"), "ab") as log:
+        return subprocess.Popen(
             [sys.executable, "-m", "yolo_lite.compare.worker"],
             stdin=subprocess.PIPE,
             stdout=log,
@@ -177,10 +198,13 @@ def start(job, keep=()):
             start_new_session=True,
             pass_fds=[fd for fd in keep if fd is not None] if os.name == "posix" else (),
         )
-    with contextlib.suppress(BrokenPipeError):  # it ended at once; its exit status tells
+
+
+def begin(process, job):
+    """Give a process its job."""
+    with contextlib.suppress(BrokenPipeError):  # it has ended; its exit status tells
         process.stdin.write(json.dumps(job).encode() + b"\n")
         process.stdin.flush()
-    return process
 
 
 def finish(process, job):

@@ -1,7 +1,8 @@
 """One run, in a process of its own: the stock trainer, then the evaluation of its last checkpoint, then `run.json`.
 
 `python -m yolo_lite.compare.worker` reads its job, one line of JSON, from standard input, and ends when that is closed:
-no run outlives the command that started it. `run.json` is written last, so a run that has one is over.
+no run outlives the command that started it. It imports before it reads, so that one opened ahead begins at once.
+`run.json` is written last, so a run that has one is over.
 """
 
 import json
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from importlib import import_module
 from pathlib import Path
 
 from yolo_lite.compare.files import write_json
@@ -21,7 +23,11 @@ KEPT = {"attempts.json", "log.txt"}  # when a run is trained afresh
 
 
 def main():
-    job = json.loads(sys.stdin.buffer.readline())
+    import_module("ultralytics.models")
+    line = sys.stdin.buffer.readline()
+    if not line:  # its turn never came
+        return False
+    job = json.loads(line)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     folder = Path(job["folder"])
     clock = time.perf_counter()
