@@ -396,13 +396,14 @@ def test_peak_memory_is_the_runs_own():
 
 
 @pytest.mark.parametrize(
-    "done, order",
+    "done, fails, order",
     [
-        (1, ["open 0", "begin 0", "end 0", "open 1", "begin 1", "end 1"]),
-        (2, ["open 0", "begin 0", "open 1", "end 0", "begin 1", "end 1"]),
+        (1, False, ["open 0", "begin 0", "end 0", "open 1", "begin 1", "end 1"]),
+        (2, False, ["open 0", "begin 0", "open 1", "end 0", "begin 1", "end 1"]),
+        (2, True, ["open 0", "begin 0", "no room", "open 1", "end 0", "begin 1", "end 1"]),
     ],
 )
-def test_the_next_process_opens_in_the_last_epoch(done, order, tiny_data, tmp_path, monkeypatch):
+def test_the_next_process_opens_in_the_last_epoch(done, fails, order, tiny_data, tmp_path, monkeypatch):
     from yolo_lite.compare import runs
 
     monkeypatch.chdir(tmp_path)
@@ -411,6 +412,9 @@ def test_the_next_process_opens_in_the_last_epoch(done, order, tiny_data, tmp_pa
     seen, begin = [], runs.begin
 
     def opened(folder, keep):
+        if fails and seen == ["open 0", "begin 0"]:
+            seen.append("no room")
+            raise OSError(28, "No space left on device")
         seen.append(f"open {folder.name}")
         return subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
 

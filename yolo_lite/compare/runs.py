@@ -140,8 +140,7 @@ def _shell(value):
 def run_here(plan, runs, progress, lock):
     """Work through runs, `parallel` of them at a time.
 
-    The next run's process opens in the last epoch of a present one, since its imports take some seconds: they, too, are
-    what a comparison would take longer than its runs.
+    The next run's process opens in the last epoch of a present one, since its imports take a second or two.
     """
     waiting, working, opened = list(runs), {}, []
     try:
@@ -152,7 +151,8 @@ def run_here(plan, runs, progress, lock):
                 begin(working[run], job_of(plan, run))
                 progress.began(run)
             if waiting and not opened and any(progress.is_ending(run) for run in working):
-                opened.append(open_process(waiting[0].folder, [lock]))
+                with contextlib.suppress(OSError):  # a full disk, perhaps: no reason to end the runs at work
+                    opened.append(open_process(waiting[0].folder, [lock]))
             for run, process in list(working.items()):
                 if process.poll() is not None:
                     del working[run]
