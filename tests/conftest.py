@@ -58,8 +58,9 @@ def _stock_command_matches():
 
 @pytest.fixture
 def script(monkeypatch):
-    """Import one of the scripts by its name."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    """Import one of the scripts by its name, whichever room it is in."""
+    for room in ("release", "benchmarks", "studies"):
+        monkeypatch.syspath_prepend(str(ROOT / "scripts" / room))
     return importlib.import_module
 
 
@@ -69,7 +70,7 @@ def tiny_data(tmp_path_factory):
     import cv2
     import numpy as np
 
-    from yolo_lite import shapes
+    from yolo_lite.datasets import shapes
 
     folder = tmp_path_factory.mktemp("tiny")
     for number, (split, count) in enumerate({"train": 24, "val": 8}.items()):

@@ -8,8 +8,8 @@ from timm.models.efficientnet import _gen_efficientnet
 from torch import nn
 
 from yolo_lite import ConfigError, create_backbone, list_backbones
-from yolo_lite.backbones import IMAGENET_MEAN, IMAGENET_STD
 from yolo_lite.blocks import HOST_NORM, WEIGHT_STD, ConvNormAct
+from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD
 
 pytestmark = pytest.mark.core
 

@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, run
 
-from yolo_lite import _runtimes, bench, bench_report, exporting
-from yolo_lite._registry import ConfigError
-from yolo_lite.bench import Measurement, measure, median_interval
+from yolo_lite.bench import export, report, runtimes, timing
+from yolo_lite.bench import run as bench
+from yolo_lite.bench.measurement import Measurement, median_interval
+from yolo_lite.bench.run import measure
 from yolo_lite.cost import cost
+from yolo_lite.errors import ConfigError
 
-COMMAND = [sys.executable, "-c", "import sys; from yolo_lite.cli import main; sys.exit(main())", "bench"]
+COMMAND = [sys.executable, "-c", "import sys; from yolo_lite.commands import main; sys.exit(main())", "bench"]
 
 
 def test_measures_what_it_says(tmp_path):
@@ -68,22 +70,22 @@ def test_rounds_are_interleaved_and_warm_up_is_not_counted(monkeypatch, capsys):
     def opened(path, threads, precision):
         return lambda x: ran.append(path.name), [1, 3, 32, 32]
 
-    fake = {"fake": _runtimes.RUNTIMES["onnxruntime"]._replace(open=opened)}
-    monkeypatch.setattr(_runtimes, "RUNTIMES", fake)
+    fake = {"fake": runtimes.RUNTIMES["onnxruntime"]._replace(open=opened)}
+    monkeypatch.setattr(timing, "RUNTIMES", fake)
     models = [[name, "fp32"] for name in "abc"]
-    _runtimes.main({"runtime": "fake", "threads": 1, "imgsz": 32, "seconds": 1e-9, "models": models})
+    timing.main({"runtime": "fake", "threads": 1, "imgsz": 32, "seconds": 1e-9, "models": models})
     rounds = ["".join(ran[i : i + 3]) for i in range(0, len(ran), 3)]
     assert all(sorted(each) == list("abc") for each in rounds) and len(set(rounds)) > 1
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len([each for each in answers if "times" in each]) == len(rounds) - _runtimes.WARM_UP
+    assert len([each for each in answers if "times" in each]) == len(rounds) - timing.WARM_UP
 
 
 def test_ratios_are_those_within_a_round(tmp_path):
     """A machine that gets slower all the time: medians of single models would say nothing."""
     rounds = [[100.0 * k, 80.0 * k, 100.0 * k] for k in range(1, 41)]
     (tmp_path / "x").write_bytes(b"12345")
-    model = exporting.Model("m", tmp_path / "x")
-    entries = [bench._Entry(model, name, "fp32", tmp_path / "x") for name in "abc"]
+    model = export.Model("m", tmp_path / "x")
+    entries = [run._Entry(model, name, "fp32", tmp_path / "x") for name in "abc"]
     rows = bench._measurements("onnxruntime", 1, entries, rounds)
     assert [each for row in rows for each in row[6:9]] == pytest.approx([1, 1, 1, 0.8, 0.8, 0.8, 1, 1, 1])
     assert (rows[0].p50, rows[0].size) == (2050, 5)
@@ -136,14 +138,14 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("pnnx", "nncf") else found(name))
     with pytest.raises(ConfigError, match=r"^the runtime ncnn needs .*pnnx==.*: pip install .*pnnx=="):
         measure(["yolov8n"], ["ncnn"], folder=tmp_path / "exports")
-    assert exporting.missing("openvino", int8=True)[-1] == "nncf"
+    assert export.missing("openvino", int8=True)[-1] == "nncf"
     assert not (tmp_path / "exports").exists()
 
 
 def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
     from ultralytics import YOLO
 
-    model = exporting.load("m", "yolov8n", 32)
+    model = export.load("m", "yolov8n", 32)
     exported = YOLO.export
 
     def interrupted(self, **options):
@@ -153,10 +155,10 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(YOLO, "export", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        exporting.export(model, "onnxruntime", tmp_path, 32)
+        export.export(model, "onnxruntime", tmp_path, 32)
     assert not list(tmp_path.iterdir())
     monkeypatch.setattr(YOLO, "export", exported)
-    made = exporting.export(model, "onnxruntime", tmp_path, 32)
+    made = export.export(model, "onnxruntime", tmp_path, 32)
     assert list(tmp_path.iterdir()) == [made]
 
 
@@ -185,34 +187,34 @@ def test_what_killed_exports_left_is_thrown_away_in_time(tmp_path):
     for name, age in {"old": 2, "young": 0.5}.items():
         (tmp_path / f".export_{name}").mkdir()
         (tmp_path / f".export_{name}" / "half.onnx").write_bytes(b"half")
-        os.utime(tmp_path / f".export_{name}", (time.time() - age * exporting.STALE,) * 2)
-    made = exporting.export(exporting.load("m", "yolov8n", 32), "onnxruntime", tmp_path, 32)
+        os.utime(tmp_path / f".export_{name}", (time.time() - age * export.STALE,) * 2)
+    made = export.export(export.load("m", "yolov8n", 32), "onnxruntime", tmp_path, 32)
     assert set(tmp_path.iterdir()) == {made, tmp_path / ".export_young"}
 
 
 def test_an_export_of_many_images_is_refused(tmp_path):
-    many = exporting.export(exporting.load("m", "yolov8n", 32), "onnxruntime", tmp_path, 32, batch=4)
+    many = export.export(export.load("m", "yolov8n", 32), "onnxruntime", tmp_path, 32, batch=4)
     with pytest.raises(ConfigError, match=r"takes 4 images at a time; export it with batch=1$"):
         measure({"a": "yolov8n", "many": many}, ["onnxruntime"], imgsz=32, folder=tmp_path / "exports")
     assert not (tmp_path / "exports").exists()
 
 
 def test_an_argument_that_a_network_does_not_print_is_another_export(tmp_path):
-    stock = exporting.load("m", "yolov8n", 32).yolo.model.yaml
+    stock = export.load("m", "yolov8n", 32).yolo.model.yaml
     rows = [[*row[:3], [*row[3][:1], False]] if row[2] == "C2f" else row for row in stock["backbone"]]
     changed = {key: stock[key] for key in ("nc", "scales", "head")} | {"backbone": rows}
     (tmp_path / "yolov8n-other.yaml").write_text(json.dumps(changed))
     names = {"yolov8n", str(tmp_path / "yolov8n-other.yaml")}
-    models = [exporting.load("m", name, 32)._replace(path=Path("same.yaml")) for name in names]
+    models = [export.load("m", name, 32)._replace(path=Path("same.yaml")) for name in names]
     assert len({repr(model.yolo.model) for model in models}) == 1
-    assert len({exporting._digest(model) for model in models}) == 2
+    assert len({export._digest(model) for model in models}) == 2
 
 
 def test_calibration_reads_images_as_training_does(tiny_data, tmp_path):
     import numpy as np
     import yaml
 
-    from yolo_lite.quantise import images, training_files
+    from yolo_lite.bench.int8 import images, training_files
 
     d = yaml.safe_load(Path(tiny_data).read_text())
     whole = training_files(tiny_data)
@@ -244,7 +246,7 @@ def test_reading_a_model_installs_nothing(monkeypatch):
         if before:
             monkeypatch.setenv("ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS", before)
         with pytest.raises(ConfigError, match="checks skipped: 1 "):
-            exporting.load("m", "yolov8n", 32)
+            export.load("m", "yolov8n", 32)
         assert os.environ.get("ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS") == before
 
 
@@ -252,12 +254,12 @@ def test_sizes_include_weights(tmp_path):
     (tmp_path / "m.xml").write_bytes(b"12")
     (tmp_path / "m.bin").write_bytes(b"345")
     (tmp_path / "other.onnx").write_bytes(b"6789")
-    sizes = [exporting.size_of(path) for path in (tmp_path / "m.xml", tmp_path / "other.onnx", tmp_path)]
+    sizes = [export.size_of(path) for path in (tmp_path / "m.xml", tmp_path / "other.onnx", tmp_path)]
     assert sizes == [5, 4, 9]
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(monkeypatch, capsys, tmp_path):
-    from yolo_lite.cli import main
+    from yolo_lite.commands import main
 
     def full(*arguments):
         raise OSError(28, "No space left on device", "exports/x")
@@ -271,24 +273,24 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(monkeypatch, capsys, tm
 def test_another_model_is_another_export(tmp_path):
     paths = set()
     for name in ("yolov8n.yaml", "yolov8n-mnv3.yaml"):
-        model = exporting.load(name, name, 32)._replace(path=Path("same.yaml"))
-        paths |= {exporting.export(model, "torchscript", tmp_path, size).name for size in (32, 64)}
+        model = export.load(name, name, 32)._replace(path=Path("same.yaml"))
+        paths |= {export.export(model, "torchscript", tmp_path, size).name for size in (32, 64)}
     assert len(paths) == 4
 
 
 @pytest.mark.parametrize("runtime", ["torchscript", "openvino"])
 def test_folders_may_be_called_anything(runtime, tmp_path):
     """Ultralytics exchanges `.pt` anywhere in the path."""
-    if exporting.missing(runtime):
-        pytest.skip(f"needs {', '.join(exporting.missing(runtime))}")
-    made = exporting.export(exporting.load("m", "yolov8n", 32), runtime, tmp_path / "best.pt exports", 32)
+    if export.missing(runtime):
+        pytest.skip(f"needs {', '.join(export.missing(runtime))}")
+    made = export.export(export.load("m", "yolov8n", 32), runtime, tmp_path / "best.pt exports", 32)
     assert made.exists() and made.parent == tmp_path / "best.pt exports"
 
 
 def test_a_crash_is_one_sentence(tmp_path):
-    model = exporting.Model("m", tmp_path / "no.onnx")
+    model = export.Model("m", tmp_path / "no.onnx")
     with pytest.raises(ConfigError, match=r"^onnxruntime cannot run .*no.onnx: .*"):
-        bench._run("onnxruntime", 1, [bench._Entry(model, "m", "fp32", model.path)], 1, 32)
+        bench._run("onnxruntime", 1, [run._Entry(model, "m", "fp32", model.path)], 1, 32)
 
 
 def test_command(tmp_path):
@@ -324,7 +326,7 @@ def test_command(tmp_path):
     ],
 )
 def test_command_line_errors(arguments, status, message, capsys, tmp_path, monkeypatch):
-    from yolo_lite.cli import main
+    from yolo_lite.commands import main
 
     monkeypatch.chdir(tmp_path)
     assert main(["bench", *arguments]) == status
@@ -332,7 +334,7 @@ def test_command_line_errors(arguments, status, message, capsys, tmp_path, monke
 
 
 def test_runtimes_that_are_not_installed_are_left_out(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(exporting, "missing", lambda name, int8: [name] if name != "onnxruntime" else [])
+    monkeypatch.setattr(export, "missing", lambda name, int8: [name] if name != "onnxruntime" else [])
     bench.run("yolov8n", imgsz="32", seconds="0.01", out=tmp_path)
     for text in (capsys.readouterr().out, (tmp_path / "bench.md").read_text("utf-8")):
         assert "ncnn is left out: pip install ncnn" in text and "openvino is left out" in text
@@ -344,7 +346,7 @@ def row(model, precision, ratio):
 
 def test_bf16_is_shown_apart_where_openvino_would_use_it(tmp_path, monkeypatch):
     (tmp_path / "x").write_bytes(b"12345")
-    model = exporting.Model("m", tmp_path / "x", yolo=object())
+    model = export.Model("m", tmp_path / "x", yolo=object())
     monkeypatch.setattr(bench, "export", lambda *arguments: tmp_path / "x")
     for bf16, expected in ((True, ["fp32", "bf16", "int8", "fp32"]), (False, ["fp32", "int8", "fp32"])):
         monkeypatch.setattr(bench, "has_bf16", lambda bf16=bf16: bf16)
@@ -356,14 +358,14 @@ def test_bf16_is_shown_apart_where_openvino_would_use_it(tmp_path, monkeypatch):
 def test_slow_int8_gets_a_warning():
     rows = [row("a", "fp32", 1.0), row("a", "int8", 0.6), row("b", "fp32", 0.5), row("b", "int8", 0.6)]
     rows.append(row("a (again)", "fp32", 0.98))
-    notes = bench_report.remarks(rows, [])
+    notes = report.remarks(rows, [])
     assert [note for note in notes if "WARNING" in note] == [
         "WARNING: b in onnxruntime, 1 thread: int8 takes 1.20 times as long as fp32 on this CPU; keep fp32 here."
     ]
-    text = bench_report.markdown(rows, {"CPU": "x"}, notes)
+    text = report.markdown(rows, {"CPU": "x"}, notes)
     assert "## int8" in text and "| 0.60 | - | - |" in text.split("## int8")[1]
     assert any("against itself: 0.980 to 0.980" in note for note in notes)
-    of_files = bench_report.remarks([each._replace(precision="as exported") for each in rows], [])
+    of_files = report.remarks([each._replace(precision="as exported") for each in rows], [])
     assert any("no non-maximum suppression" in note for note in notes) and "suppression" not in "".join(of_files)
 
 
@@ -372,28 +374,28 @@ def test_int8_is_close_to_float(tiny_data, tmp_path):
     import onnx
     import torch
 
-    from yolo_lite.quantise import images
+    from yolo_lite.bench.int8 import images
 
-    model = exporting.load("m", "yolov8n-efficientnet-lite", 64)
+    model = export.load("m", "yolov8n-efficientnet-lite", 64)
     batch = torch.cat([torch.from_numpy(image) for image in images(tiny_data, 64, 16)])
     with torch.no_grad():  # statistics with which the image matters
         for _ in range(10):
             model.yolo.model.train()(batch)
-    files = [exporting.export(model, "onnxruntime", tmp_path, 64, data) for data in (None, tiny_data)]
+    files = [export.export(model, "onnxruntime", tmp_path, 64, data) for data in (None, tiny_data)]
     assert files[1].name.endswith("_int8.onnx") and files[1].stat().st_size < 0.4 * files[0].stat().st_size
     graph = onnx.load(files[1])
     assert any(node.op_type == "QuantizeLinear" for node in graph.graph.node)
     assert {"names", "stride", "task"} <= {each.key for each in graph.metadata_props}  # for Ultralytics' validator
     image = next(images(tiny_data, 64))
-    exact, rounded = (_runtimes.RUNTIMES["onnxruntime"].open(file, 1, "")[0](image)[0][0] for file in files)
+    exact, rounded = (runtimes.RUNTIMES["onnxruntime"].open(file, 1, "")[0](image)[0][0] for file in files)
     for part in (slice(4), slice(4, None)):  # boxes in pixels, scores
         assert 0 < np.abs(exact[part] - rounded[part]).max() <= 0.1 * np.abs(exact[part]).max()
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "ncnn"])
 def test_other_runtimes(runtime, tiny_data, tmp_path):
-    if exporting.missing(runtime, int8=True):
-        pytest.skip(f"needs {', '.join(exporting.missing(runtime, int8=True))}")
+    if export.missing(runtime, int8=True):
+        pytest.skip(f"needs {', '.join(export.missing(runtime, int8=True))}")
     rows = measure(["yolov8n"], [runtime], imgsz=32, seconds=0.01, folder=tmp_path, data=tiny_data)
     precisions = [row.precision for row in rows if row.precision != "bf16"]
     assert precisions == (["fp32", "int8", "fp32"] if runtime == "openvino" else ["fp32", "fp32"])
@@ -401,11 +403,11 @@ def test_other_runtimes(runtime, tiny_data, tmp_path):
 
 
 def test_stopped_by_hand_keeps_what_there_is(tmp_path, monkeypatch, capsys):
-    from yolo_lite.cli import main
+    from yolo_lite.commands import main
 
     (tmp_path / "x").write_bytes(b"12345")
     monkeypatch.setattr(bench, "check_runtimes", lambda *arguments, **options: None)
-    monkeypatch.setattr(bench, "load", lambda label, name, imgsz: exporting.Model(label, tmp_path / "x", yolo=object()))
+    monkeypatch.setattr(bench, "load", lambda label, name, imgsz: export.Model(label, tmp_path / "x", yolo=object()))
     monkeypatch.setattr(bench, "export", lambda *arguments: tmp_path / "x")
 
     def stopped(runtime, threads, entries, *arguments):

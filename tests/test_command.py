@@ -57,7 +57,7 @@ def test_doctor_says_what_to_do(tmp_path):
 def test_doctor_on_a_host_that_cannot_be_taught(capsys, monkeypatch):
     from ultralytics.nn import tasks
 
-    from yolo_lite import doctor
+    from yolo_lite.commands import doctor
 
     def parse_model(cfg, ch):
         pass

@@ -17,10 +17,10 @@ from browser import CHROMIUM, in_chromium
 from conftest import run
 
 from yolo_lite import ConfigError
-from yolo_lite.compare import measure, worker
+from yolo_lite.compare import worker
 from yolo_lite.compare.plan import make_plan
 from yolo_lite.compare.progress import Progress
-from yolo_lite.compare.runs import execute
+from yolo_lite.compare.run import execute
 
 COMMAND = Path(sys.executable).with_name("yolo-lite")
 NUMBERS = {"epochs": 2, "imgsz": 64, "batch": 4, "nbs": 4}
@@ -121,7 +121,7 @@ def test_a_latency_that_fails_leaves_the_report(whole, tiny_data, tmp_path, monk
     def fail(*arguments, **more):
         raise RuntimeError("cannot be exported")
 
-    monkeypatch.setattr(measure, "latency", fail)
+    monkeypatch.setattr("yolo_lite.compare.latency.latency", fail)
     with pytest.raises(ConfigError, match="latency was not measured: cannot be exported; .* is without it"):
         execute(plan)
     assert (folder / "report.html").exists() and "Latency was not measured" in (folder / "summary.md").read_text()
@@ -229,13 +229,13 @@ def test_without_weights_runs_are_finished(whole, tiny_data, tmp_path):
 
 def test_two_commands_do_not_share_a_folder(whole, monkeypatch):
     from yolo_lite import ConfigError
-    from yolo_lite.compare import runs
+    from yolo_lite.compare import local
 
-    monkeypatch.setattr(runs, "PATIENCE", 0.5)
+    monkeypatch.setattr(local, "PATIENCE", 0.5)
     with (
-        runs.locked(whole),
+        local.locked(whole),
         pytest.raises(ConfigError, match=f"another command \\(process {os.getpid()}\\) is at work"),
-        runs.locked(whole),
+        local.locked(whole),
     ):
         pass
 
@@ -255,20 +255,20 @@ def test_a_folder_that_another_command_changed_meanwhile_is_refused(tiny_data, t
 
 def test_a_full_disk_fails_one_run_only(whole, tiny_data, tmp_path, monkeypatch):
     """The run cannot write its record, nor can the command for it; the report is written all the same."""
-    from yolo_lite.compare import runs
+    from yolo_lite.compare import local, process
 
     shutil.copytree(whole, tmp_path / "full")
     shutil.rmtree(tmp_path / "full" / "runs" / "yolov8n" / "1")
-    written = runs.write_json
+    written = process.write_json
 
     def full(path, value):
         if path.name == "run.json":
             raise OSError(28, "No space left on device")
         written(path, value)
 
-    monkeypatch.setattr(runs, "write_json", full)
+    monkeypatch.setattr(process, "write_json", full)
     ends = [sys.executable, "-c", "raise SystemExit(1)"]
-    monkeypatch.setattr(runs, "open_process", lambda folder, keep: subprocess.Popen(ends, stdin=subprocess.PIPE))
+    monkeypatch.setattr(local, "open_process", lambda folder, keep: subprocess.Popen(ends, stdin=subprocess.PIPE))
     outcome = execute(plan_of(tmp_path / "full", tiny_data))
     assert [(run.model.label, run.seed) for run in outcome.failed] == [("yolov8n", 1)] and len(outcome.finished) == 3
     assert "- yolov8n, seed 1: not finished yet." in (tmp_path / "full" / "summary.md").read_text()
@@ -404,12 +404,12 @@ def test_peak_memory_is_the_runs_own():
     ],
 )
 def test_the_next_process_opens_in_the_last_epoch(done, fails, order, tiny_data, tmp_path, monkeypatch):
-    from yolo_lite.compare import runs
+    from yolo_lite.compare import local, process
 
     monkeypatch.chdir(tmp_path)
     settings = {"data": str(tiny_data), "models": "yolov8n", "seeds": "0,1", "imgsz": 32, "epochs": 3}
     plan = make_plan({**settings, "latency": False})
-    seen, begin = [], runs.begin
+    seen, begin = [], process.begin
 
     def opened(folder, keep):
         if fails and seen == ["open 0", "begin 0"]:
@@ -430,17 +430,17 @@ def test_the_next_process_opens_in_the_last_epoch(done, fails, order, tiny_data,
         progress.over.add(run)
         seen.append(f"end {run.seed}")
 
-    monkeypatch.setattr(runs, "open_process", opened)
-    monkeypatch.setattr(runs, "begin", begun)
-    monkeypatch.setattr(runs.Progress, "ended", ended)
+    monkeypatch.setattr(local, "open_process", opened)
+    monkeypatch.setattr(local, "begin", begun)
+    monkeypatch.setattr(Progress, "ended", ended)
     assert len(execute(plan).failed) == 2
     assert seen == order
 
 
 def test_a_process_whose_turn_never_came_writes_nothing(tmp_path):
-    from yolo_lite.compare import runs
+    from yolo_lite.compare.process import open_process
 
-    process = runs.open_process(tmp_path / "run")
+    process = open_process(tmp_path / "run")
     process.stdin.close()
     assert process.wait(timeout=60) == 0
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["log.txt"]
@@ -449,12 +449,12 @@ def test_a_process_whose_turn_never_came_writes_nothing(tmp_path):
 
 def test_a_run_ends_with_its_command(tiny_data, tmp_path):
     """Closing its standard input is all that a worker needs to end."""
-    from yolo_lite.compare import runs
+    from yolo_lite.compare.process import start
 
     settings = {"epochs": 1000, "imgsz": 64, "batch": 4, "plots": False}
     job = {"folder": str(tmp_path / "run"), "model": "m", "seed": 0, "command": "", "settings": settings}
     job |= {"restart": False, "source": "yolov8n.yaml", "data": str(tiny_data)}
-    process = runs.start(job)
+    process = start(job)
     patience = time.monotonic() + 120
     while not (tmp_path / "run" / "results.csv").exists():  # it trains
         assert process.poll() is None and time.monotonic() < patience
@@ -463,7 +463,7 @@ def test_a_run_ends_with_its_command(tiny_data, tmp_path):
     process.wait(timeout=60)
     assert process.returncode != 0 and not (tmp_path / "run" / "run.json").exists()
     code = (
-        "import sys, time\nfrom yolo_lite.compare import runs\n"
+        "import sys, time\nfrom yolo_lite.compare import process as runs\n"
         f"job = {job!r}\nprocess = runs.start(job)\nprint(process.pid, flush=True)\ntime.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

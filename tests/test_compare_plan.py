@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from yolo_lite import ConfigError
-from yolo_lite.compare import compare, rivals
+from yolo_lite.compare import baselines, compare
 from yolo_lite.compare import plan as planning
 from yolo_lite.compare.plan import make_plan, parse, write_folder
-from yolo_lite.compare.runs import command_of
+from yolo_lite.compare.process import command_of
 
 MODELS = "yolov8n,yolov8n-mnv3"
 
@@ -75,7 +75,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("change", "message"), REFUSED, ids=[str(change) for change, _ in REFUSED])
 def test_refused(settings, tmp_path, change, message):
-    text = (rivals.write("yolov8n-w0.5", rivals.shrunk("yolov8n", 0.5), tmp_path / "ours")).read_text()
+    text = (baselines.write_yaml("yolov8n-w0.5", baselines.shrunk("yolov8n", 0.5), tmp_path / "ours")).read_text()
     (tmp_path / "broken-yolov8n.yaml").write_text(text.replace("C2f", "C2g"))
     (tmp_path / "empty.yaml").write_text("train: images\nval: images\nnames: [a]\n")
     before = sorted(tmp_path.rglob("*"))
@@ -159,7 +159,9 @@ def test_recorded_commands_can_be_pasted(settings):
 
 
 def test_models_by_name_file_and_checkpoint(settings, trained, tmp_path):
-    shutil.copy(rivals.write("yolov8n-w0.5", rivals.shrunk("yolov8n", 0.5), tmp_path), tmp_path / "yolov8n.yaml")
+    shutil.copy(
+        baselines.write_yaml("yolov8n-w0.5", baselines.shrunk("yolov8n", 0.5), tmp_path), tmp_path / "yolov8n.yaml"
+    )
     best, last = trained / "weights/best.pt", trained / "weights/last.pt"
     plan = make_plan(settings, {"models": ["yolov8n-mnv3.yaml", str(best), str(last), "./yolov8n.yaml"], "seeds": 0})
     assert [model.label for model in plan.models] == ["yolov8n-mnv3", "best.pt", "last.pt", "yolov8n"]
@@ -247,7 +249,7 @@ def test_the_first_moments_of_a_folder_are_ours(settings, tmp_path):
 
 
 def test_a_changed_model_is_refused(settings, tmp_path):
-    path = rivals.write("yolov8n-w0.5", rivals.shrunk("yolov8n", 0.5), tmp_path)
+    path = baselines.write_yaml("yolov8n-w0.5", baselines.shrunk("yolov8n", 0.5), tmp_path)
     write_folder(make_plan(settings, {"models": f"yolov8n,{path}"}))
     path.write_text("# another comment\n" + path.read_text())
     make_plan(settings, {"models": f"yolov8n,{path}"})
@@ -273,7 +275,7 @@ def test_equal_gflops(settings):
     by_label = {model.label: model for model in plan.models}
     found = {label: model for model in plan.models if model.rival_of for label in model.rival_of}
     assert set(found) == {"yolov8n-mnv3", "yolov8n-mnv2"}
-    measured = [rivals.measured("yolov8n", d, 4, 32) for _, d in rivals.candidates("yolov8n")]
+    measured = [baselines.measured("yolov8n", d, 4, 32) for _, d in baselines.candidates("yolov8n")]
     assert measured == sorted(measured, reverse=True) and len(measured) > 10
     for label, rival in found.items():
         target = by_label[label].gflops
@@ -301,8 +303,8 @@ def test_rival_of_another_host(settings):
 def test_a_written_rival_is_what_was_measured(tmp_path):
     from yolo_lite.compare import models
 
-    d = rivals.shrunk("yolo11n", 0.6)
-    path = rivals.write("yolo11n-w0.6", d, tmp_path)
+    d = baselines.shrunk("yolo11n", 0.6)
+    path = baselines.write_yaml("yolo11n-w0.6", d, tmp_path)
     built, digest = models.build(str(path), 4)
     assert digest == models.digest_of({**d, "scale": "n"})
     assert sum(p.numel() for p in built.parameters()) > 100_000
@@ -313,6 +315,6 @@ def test_shrunk_to_nothing_changes_nothing():
     from ultralytics.nn.tasks import DetectionModel
 
     host = DetectionModel("yolov8n.yaml", verbose=False)
-    same = DetectionModel({**rivals.shrunk("yolov8n", 1.0), "scale": "n"}, verbose=False)
+    same = DetectionModel({**baselines.shrunk("yolov8n", 1.0), "scale": "n"}, verbose=False)
     shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (host, same)]
     assert shapes[0] == shapes[1]

@@ -11,7 +11,8 @@ from browser import CHROMIUM, in_chromium
 from made_up import write_comparison, write_counts
 
 from yolo_lite import ConfigError
-from yolo_lite.compare import bootstrap, collect, tables, write_report
+from yolo_lite.compare import bootstrap, collect, write_report
+from yolo_lite.compare.report import tables
 
 LEVELS = {"yolov8n": 0.5, "yolov8n-mnv3": 0.4, "yolov8n-twin": 0.5}
 

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("statsmodels")
 from scipy import stats
 
-from yolo_lite.compare import statistics
+from yolo_lite.compare import significance
 
 TRIALS = 20_000
 
@@ -30,7 +30,7 @@ def is_rate(hits, rate, alternative):
 
 @pytest.mark.parametrize("seeds", [3, 6])
 def test_a_model_against_itself(seeds):
-    _, _, _, p = statistics.paired(*simulate(seeds, 1))
+    _, _, _, p = significance.paired(*simulate(seeds, 1))
     wrong = (p < 0.05).sum()
     assert is_rate(wrong, 0.05, "greater"), wrong / TRIALS
     assert is_rate(wrong, 0.05, "less"), f"{wrong / TRIALS} is too careful"
@@ -38,17 +38,17 @@ def test_a_model_against_itself(seeds):
 
 @pytest.mark.parametrize("seeds", [3, 6])
 def test_any_of_five_models_that_are_the_baseline_itself(seeds):
-    _, _, _, p = statistics.paired(*simulate(seeds, 5))
+    _, _, _, p = significance.paired(*simulate(seeds, 5))
     wrong = p.min(-1) * 5 < 0.05  # when Holm's method calls any of them different
     some = np.r_[np.flatnonzero(wrong)[:8], np.flatnonzero(~wrong)[:8]]
-    assert ((statistics.holm(p[some]) < 0.05).any(-1) == wrong[some]).all()
+    assert ((significance.holm(p[some]) < 0.05).any(-1) == wrong[some]).all()
     assert is_rate(wrong.sum(), 0.05, "greater"), wrong.mean()
     assert not is_rate((p < 0.05).any(-1).sum(), 0.05, "greater")  # unadjusted, many more are
 
 
 @pytest.mark.parametrize("seeds", [3, 6])
 def test_intervals_cover_a_known_difference(seeds):
-    mean, low, high, _ = statistics.paired(*simulate(seeds, 1, difference=0.013))
+    mean, low, high, _ = significance.paired(*simulate(seeds, 1, difference=0.013))
     covered = ((low <= 0.013) & (high >= 0.013)).sum()
     assert is_rate(covered, 0.95, "two-sided"), covered / TRIALS
     assert abs(mean.mean() - 0.013) < 0.0005
@@ -67,7 +67,7 @@ def test_the_check_notices_a_percentile_bootstrap(seeds):
 
 def test_a_real_difference_is_found():
     ours, baseline = simulate(6, 1, difference=0.05)
-    mean, *_, p = statistics.paired(ours, baseline)
+    mean, *_, p = significance.paired(ours, baseline)
     assert (p < 0.05).mean() > 0.95 and (mean > 0).all()
 
 
@@ -80,7 +80,7 @@ def test_differences_pair_common_seeds_and_adjust():
         "single": {0: 0.7},
         "none": {7: 0.7},
     }
-    found = statistics.differences(values, {name: "base" for name in values if name != "base"})
+    found = significance.differences(values, {name: "base" for name in values if name != "base"})
     assert list(found) == ["same", "less", "noisy", "single"]
     assert found["same"][:4] == (0, 0, 0, 1) and found["same"].verdict == "no difference shown"
     gaps = np.array([-0.099, -0.101, -0.100])
@@ -97,5 +97,5 @@ def test_an_interval_may_leave_out_0_where_no_difference_is_shown():
     values = {"base": {seed: 0.5 for seed in range(4)}}
     values |= {f"m{i}": {seed: 0.5 + 0.001 * rng.normal() for seed in range(4)} for i in range(8)}
     values["m0"] = {0: 0.501, 1: 0.502, 2: 0.503, 3: 0.5015}
-    found = statistics.differences(values, {name: "base" for name in values if name != "base"})["m0"]
+    found = significance.differences(values, {name: "base" for name in values if name != "base"})["m0"]
     assert found.low > 0 and found.p < 0.05 < found.adjusted and found.verdict == "no difference shown"

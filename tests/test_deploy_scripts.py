@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from yolo_lite import ConfigError, _runtimes
-from yolo_lite.bench import Measurement
-from yolo_lite.bench_report import rows_as_csv
+from yolo_lite import ConfigError
+from yolo_lite.bench import runtimes
+from yolo_lite.bench.measurement import Measurement
+from yolo_lite.files import rows_as_csv
 
 
 def row(model, runtime, precision, ratio, low=None, high=None):
@@ -97,7 +98,7 @@ def test_the_shipped_table_holds_what_it_promises(script):
     for name in families | presets:
         other, rounding, *cells = [cell.strip() for cell in table[name].split("|")[2:-1]]
         assert float(other) > 1000 * float(rounding), "nothing would be noticed"
-        assert len(cells) == len(_runtimes.RUNTIMES)
+        assert len(cells) == len(runtimes.RUNTIMES)
         for (runtime, format_), cell in zip(parity.FORMATS.items(), cells, strict=True):
             if (f"{name}.yaml", runtime) in parity.CAUSES:
                 assert cell.startswith("**") and f"- `{name}` in {format_}: `aten." in "\n".join(lines)

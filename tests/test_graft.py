@@ -11,16 +11,18 @@ from conftest import run, yolo
 from steps import train_step
 from ultralytics.nn.tasks import yaml_model_load
 
-from yolo_lite import ConfigError, _host, graft, make
+from yolo_lite import ConfigError, make
+from yolo_lite.compose.budget import alphas
+from yolo_lite.compose.graft import flow
+from yolo_lite.compose.make import TASKS
 from yolo_lite.cost import cost, row_gflops
-from yolo_lite.figures import alphas
-from yolo_lite.rows import flow
+from yolo_lite.ultralytics_hooks import configs, internals
 
 COMMAND = Path(sys.executable).with_name("yolo-lite")
-CONFIGS = sorted(name for name in _host.configs() if name.startswith("yolo"))
+CONFIGS = sorted(name for name in configs.configs() if name.startswith("yolo"))
 CLAIMED = [
     ("yolov5", "detect"),
-    *[(host, task) for host in ("yolov8", "yolo11", "yolo26") for task in graft.TASKS],
+    *[(host, task) for host in ("yolov8", "yolo11", "yolo26") for task in TASKS],
     ("rtdetr-l", "detect"),
 ]
 
@@ -28,7 +30,7 @@ CLAIMED = [
 def build(text, task="detect", letter=None):
     d = yaml.safe_load(text)
     torch.manual_seed(0)
-    return _host.build_model({**d, "scale": letter or next(iter(d["scales"])), "yaml_file": "made.yaml"}, task)
+    return internals.build_model({**d, "scale": letter or next(iter(d["scales"])), "yaml_file": "made.yaml"}, task)
 
 
 def check_step(model, task, size=128):
@@ -87,7 +89,7 @@ def test_extradw_makes_the_neck_of_yolo11_lighter_by_15_percent():
     """C3k2ExtraDW alone, in place of C3k2 in the neck of stock YOLO11n; the head stays as it is."""
     host = yaml_model_load("yolo11n.yaml")
     swapped = {**host, "head": [[*r[:2], r[2].replace("C3k2", "C3k2ExtraDW"), r[3]] for r in host["head"]]}
-    models = [_host.build_model(d) for d in (host, swapped)]
+    models = [internals.build_model(d) for d in (host, swapped)]
     heads = [[p.shape for p in model.model[-1].parameters()] for model in models]
     assert heads[0] == heads[1]
     rows = [row_gflops(model) for model in models]
@@ -101,7 +103,7 @@ def test_extradw_makes_the_neck_of_yolo11_lighter_by_15_percent():
 @pytest.mark.parametrize("config", CONFIGS)
 def test_comments_number_their_rows(config):
     """A comment that begins with a number names its own row, and every row that others take is numbered or cited."""
-    text = _host.configs()[config].read_text("utf-8")
+    text = configs.configs()[config].read_text("utf-8")
     comments = re.findall(r"^  - \[.*?\](?: # (.*))?$", text, re.M)
     d = yaml.safe_load(text)
     assert len(comments) == len(d["backbone"] + d["head"])
@@ -132,7 +134,7 @@ def test_width_is_chosen_to_be_lighter_than_the_host():
     text = make("yolov8", "mnasnet1_0", scale="n")
     alpha = yaml.safe_load(text)["backbone_width"]["n"]
     assert "yes" in text.partition("ImageNet weights")[2].splitlines()[1]
-    ours, theirs = cost(build(text)), cost(_host.build_model(yaml_model_load("yolov8n.yaml")))
+    ours, theirs = cost(build(text)), cost(internals.build_model(yaml_model_load("yolov8n.yaml")))
     assert alpha < 1 and ours[0] < theirs[0] and ours[1] < theirs[1]
 
 

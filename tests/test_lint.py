@@ -10,7 +10,7 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from yolo_lite import create_backbone, list_backbones
-from yolo_lite.lint import CLAIMS, SWITCHES, lint
+from yolo_lite.edge import CLAIMS, SWITCHES, lint
 
 
 def model(name, **keys):

@@ -9,7 +9,7 @@ from conftest import ROOT
 from ultralytics import YOLO
 from ultralytics.nn.tasks import yaml_model_load
 
-from yolo_lite import _host
+from yolo_lite.ultralytics_hooks import configs
 
 pytestmark = pytest.mark.core
 
@@ -70,14 +70,14 @@ def test_own_file_comes_before_the_shipped_one(tmp_path, monkeypatch):
 
 def test_no_shipped_name_is_one_of_the_hosts():
     theirs = {path.name for path in Path(ultralytics.__file__).parent.rglob("*.yaml")}
-    assert not theirs & _host.configs().keys()
+    assert not theirs & configs.configs().keys()
 
 
 def test_datasets_by_bare_name(tmp_path, monkeypatch):
     from ultralytics.utils.checks import check_file
 
     monkeypatch.chdir(tmp_path)
-    assert check_file("shapes.yaml") == str(_host.config_folder() / "datasets" / "shapes.yaml")
+    assert check_file("shapes.yaml") == str(configs.config_folder() / "datasets" / "shapes.yaml")
     with pytest.raises(FileNotFoundError):
         check_file("no_such_shapes.yaml")
     assert check_file("no_such_shapes.yaml", hard=False) == []

@@ -9,16 +9,16 @@ from steps import train_step
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
-from yolo_lite import _host
+from yolo_lite.compose.budget import figure_line
+from yolo_lite.compose.make import TASKS
 from yolo_lite.cost import cost
-from yolo_lite.figures import figure_line
-from yolo_lite.graft import TASKS
+from yolo_lite.ultralytics_hooks import configs, internals
 
-CONFIGS = sorted(name for name in _host.configs() if name.startswith("yolo"))
+CONFIGS = sorted(name for name in configs.configs() if name.startswith("yolo"))
 LIGHT = [
     name for name in CONFIGS if "-timm" not in name and "-aspp" not in name
 ]  # promised to be lighter than their hosts
-SCALES = [(c, letter) for c in CONFIGS for letter in yaml.safe_load(_host.configs()[c].read_text("utf-8"))["scales"]]
+SCALES = [(c, letter) for c in CONFIGS for letter in yaml.safe_load(configs.configs()[c].read_text("utf-8"))["scales"]]
 
 
 def task_of(config):
@@ -32,7 +32,7 @@ def named(config, letter):
 
 def build(config, letter="n", **keys):
     torch.manual_seed(0)
-    return _host.build_model({**yaml_model_load(named(config, letter)), **keys}, task_of(config))
+    return internals.build_model({**yaml_model_load(named(config, letter)), **keys}, task_of(config))
 
 
 @pytest.mark.core
@@ -44,7 +44,7 @@ def test_trains_a_step(config):
     assert torch.isfinite(loss)
     for name, parameter in model.named_parameters():
         likelihood = "flow_model" in name or "cv4_sigma" in name  # of keypoints, in YOLO26's poses
-        unused = likelihood and _host.version() == _host.TESTED[0]  # which trains it end-to-end only
+        unused = likelihood and internals.version() == internals.TESTED[0]  # which trains it end-to-end only
         if parameter.requires_grad and not unused:
             assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
     head = f"model.{len(model.model) - 1}."  # its box branches learn from the levels that have a target only
@@ -122,7 +122,7 @@ def test_every_scale_builds_and_costs_what_its_header_says(config, letter, scrip
     configs = script("configs")
     row = configs.figures(config, configs.shipped()[config], letter)
     assert config not in LIGHT or (row.parameters < row.host_parameters and row.gflops < row.host_gflops)
-    assert figure_line(letter, row) in _host.configs()[config].read_text("utf-8").splitlines()
+    assert figure_line(letter, row) in configs.configs()[config].read_text("utf-8").splitlines()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 import yolo_lite
-from yolo_lite import ConfigError, _registry
+from yolo_lite import ConfigError, discovery, registry
 
 pytestmark = pytest.mark.core
 
@@ -65,15 +65,15 @@ class ToySum(nn.Module):
 @pytest.fixture(autouse=True)
 def toys():
     """Register the toys for one test."""
-    _registry.specs()
-    before = dict(_registry._specs)
+    discovery.specs()
+    before = dict(registry._specs)
     yolo_lite.register(ToyConv)
-    yolo_lite.register(ToySame, rule=_registry.same)
+    yolo_lite.register(ToySame, rule=registry.same)
     yolo_lite.register(ToyRepeated, repeats="argument")
     yolo_lite.register(ToySum, inputs=2)
     yield
-    _registry._specs.clear()
-    _registry._specs.update(before)
+    registry._specs.clear()
+    registry._specs.update(before)
 
 
 def config(rows, **keys):
@@ -216,10 +216,10 @@ def test_traceback_shows_the_taught_parser(monkeypatch):
 
     from ultralytics.nn import tasks
 
-    from yolo_lite import _host
+    from yolo_lite.ultralytics_hooks import parser
 
-    _host.teach(tasks.parse_model.__wrapped__)
-    source = "".join(linecache.getlines(_host.TAUGHT))
+    parser.teach(tasks.parse_model.__wrapped__)
+    source = "".join(linecache.getlines(parser.TAUGHT))
     assert "args.resolve(ch, f, n, legacy)" in source and "def parse_model(d, ch, verbose=True):" in source
 
 

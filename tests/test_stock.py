@@ -52,9 +52,9 @@ def probe(folder, ours, **environment):
 
 
 def test_bit_for_bit(tmp_path):
-    from yolo_lite import _host
+    from yolo_lite.ultralytics_hooks import configs
 
-    text = _host.configs()["yolov8-mnv3.yaml"].read_text("utf-8").replace("large, 3", "large, 4")
+    text = configs.configs()["yolov8-mnv3.yaml"].read_text("utf-8").replace("large, 3", "large, 4")
     (tmp_path / "yolov8n-bad.yaml").write_text("activation: nn.ReLU()\n" + text, "utf-8")
     without, with_us = probe(tmp_path, False, YOLO_LITE_HOOK="0"), probe(tmp_path, True)
     assert with_us.keys() == set(NAMES)

@@ -6,8 +6,8 @@ import pytest
 from made_up import write_comparison
 
 from yolo_lite import ConfigError
-from yolo_lite.bench_report import between
-from yolo_lite.compare.tables import gather, write
+from yolo_lite.compare.report.tables import gather, write_files
+from yolo_lite.files import between
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def made_up(folder, preset, rival):
     record = json.loads((folder / "comparison.json").read_text())
     record["models"]["yolov8n-w0.6"]["rival_of"] = ["yolo26s-lite"]
     (folder / "comparison.json").write_text(json.dumps(record))
-    write(gather(folder), folder)
+    write_files(gather(folder), folder)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def made_up(folder, preset, rival):
 def test_findings_say_what_was_reached(study, tmp_path, preset, rival, reached):
     made_up(tmp_path / "study-lite", preset, rival)
     write_comparison(tmp_path / "study-lite-longer", {"yolo26s-lite": preset + 0.05})
-    write(gather(tmp_path / "study-lite-longer"), tmp_path / "study-lite-longer")
+    write_files(gather(tmp_path / "study-lite-longer"), tmp_path / "study-lite-longer")
     found = study.findings(tmp_path)
     assert set(found) == {("README.md", "lite-study"), ("docs/lite.md", "study"), ("docs/lite.md", "recipes")}
     recipes = found["docs/lite.md", "recipes"][2:]
@@ -71,7 +71,7 @@ def test_backbones_stand_beside_their_hosts_and_the_shrunk_one(study, tmp_path):
     (folder / "latency.json").write_text(
         json.dumps({**latency, "runtimes": ["onnxruntime"], "imgsz": 64, "classes": 2})
     )
-    write(gather(folder), folder)
+    write_files(gather(folder), folder)
     before = ["model,seed,mAP50,mAP50-95", "yolov8n-a,0,0.5,0.30", "yolov8n-a,1,0.5,0.31", "yolov8n-a,7,0.5,0.9"]
     (folder / "pytorch-start.csv").write_text("\n".join(before))
     found = study.findings(tmp_path)

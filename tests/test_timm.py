@@ -12,11 +12,12 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel, initialize_weights
 
-from yolo_lite import ConfigError, _host
+from yolo_lite import ConfigError
 from yolo_lite.backbones.timm_backbone import Levels, TimmBackbone, levels_of
+from yolo_lite.ultralytics_hooks import configs
 
 pytestmark = pytest.mark.core
-NAMES = [  # a dozen of different build; scripts/sweep_timm.py tries many more
+NAMES = [  # a dozen of different build; scripts/release/sweep_timm.py tries many more
     "convnext_atto", "edgenext_xx_small", "efficientvit_b0", "fasternet_t0", "hgnetv2_b0", "lcnet_050",
     "mobilenetv4_conv_small_050", "mobileone_s0", "mobilevit_xxs", "repghostnet_050", "repvit_m0_9", "starnet_s1",
 ]  # fmt: skip
@@ -79,7 +80,7 @@ def test_reading_levels_allocates_no_weights():
 
 
 def test_missing_levels_and_names_are_refused(tmp_path):
-    text = _host.configs()["yolov8-timm.yaml"].read_text("utf-8")
+    text = configs.configs()["yolov8-timm.yaml"].read_text("utf-8")
     path = tmp_path / "yolov8n-x.yaml"
     for old, new, message in (
         ("mobilenetv4_conv_small]", "mobilenetv4_conv_smal]", "row 0 .*no network .*did you mean 'mobilenetv4_conv_small'"),

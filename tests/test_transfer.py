@@ -7,7 +7,7 @@ from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from yolo_lite import make
-from yolo_lite.transfer import rows_by_role
+from yolo_lite.weights.by_role import rows_by_role
 
 
 def stock(name="yolov8n.yaml"):

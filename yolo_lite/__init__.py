@@ -6,18 +6,17 @@ nothing else: the public names below are imported when they are first used.
 
 from yolo_lite import _startup
 
-__version__ = "0.1.0"
-
 _PUBLIC = {  # name -> the module that defines it
-    "ConfigError": "yolo_lite._registry",
-    "register": "yolo_lite._registry",
-    "same": "yolo_lite._registry",
-    "scaled": "yolo_lite._registry",
-    "create_backbone": "yolo_lite.backbones",
-    "list_backbones": "yolo_lite.backbones",
-    "make": "yolo_lite.graft",
+    "__version__": "yolo_lite._version",
+    "ConfigError": "yolo_lite.errors",
+    "register": "yolo_lite.registry",
+    "same": "yolo_lite.registry",
+    "scaled": "yolo_lite.registry",
+    "create_backbone": "yolo_lite.zoo",
+    "list_backbones": "yolo_lite.zoo",
+    "make": "yolo_lite.compose.make",
 }
-__all__ = ["__version__", *_PUBLIC]
+__all__ = [*_PUBLIC]
 
 
 def __getattr__(name):

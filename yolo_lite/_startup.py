@@ -1,8 +1,8 @@
 """Registers yolo_lite with Ultralytics, whenever Ultralytics is imported: all that runs when Python starts.
 
 The line in `yolo_lite.pth` (PEP 829: `yolo_lite.start`) calls `install`, which puts one finder on `sys.meta_path` and
-returns. The finder waits for the modules in `HOSTS` and hands each to `yolo_lite._host` once it is loaded. This file
-imports the standard library's already loaded modules only, and whatever goes wrong here is reported in one line and
+returns. The finder waits for the modules in `HOSTS` and hands each to `ultralytics_hooks.hooks` once it is loaded. This
+file imports the standard library's already loaded modules only, and whatever goes wrong here is reported in one line and
 leaves Ultralytics as it is. `YOLO_LITE_HOOK=0` switches the start-up registration off.
 """
 
@@ -65,9 +65,9 @@ def active():
 def _hand_over(host):
     global failure
     try:
-        from yolo_lite import _host
+        from yolo_lite.ultralytics_hooks import hooks
 
-        _host.install(host)
+        hooks.install(host)
     except Exception as error:  # stock Ultralytics has to go on, whatever is wrong with us
         said, failure = failure, f"{type(error).__name__}: {error}"
         if failure == said:

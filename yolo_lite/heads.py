@@ -11,8 +11,8 @@ from ultralytics.nn.modules import block
 from ultralytics.nn.modules.conv import Conv, DWConv
 from ultralytics.nn.modules.head import OBB, OBB26, Detect, Pose, Pose26, Segment, Segment26
 
-from yolo_lite._registry import Count, register
 from yolo_lite.blocks import start_evenly
+from yolo_lite.registry import Count, register
 
 KERNEL = 5  # of the depthwise convolutions, as in the light neck
 

@@ -11,18 +11,6 @@ from torch import nn
 from ultralytics.nn.modules.block import C2f, C3k, PSABlock
 from ultralytics.nn.modules.conv import Conv
 
-from yolo_lite._registry import (
-    ConfigError,
-    Count,
-    Factor,
-    Heads,
-    Kernel,
-    KernelOrNone,
-    Part,
-    PartOrNone,
-    Stride,
-    register,
-)
 from yolo_lite.blocks import (
     HOST_NORM,
     GhostModule,
@@ -34,6 +22,8 @@ from yolo_lite.blocks import (
     round_channels,
     start_evenly,
 )
+from yolo_lite.errors import ConfigError
+from yolo_lite.registry import Count, Factor, Heads, Kernel, KernelOrNone, Part, PartOrNone, Stride, register
 
 HOST_ACT = True  # what Ultralytics' Conv calls its default activation
 

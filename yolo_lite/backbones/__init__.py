@@ -1,13 +1,8 @@
-"""The backbones: one file per family, and the two functions that build them by name."""
-
-from pathlib import Path
+"""The backbones, one file a family: the paper's table as rows."""
 
 from torch import nn
 
-from yolo_lite import pretrained, sources
-from yolo_lite._registry import MAX_BACKBONE_WIDTH, NO_EDGE_WEIGHTS, ConfigError, specs, suggest
-from yolo_lite.backbones._stage import LEVELS, Stage
-from yolo_lite.sources import IMAGENET_MEAN, IMAGENET_STD
+from yolo_lite.backbones._stage import LEVELS
 
 
 class Backbone(nn.Module):
@@ -35,58 +30,3 @@ class Backbone(nn.Module):
             x = stage(x)
             levels.append(x)
         return levels
-
-
-def families():
-    """Return the stage class of every native backbone, by the backbone's name."""
-    return {
-        variant: spec.cls for spec in specs().values() if issubclass(spec.cls, Stage) for variant in spec.cls.variants
-    }
-
-
-def list_backbones():
-    """Return the names that `create_backbone` takes, sorted."""
-    return sorted(families())
-
-
-def create_backbone(name, weights=None, width=1.0, mean=IMAGENET_MEAN, std=IMAGENET_STD, edge=False):
-    """Build a backbone by name.
-
-    Args:
-        name: One of `list_backbones()`.
-        weights: None for random ones, "imagenet" for published ones, or the state dict of the reference network of
-            that name, or the path of a file with one (.pth, .pt or .safetensors).
-        width: The width multiplier alpha.
-        mean: The mean that the weights expect to be subtracted from an image in 0..1, per channel; published ones
-            bring their own.
-        std: The standard deviation that they expect it to be divided by. Both are folded into the first convolution
-            and its BatchNorm, so that the backbone takes images in 0..1; exact except where the convolution reaches
-            over the border. A mean of 0 and a std of 1 fold nothing.
-        edge: ReLU6 instead of h-swish and SiLU, and no squeeze-excite: what edge compilers take and int8 keeps. No
-            published weights were trained so, except those of backbones that have neither anyway.
-
-    Returns:
-        (Backbone): float32, in train mode.
-
-    Raises:
-        ConfigError: Unknown name, a width that is no finite number above 0, or weights that do not fit.
-    """
-    stages = families()
-    if not isinstance(name, str) or not (weights is None or isinstance(weights, str | Path | dict)):
-        raise ConfigError("create_backbone takes a name, and as weights None, imagenet, a path or a state dict")
-    sources.check_normalisation(mean, std)
-    if name not in stages:
-        raise ConfigError(f"unknown backbone {name!r}{suggest(name, sorted(stages))}")
-    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= MAX_BACKBONE_WIDTH:
-        raise ConfigError(f"width has to be a finite number above 0 and at most {MAX_BACKBONE_WIDTH}, found {width!r}")
-    if edge and weights is not None and stages[name].has_edge_form(name):
-        raise ConfigError(f"edge=True {NO_EDGE_WEIGHTS}; leave weights away")
-    backbone = Backbone(stages[name], name, width, edge)
-    if weights is not None:
-        if not isinstance(weights, dict):
-            source = sources.find(name, width, str(weights))
-            weights = sources.read(source)
-            if source.tag:
-                mean, std = source.mean, source.std
-        pretrained.load(backbone, name, weights, mean, std)
-    return backbone

@@ -7,15 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from yolo_lite._registry import ConfigError, register, suggest
-from yolo_lite.blocks import (
-    ConvNormAct,
-    InvertedResidual,
-    Norm,
-    SqueezeExcite,
-    round_channels,
-    to_fast_layout,
-)
+from yolo_lite.blocks import ConvNormAct, InvertedResidual, Norm, SqueezeExcite, round_channels, to_fast_layout
+from yolo_lite.errors import ConfigError, suggest
+from yolo_lite.registry import register
 
 LEVELS = 5
 

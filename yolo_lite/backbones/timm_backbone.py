@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from yolo_lite._registry import ConfigError, register, suggest
 from yolo_lite.blocks import norm_as_conv, to_fast_layout
+from yolo_lite.errors import ConfigError, suggest
+from yolo_lite.registry import register
 
 
 class Levels(NamedTuple):

@@ -1,13 +1,18 @@
 """`yolo-lite compare`: train several detectors alike, several seeds each, and report honestly which one to use.
 
-    plan.py        settings in, a checked list of runs out; what a comparison's folder holds
-    models.py      what is compared: named models, and the stock host shrunk to equal cost
-    dataset.py     the dataset: what it is, and which of its images are shown
-    runs.py        the runs of a plan, side by side on this machine or on a Ray cluster
-    worker.py      one run, in a process of its own: train, evaluate, record
-    collect.py     a folder's small files in, tables out
-    statistics.py  differences to the baseline, and whether they are shown
-    report.py      tables, plots and one HTML page
+    plan.py          settings in, a checked list of runs out; what a comparison's folder holds
+    models.py        what is compared
+    baselines.py     the stock base shrunk to equal cost: the size-matched baseline
+    run.py           a plan, done: its runs, the report, the latency
+    local.py         runs side by side on this machine; cluster.py: on a Ray cluster
+    process.py       a run as a process: started, given its job, ended
+    worker.py        that process: train, evaluate, record; evaluate.py: its final figures
+    progress.py      what is shown meanwhile
+    latency.py       the compared models' latency
+    folder.py        what a run's folder says of it; collect.py: a comparison's small files, copied
+    significance.py  differences to the baseline, and whether they are shown
+    bootstrap.py     how much figures depend on the test images
+    report/          tables, plots and one HTML page
 
 A run's folder holds everything that the report needs in small files, so the weights may be deleted or left behind.
 """
@@ -28,13 +33,13 @@ def compare(settings=None, /, **more):
         ConfigError: A setting, model or dataset cannot be used; nothing has been trained or written then.
     """
     from yolo_lite.compare.plan import make_plan
-    from yolo_lite.compare.runs import execute
+    from yolo_lite.compare.run import execute
 
     return execute(make_plan(settings, more))
 
 
 def write_report(folder):
     """Write the report of a comparison from its folder's small files; see `yolo_lite.compare.report`."""
-    from yolo_lite.compare import report
+    from yolo_lite.compare.report import page
 
-    return report.write_report(folder)
+    return page.write_report(folder)

@@ -6,10 +6,9 @@ The comparison's folder and the dataset have to be at the same paths on every no
 import os
 import sys
 
-from yolo_lite._registry import ConfigError
-from yolo_lite.compare.dataset import one_line
-from yolo_lite.compare.files import status_of
-from yolo_lite.compare.runs import finish, job_of, start, write_failed
+from yolo_lite.compare.folder import status_of
+from yolo_lite.compare.process import finish, job_of, start, write_failed
+from yolo_lite.errors import ConfigError, one_line
 
 
 def connect(address):

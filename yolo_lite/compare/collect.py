@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from yolo_lite.compare.files import is_finished
+from yolo_lite.compare.folder import is_finished
 
 RUN = ("run.json", "results.csv", "images.npz", "samples.json")
 WHOLE = ("comparison.json", "latency.json", "models/*.yaml", "samples/*.jpg")

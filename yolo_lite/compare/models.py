@@ -8,8 +8,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from yolo_lite._registry import ConfigError, suggest
-from yolo_lite.compare.dataset import one_line, quiet
+from yolo_lite.errors import ConfigError, one_line, suggest
+from yolo_lite.output import errors_only
+from yolo_lite.ultralytics_hooks import configs
 
 
 class Model(NamedTuple):
@@ -55,8 +56,7 @@ def _source(given):
     if Path(name).suffix not in {".yaml", ".yml", ".pt"}:
         name += ".yaml"
     path = Path(name)
-    host = importlib.import_module("yolo_lite._host")
-    nearby = path.is_file() or path.with_name(host._without_letter(path.name)).is_file()
+    nearby = path.is_file() or path.with_name(configs.without_letter(path.name)).is_file()
     return str(path.absolute()) if nearby else name
 
 
@@ -72,7 +72,7 @@ def _labels(sources):
 
 def _load(label, source, given, dataset, imgsz):
     try:
-        with quiet():
+        with errors_only():
             model, digest = build(source, len(dataset.record["classes"]))
             measured = measure(model, imgsz)
     except FileNotFoundError as error:
@@ -89,10 +89,10 @@ def _load(label, source, given, dataset, imgsz):
 
 def _names():
     """The names of all model YAMLs, the host's and ours, as scale n."""
-    from yolo_lite import _host
-
     host = Path(importlib.import_module("ultralytics").__file__).parent / "cfg" / "models"
-    names = [path.name for path in host.rglob("*.yaml")] + [name for name in _host.configs() if name.startswith("yolo")]
+    names = [path.name for path in host.rglob("*.yaml")] + [
+        name for name in configs.configs() if name.startswith("yolo")
+    ]
     return [re.sub(r"^(yolov?\d+)(?=[-.])", rf"\1{letter}", name) for name in names for letter in "nsmlx"]
 
 

@@ -11,11 +11,12 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from yolo_lite._registry import ConfigError, suggest
-from yolo_lite.compare import dataset as datasets
+from yolo_lite.compare import baselines
 from yolo_lite.compare import models as zoo
-from yolo_lite.compare import rivals
-from yolo_lite.compare.files import is_finished, write_json
+from yolo_lite.compare.folder import is_finished
+from yolo_lite.datasets import scan as datasets
+from yolo_lite.errors import ConfigError, suggest
+from yolo_lite.files import write_json
 
 OURS = {  # setting: default; the others are Ultralytics' training arguments
     "models": None,
@@ -140,7 +141,7 @@ def write_folder(plan):
     """Write what a comparison is into its folder, the rivals' YAML files and the sample images with it."""
     write_json(plan.folder / "comparison.json", plan.record)  # first: by it the folder is known as ours
     for name, d in plan.record["rivals"].items():
-        rivals.write(name, d, plan.folder / "models")
+        baselines.write_yaml(name, d, plan.folder / "models")
     datasets.write_samples(plan.data.samples, plan.folder / "samples")
 
 
@@ -252,7 +253,7 @@ def _check_how(how):
             raise ConfigError(f"compare needs {package}: pip install 'yolo-lite-backbones[{extra}]'")
     how["runtimes"], how["threads"] = _words(how["runtimes"]), _numbers("threads", how["threads"], 1)
     if how["latency"]:
-        from yolo_lite.compare.measure import runtimes_of
+        from yolo_lite.compare.latency import runtimes_of
 
         runtimes_of(how)
 
@@ -376,22 +377,22 @@ def _rivals(match, wanted, models, data, imgsz, folder, old, how):
     """Return the shrunk hosts that cost the same as the swapped models, a list of `Rival`."""
     if match is None:
         if wanted is not None:
-            raise ConfigError(f"rivals={wanted}: needs match={' or match='.join(rivals.EQUAL)}")
+            raise ConfigError(f"rivals={wanted}: needs match={' or match='.join(baselines.EQUAL)}")
         return []
-    if match not in rivals.EQUAL:
-        raise ConfigError(f"match={match}: needs {' or '.join(rivals.EQUAL)}{suggest(match, rivals.EQUAL)}")
+    if match not in baselines.EQUAL:
+        raise ConfigError(f"match={match}: needs {' or '.join(baselines.EQUAL)}{suggest(match, baselines.EQUAL)}")
     hosts = {}
     for word in _words(wanted):
         name, _, host = word.partition(":")
         hosts[_label(name, "rivals", models)] = host
     chosen = [
-        (model, hosts.get(model.label) or rivals.host_of(model.label))
+        (model, hosts.get(model.label) or baselines.host_of(model.label))
         for model in models
-        if model.label in hosts or (not hosts and rivals.host_of(model.label))
+        if model.label in hosts or (not hosts and baselines.host_of(model.label))
     ]
     if not chosen:
         raise ConfigError(
             f"match={match}: no model has a stock host in its name, as yolov8n-mnv3 has yolov8n; name one with "
             f"rivals={models[0].label}:yolov8n"
         )
-    return rivals.find(match, chosen, data, imgsz, folder, old, how)
+    return baselines.find(match, chosen, data, imgsz, folder, old, how)

@@ -3,7 +3,7 @@
 import sys
 import time
 
-from yolo_lite.compare.files import is_finished
+from yolo_lite.compare.folder import is_finished
 
 EVERY = 600  # seconds between lines where the output is no terminal
 

@@ -17,7 +17,7 @@ import traceback
 from importlib import import_module
 from pathlib import Path
 
-from yolo_lite.compare.files import write_json
+from yolo_lite.files import write_json
 
 KEPT = {"attempts.json", "log.txt"}  # when a run is trained afresh
 
@@ -243,7 +243,7 @@ def processor():
 def _versions():
     from importlib.metadata import PackageNotFoundError, version
 
-    from yolo_lite import __version__
+    from yolo_lite._version import __version__
 
     found = {"python": platform.python_version(), "yolo_lite": __version__}
     for name in ("ultralytics", "torch", "torchvision", "timm", "numpy", "opencv-python"):

@@ -1,0 +1,126 @@
+"""Whether the lite preset is as light and fast as it promises.
+
+Writes docs/lite.csv, the tables in docs/lite.md, and the figures in the README.
+
+All models run interleaved, at 640 px with one thread, in onnxruntime and OpenVINO. Needs a machine that does nothing
+else, for about five minutes. Exit status 1 where a promise is not kept.
+
+    python scripts/benchmarks/bench_lite.py [seconds=15]
+    python scripts/benchmarks/bench_lite.py --check     look at docs/lite.csv only
+"""
+
+import csv
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from yolo_lite.bench.report import table
+from yolo_lite.bench.run import environment, measure, say
+from yolo_lite.files import between, write
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+MODELS = [
+    "yolov8n",
+    "yolo26n",
+    "yolov8n-ghost",
+    "yolo26s-lite",
+    "yolo26n-lite",
+    "yolo26m-lite",
+    "yolov8s",
+    "yolo26l-lite",
+    "yolo26s-lite-mnv4",
+]
+RUNTIMES = ["onnxruntime", "openvino"]
+MILLIONS = {"yolo26s-lite": 1.7, "yolo26n-lite": 0.6}  # parameters at most
+FASTER = {  # at least so many times faster, fp32: model, than, runtime
+    ("yolo26s-lite", "yolov8n", "onnxruntime"): 1.7,
+    ("yolo26s-lite", "yolo26n", "onnxruntime"): 1.25,
+    ("yolo26s-lite", "yolov8n-ghost", "onnxruntime"): 1.2,
+    ("yolo26n-lite", "yolov8n", "onnxruntime"): 3.0,
+    ("yolo26s-lite", "yolov8n", "openvino"): 1.5,
+    ("yolo26n-lite", "yolov8n", "openvino"): 2.5,
+}
+
+
+class Promise(NamedTuple):
+    """A promise and what was measured."""
+
+    text: str
+    promised: str
+    found: str
+    kept: bool
+
+
+def main(seconds="15"):
+    rows = measure(MODELS, RUNTIMES, (1,), 640, float(seconds), say=say)
+    write(DOCS / "lite.csv", table(rows, environment(RUNTIMES)))
+    for page, put in ((DOCS / "lite.md", with_table), (DOCS.parent / "README.md", with_figures)):
+        write(page, put(page.read_text("utf-8"), read()))
+    return check()
+
+
+def read():
+    with (DOCS / "lite.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def promises(rows):
+    """Hold every promise against the measurements."""
+    fp32 = {(row["model"], row["runtime"]): row for row in rows if row["precision"] == "fp32"}
+    for (model, other, runtime), least in FASTER.items():
+        found = float(fp32[other, runtime]["ratio"]) / float(fp32[model, runtime]["ratio"])
+        text = f"`{model}` against `{other}` in {runtime}"
+        yield Promise(text, f"at least {least:g}x faster", f"{found:.2f}x", found >= least)
+    for model, most in MILLIONS.items():
+        found = int(fp32[model, "onnxruntime"]["parameters"]) / 1e6
+        yield Promise(f"`{model}`", f"at most {most:g} M parameters", f"{found:.2f} M", found <= most)
+
+
+def with_table(page, rows):
+    """Put the measurements into the page, between its marks."""
+    columns = list(dict.fromkeys((row["runtime"], row["precision"]) for row in rows))
+    lines = [
+        f"| model | parameters | GFLOPs | {' | '.join(f'{runtime} {precision}' for runtime, precision in columns)} |",
+        f"|---|---|---|{'---|' * len(columns)}",
+    ]
+    for model in dict.fromkeys(row["model"] for row in rows):
+        mine = {(row["runtime"], row["precision"]): row for row in rows if row["model"] == model}
+        first = next(iter(mine.values()))
+        cells = []
+        for column in columns:
+            row = mine.get(column)
+            cells.append(f"{float(row['p50']):.1f} ms, {1 / float(row['ratio']):.2f}x" if row else "")
+        millions = f"{int(first['parameters']) / 1e6:.2f} M"
+        lines.append(f"| `{model}` | {millions} | {float(first['gflops']):.2f} | {' | '.join(cells)} |")
+    lines += ["", "| promise | | found |", "|---|---|---|"]
+    lines += [
+        f"| {each.text} | {each.promised} | {each.found}{'' if each.kept else ', **not kept**'} |"
+        for each in promises(rows)
+    ]
+    lines += ["", f"Measured with {rows[0]['environment']}."]
+    return between(page, "latency", lines)
+
+
+def with_figures(page, rows):
+    """Put the measurements into the README's sentence, each between its marks."""
+    for letter in "sn":
+        row = next(each for each in rows if each["model"] == f"yolo26{letter}-lite" and each["runtime"] == RUNTIMES[0])
+        figures = {"": float(row["ratio"]), "-millions": int(row["parameters"]) / 1e6}
+        for name, value in figures.items():
+            mark = f"lite-{letter}{name}"
+            page = re.sub(rf"(<!-- {mark} -->).*?(<!-- /{mark} -->)", rf"\g<1>{value:.2f}\2", page)
+    return page
+
+
+def check():
+    """Print the promises that are not kept, and return the exit status."""
+    broken = [each for each in promises(read()) if not each.kept]
+    print(*(f"{each.text}: {each.promised}, found {each.found}" for each in broken), sep="\n")
+    return bool(broken)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(check())
+    sys.exit(main(**dict(word.split("=", 1) for word in sys.argv[1:])))

@@ -1,0 +1,210 @@
+"""The configs that are shipped: what `yolo-lite make` is asked for; writes cfg/*.yaml and the tables of their figures.
+
+python scripts/release/configs.py            write all: configs, docs/configs.md, and the table of the README; times are those
+                                     in docs/latency.csv, which scripts/benchmarks/bench_configs.py measures
+python scripts/release/configs.py --tables   write the tables only
+python scripts/release/configs.py --check    recompute scale n only and compare; exit status 1 where something differs
+"""
+
+import csv
+import functools
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+from yolo_lite.compose import make
+from yolo_lite.compose.budget import figure_line
+from yolo_lite.compose.budget import figures as count
+from yolo_lite.files import between, write
+
+ROOT = Path(__file__).resolve().parents[2]
+PATTERN = (
+    "A pattern: put any timm name into the first row. Most networks at full width are heavier than the backbone they "
+    "replace, and this one's figures are stated below."
+)
+ASPP = "An experiment: ASPP in place of SPPF. Compare its figures with its host's before you choose it."
+
+BACKBONES = {
+    "mnv1": "mobilenetv1_100",
+    "mnv2": "mobilenetv2_100",
+    "mnv3": "mobilenetv3_large_100",
+    "mnv3-small": "mobilenetv3_small_100",
+    "mnv4": "mobilenetv4_conv_small",
+    "mnasnet": "mnasnet1_0",
+    "ghostnet": "ghostnet_100",
+    "ghostnetv2": "ghostnetv2_100",
+    "shufflenetv1": "shufflenet_v1_g3",
+    "shufflenetv2": "shufflenet_v2_x1_0",
+    "efficientnet": "efficientnet_b0",
+    "efficientnet-lite": "efficientnet_lite0",
+    "timm": "timm/mobilenetv4_conv_small",
+}
+# A width with published weights where one is lighter than the host
+ALPHAS = {"n": 0.5, "s": 1.0, "m": 1.0, "l": 1.0, "x": 1.0}
+SWAPPABLE = ("yolov5", "yolov8", "yolo11", "yolo26")
+OTHER_ALPHAS = {  # at scale n where 0.5 is slower than the host, see docs/latency.md
+    ("yolov5", "mnv1"): {"n": 0.25, "s": 0.75},
+    **{(host, "efficientnet"): {"n": 0.35} for host in ("yolov5", "yolov8")},
+    **{(host, "efficientnet-lite"): {"n": 0.35} for host in ("yolov5", "yolov8")},
+    **{(host, "ghostnet"): {"n": 0.35} for host in SWAPPABLE},
+    ("yolov5", "ghostnetv2"): {"n": 0.25},
+    ("yolov8", "ghostnetv2"): {"n": 0.35},
+    **{(host, "mnv3-small"): {"n": 1.0} for host in ("yolov5", "yolov8")},
+    ("yolov8", "mnv4"): {"n": 1.0},
+    **{(host, "shufflenetv2"): {"m": 1.5, "l": 2.0, "x": 2.0} for host in SWAPPABLE},
+}
+LITE = {  # the preset: what costs least time for what it finds, see docs/lite.md
+    "host": "yolo26",
+    "backbone": "csplite_100",
+    "neck": "slim",
+    "head": "slim",
+    "width": {"s": 1.0, "n": 0.5, "m": 1.5, "l": 2.0},
+    "keys": {
+        "scales": {"s": [0.33, 0.25, 1024], "n": [0.33, 0.125, 1024], "m": [0.67, 0.375, 1024], "l": [0.67, 0.5, 1024]},
+        "reg_max": 8,
+        "end2end": False,
+    },
+    "note": "The preset for edge devices: docs/lite.md.",
+}
+LITE_MNV4 = "The preset with a backbone that has ImageNet weights: docs/lite.md."
+LITE_TASKS = ("detect", "segment", "pose", "obb")
+LATER_HOSTS = ("mnv3", "mnv4", "mnasnet", "ghostnet", "shufflenetv2")
+WITH_ASPP = ("mnasnet", "mnv1", "mnv2", "mnv3", "ghostnet", "shufflenetv1", "shufflenetv2")
+WITH_EXTRADW = (("yolov8", "mnv4"), ("yolo11", "mnv4"))
+
+
+def shipped():
+    """Return the arguments of `graft.make` for every config, by file name."""
+    made = {}
+
+    def add(host, short, suffix="", **options):
+        alphas = None if short == "timm" else {**ALPHAS, **OTHER_ALPHAS.get((host, short), {})}
+        made[f"{host}-{short}{suffix}.yaml"] = {"host": host, "backbone": BACKBONES[short], "width": alphas, **options}
+
+    for host in ("yolov5", "yolov8"):
+        for short in BACKBONES:
+            if short != "timm":
+                add(host, short)
+    add("yolov8", "timm", note=PATTERN)
+    for host in ("yolo11", "yolo26"):
+        for short in LATER_HOSTS:
+            add(host, short)
+    for short in WITH_ASPP:
+        add("yolov5", short, "-aspp", neck="aspp", note=ASPP)
+    for host, short in WITH_EXTRADW:
+        add(host, short, "-extradw", neck="extradw")
+    for task in LITE_TASKS:
+        made[f"yolo26-lite{make.TASKS[task]}.yaml"] = {**LITE, "task": task}
+    made["yolo26-lite-mnv4.yaml"] = {**LITE, "backbone": BACKBONES["mnv4"], "note": LITE_MNV4}
+    return made
+
+
+def experiment(name):
+    """Tell whether a config is one that may be heavier than its host."""
+    return "-aspp" in name or "-timm" in name
+
+
+def figures(name, options, letter="n"):
+    """Count what a shipped config costs at one scale, and its host."""
+    body = (ROOT / "cfg" / name).read_text("utf-8").partition("\n\n")[2]
+    task = options.get("task", "detect")
+    host = options["host"] + make.TASKS[task]
+    return count(body, host, task, letter, options["backbone"], options["width"], 640)
+
+
+def table_line(name, row):
+    """Write a config's line in the tables."""
+    return (
+        f"| `{name.removesuffix('.yaml').replace('-', 'n-', 1)}` | {'-' if row.alpha is None else f'{row.alpha:g}'} "
+        f"| {'yes' if row.published else 'no'} | {row.parameters / 1e6:.2f} M | {row.gflops:.2f} "
+        f"| {row.parameters / row.host_parameters:.0%} | {row.gflops / row.host_gflops:.0%} "
+        f"| {time_of(name, 'onnxruntime')} | {time_of(name, 'openvino')} |"
+    )
+
+
+@functools.cache
+def measured_times():
+    """Return the measured rows of docs/latency.csv by config and runtime."""
+    file = ROOT / "docs" / "latency.csv"
+    rows = csv.DictReader(file.open(encoding="utf-8")) if file.exists() else []
+    return {
+        (row["config"], row["runtime"]): row
+        for row in rows
+        if row["model"] == row["config"] and row["precision"] == "fp32"
+    }
+
+
+def time_of(name, runtime):
+    """Write a config's time at scale n over its host's, bold where it is slower."""
+    row = measured_times().get((name.removesuffix(".yaml").replace("-", "n-", 1), runtime))
+    if row is None:
+        return "not measured"
+    return f"**{float(row['ratio']):.2f}**" if float(row["ratio"]) > 1 else f"{float(row['ratio']):.2f}"
+
+
+def slower_line():
+    """Name the configs that are slower than their hosts, the experiments apart."""
+    found = [
+        f"`{config}` ({float(row['ratio']):.2f} in {'OpenVINO' if runtime == 'openvino' else runtime})"
+        for (config, runtime), row in sorted(measured_times().items())
+        if float(row["ratio"]) > 1 and not experiment(config)
+    ]
+    return f"Slower than their hosts in fp32, of all configs but the experiments: {', '.join(found) or 'none'}."
+
+
+HEAD = [
+    "| config, scale n | alpha | ImageNet weights | parameters | GFLOPs | parameters / host's | GFLOPs / host's "
+    "| time / host's, onnxruntime | OpenVINO |",
+    "|---|---|---|---|---|---|---|---|---|",
+]
+
+
+def write_pages(configs=True):
+    """Write every config, if asked, and the tables."""
+    lines = {}
+    for name, options in shipped().items():
+        if configs:
+            make.make(**options, out=ROOT / "cfg" / name, exist_ok=True)
+        lines[name] = table_line(name, figures(name, options))
+        print(lines[name], flush=True)
+    title = (
+        "# The configs\n\nFused, 640 px, 80 classes, scale n; the other scales are in each file's header. Times are in "
+        "fp32 on one thread of an x86 CPU, **bold** where a config is slower than its host; intervals and versions are "
+        "in [latency.md](latency.md).\n"
+    )
+    tables = "".join(
+        f"\n## {host}\n\n" + "\n".join([*HEAD, *(line for name, line in lines.items() if name.startswith(host))]) + "\n"
+        for host in sorted({options["host"] for options in shipped().values()}, key=lambda h: int(re.sub(r"\D", "", h)))
+    )
+    write(ROOT / "docs" / "configs.md", title + tables)
+    readme = ROOT / "README.md"
+    shown = [line for name, line in lines.items() if name.startswith("yolov8") and not experiment(name)]
+    write(readme, between(between(readme.read_text("utf-8"), "figures", [*HEAD, *shown]), "slower", [slower_line()]))
+
+
+def check():
+    """Return what stands in the files and is not so: configs that `make` writes otherwise, and figures of scale n."""
+    wrong = []
+    tables = (ROOT / "README.md").read_text("utf-8") + (ROOT / "docs" / "configs.md").read_text("utf-8")
+    for name, options in shipped().items():
+        text = (ROOT / "cfg" / name).read_text("utf-8")
+        if yaml.safe_load(text) != yaml.safe_load(make.make(**options, count=False)):
+            wrong.append(f"{name}: yolo-lite make writes another one now")
+        row = figures(name, options)
+        if figure_line("n", row) not in text.splitlines():
+            wrong.append(f"{name}: {figure_line('n', row)}")
+        if table_line(name, row) not in tables.splitlines():
+            wrong.append(f"tables: {table_line(name, row)}")
+    if slower_line() not in tables.splitlines():
+        wrong.append(f"README.md: {slower_line()}")
+    return wrong
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--check"]:
+        found = check()
+        print(*found or ["all configs and figures are as they should be"], sep="\n")
+        sys.exit(bool(found))
+    write_pages(configs=sys.argv[1:] != ["--tables"])

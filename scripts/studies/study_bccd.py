@@ -1,0 +1,333 @@
+"""The studies on BCCD, 364 photographs of blood cells, all models from random start:
+
+    backbones        lightweight backbones in YOLOv5n and YOLOv8n against the stock models; in docs/study-bccd
+    lite             the preset yolo26s-lite against YOLOv8n, YOLO26n, and YOLOv8n shrunk to its latency;
+                     in docs/study-lite
+    lite-longer      the preset with three times the epochs; in docs/study-lite-longer
+    lite-teacher     YOLOv8s, whose checkpoint the next one needs
+    lite-distilled   the preset, distilled from it; in docs/study-lite-distilled
+
+    python scripts/studies/study_bccd.py data=path/to/bccd.yaml [study=backbones] [folder=runs/study-bccd] [parallel=2]
+                                                            train what is left
+    python scripts/studies/study_bccd.py data=path/to/bccd.yaml latency=True   the same, then time the models (quiet machine!)
+    python scripts/studies/study_bccd.py collect [study=backbones]  copy what is finished into docs, and write the report there,
+                                                            and what the studies show into lite.md and the README
+
+Interrupt it whenever you like, the first command goes on: with what its folder holds, and with the runs in docs that
+the folder lacks. A new `lite` study times shrunk models before it trains: start it on a quiet machine.
+Dataset: github.com/Shenggan/BCCD_Dataset, boxes as YOLO lines. 40 epochs, batch and `nbs` 16 (with the host's nbs=64
+these 205 training pictures would give three optimizer steps an epoch), the last epoch's weights, test split.
+"""
+
+import csv
+import os
+import sys
+from pathlib import Path
+
+from yolo_lite.compare import collect, compare, write_report
+from yolo_lite.compare.plan import parse
+from yolo_lite.compare.report.tables import headline
+from yolo_lite.compare.significance import differences
+from yolo_lite.errors import ConfigError
+from yolo_lite.files import between, read_json, write
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PRESET = "yolo26s-lite"
+SWAPPED = ["yolov8n-mnv3", "yolov8n-mnv4", "yolov8n-mnv4-extradw"]
+WITH_ASPP = [
+    f"yolov5n-{family}-aspp"
+    for family in ("mnasnet", "mnv1", "mnv2", "mnv3", "ghostnet", "shufflenetv1", "shufflenetv2")
+]
+THREE, SIX = list(range(3)), list(range(6))
+STUDIES = {
+    "backbones": {
+        "folder": "study-bccd",
+        "models": ["yolov8n", "yolov5n", *SWAPPED, *WITH_ASPP],
+        "seeds": {"all": THREE, **dict.fromkeys(["yolov8n", *SWAPPED], SIX)},  # and the rival has its model's
+        "match": "gflops",
+        "rivals": ["yolov8n-mnv3"],
+        "imgsz": 256,
+        "baseline": "yolov8n",
+    },
+    "lite": {
+        "folder": "study-lite",
+        "models": ["yolov8n", "yolo26n", PRESET],
+        "seeds": SIX,
+        "match": "latency",
+        "rivals": [f"{PRESET}:yolov8n"],
+        "imgsz": 320,
+        "baseline": "yolov8n",
+    },
+    "lite-longer": {"folder": "study-lite-longer", "models": [PRESET], "seeds": THREE, "imgsz": 320, "epochs": 120},
+    "lite-teacher": {"folder": "study-lite-teacher", "models": ["yolov8s"], "seeds": [0], "imgsz": 320},
+    "lite-distilled": {
+        "folder": "study-lite-distilled",
+        "models": [PRESET],
+        "seeds": THREE,
+        "imgsz": 320,
+        "distill_model": "study-lite-teacher/runs/yolov8s/0/weights/last.pt",  # beside this one's folder
+    },
+}
+RECIPES = {
+    "lite": "40 epochs",
+    "lite-longer": "120 epochs",
+    "lite-distilled": "40 epochs, distilled from YOLOv8s trained alike",
+}
+
+
+def main(words):
+    collecting = "collect" in words
+    _, settings = parse([word for word in words if word != "collect"])
+    kind = settings.pop("study", "backbones")
+    if kind not in STUDIES:
+        raise ConfigError(f"study={kind}: needs one of {', '.join(STUDIES)}")
+    study = dict(STUDIES[kind])
+    name = study.pop("folder")
+    kept, folder = DOCS / name, Path(settings.pop("folder", f"runs/{name}")).absolute()
+    if collecting:
+        print(f"{collect.copy(folder, kept)} runs copied")
+        results = write_report(kept)
+        for (page, mark), lines in findings().items():
+            write(ROOT / page, between((ROOT / page).read_text("utf-8"), mark, lines))
+        print(headline(results))
+        return 0
+    if (kept / "comparison.json").exists():
+        collect.copy(kept, folder, newer=False)
+    data = Path(settings.pop("data", "bccd.yaml")).absolute()
+    if data.exists():  # the recorded commands then name the dataset without this machine's path
+        os.chdir(data.parent)
+    if "distill_model" in study:
+        study["distill_model"] = os.path.relpath(folder.parent / study["distill_model"])
+    outcome = compare(
+        {
+            "epochs": 40,
+            **study,
+            "data": data.name,
+            "split": "test",
+            "parallel": 2,
+            "latency": False,
+            "project": str(folder.parent),
+            "name": folder.name,
+            "batch": 16,
+            "nbs": 16,
+            **settings,
+        }
+    )
+    return 1 if outcome.failed else 0
+
+
+def findings(docs=DOCS):
+    """Return what the finished studies show: lines by page and the mark that they belong to."""
+    results = {kind: read_json(docs / study["folder"] / "results.json") for kind, study in STUDIES.items()}
+    found = {}
+    if results["backbones"]:
+        found["README.md", "study"] = found["docs/study.md", "study"] = host_table(results["backbones"])
+        found["docs/study.md", "rivals"] = rival_table(results["backbones"])
+        found["docs/study.md", "classes"] = class_table(results["backbones"])
+        found["docs/study.md", "start"] = start_table(results["backbones"], docs / "study-bccd" / "pytorch-start.csv")
+    if results["lite"]:
+        found["README.md", "lite-study"] = [preset_sentence(results["lite"])]
+        found["docs/lite.md", "study"] = table(results["lite"]) + preset_lines(results["lite"])
+        recipes = {kind: results[kind] for kind in RECIPES if results[kind]}
+        found["docs/lite.md", "recipes"] = recipe_lines(recipes)
+    return found
+
+
+def table(results):
+    """Return a row for each model, most accurate first."""
+    baseline = results["comparison"]["baseline"]
+    lines = [
+        f"| model | parameters | GFLOPs | seeds | mAP50 | mAP50-95 | to {baseline}, 95 % interval | verdict |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for label in by_accuracy(results):
+        model = results["models"][label]
+        lines.append(row(label, *costs(model), *accuracy(model), *shown(model["difference"].get("mAP50-95"))))
+    return lines
+
+
+def host_table(results):
+    """Return a row for each model beneath its stock host, in time and accuracy beside it, most accurate first."""
+    models, labels = results["models"], by_accuracy(results)
+    to_host = {label: host_of(label) for label in labels if label != host_of(label)}
+    found = compared(results, to_host)
+    lines = [
+        "| model | parameters | GFLOPs | time / host's | seeds | mAP50 | mAP50-95 | to host, 95 % interval | verdict |",
+        "|---" * 9 + "|",
+    ]
+    baseline = results["comparison"]["baseline"]
+    for label in sorted(labels, key=lambda label: (host_of(label) != baseline, label in to_host)):
+        time, hosts = (milliseconds(models[each]) for each in (label, host_of(label)))
+        ratio = f"{time / hosts:.2f}" if time and hosts else ""
+        lines.append(row(label, *costs(models[label]), ratio, *accuracy(models[label]), *shown(found.get(label))))
+    return [*lines, "", host_sentence(found)]
+
+
+def host_sentence(found):
+    """Say in words what the differences to the hosts, {model: difference}, show."""
+    losses = sorted(-100 * each["mean"] for each in found.values() if each["mean"] < 0)
+    sure = [each for each in found.values() if each["high"] is not None and each["high"] < 0]
+    shown_for = [f"`{label}`" for label, each in found.items() if each["verdict"] == "worse"]
+    text = f"{len(losses)} of {len(found)} find less than their hosts on average"
+    return (
+        f"{text}{f', by {losses[0]:.1f} to {losses[-1]:.1f} points of mAP50-95' if losses else ''}; {len(sure)} of the "
+        f"intervals, each for one comparison alone, lie below 0. Adjusted for all {len(found)} comparisons, a loss is "
+        f"shown for {', '.join(shown_for) or 'none'}."
+    )
+
+
+def rival_table(results):
+    """Hold the swapped models against their host shrunk in width, where both take the same operations (within 2 %)."""
+    models = results["models"]
+    pairs = {
+        label: rival
+        for rival in set(results["rivals"].values())
+        for label in models
+        if host_of(label) == host_of(rival) and label != rival
+        and abs(models[label]["gflops"] / models[rival]["gflops"] - 1) < 0.02
+    }  # fmt: skip
+    lines = ["| model | GFLOPs | shrunk host | GFLOPs | to it, mAP50-95, 95 % interval | verdict |", "|---" * 6 + "|"]
+    for label, difference in compared(results, pairs).items():
+        ours, rivals = (f"{models[each]['gflops']:.2f}" for each in (label, pairs[label]))
+        lines.append(row(label, ours, f"`{pairs[label]}`", rivals, *shown(difference)))
+    return lines
+
+
+def class_table(results):
+    """Return each class's mAP50, mean over seeds; most accurate models first."""
+    names = results["comparison"]["data"]["classes"]
+    lines = [f"| mAP50 of | {' | '.join(names)} |", "|---" * (1 + len(names)) + "|"]
+    for label in by_accuracy(results):
+        classes = results["models"][label]["classes"]
+        lines.append(row(label, *(f"{100 * classes[name]['mAP50']:.1f}" for name in names)))
+    return lines
+
+
+def start_table(results, file):
+    """Hold the models against the same whose convolutions began as PyTorch has them, by the seeds that both have.
+
+    Args:
+        results: The study's.
+        file: Those runs' figures, model, seed, mAP50, mAP50-95; made once, before `start_evenly` was.
+    """
+    values, before = {label: values_of(results, label) for label in results["models"]}, {}
+    with open(file, encoding="utf-8") as text:
+        for run in csv.DictReader(text):
+            before.setdefault(run["model"], {})[int(run["seed"])] = float(run["mAP50-95"])
+    former = {label: f"{label}, before" for label in before}
+    found = differences(values | {former[label]: seeds for label, seeds in before.items()}, former)
+    lines = ["| model | seeds | PyTorch's start | ours | difference, 95 % interval |", "|---" * 5 + "|"]
+    for label in sorted(found, key=lambda label: -found[label].mean):
+        means = [100 * sum(each[seed] for seed in found[label].seeds) / len(found[label].seeds)
+                 for each in (before[label], values[label])]  # fmt: skip
+        means = (f"{mean:.1f}" for mean in means)
+        lines.append(row(label, len(found[label].seeds), *means, interval(found[label]._asdict())))
+    return lines
+
+
+def by_accuracy(results):
+    models = results["models"]
+    return sorted(models, key=lambda label: -models[label]["metrics"]["mAP50-95"]["mean"])
+
+
+def host_of(label):
+    return label.split("-")[0]  # of a rival, too: yolov8n-w0.5
+
+
+def compared(results, pairs):
+    """Return the differences of mAP50-95 between pairs, one family of tests."""
+    values = {label: values_of(results, label) for label in results["models"]}
+    return {label: found._asdict() for label, found in differences(values, pairs).items()}
+
+
+def milliseconds(model):
+    """Return the median time in onnxruntime, fp32, on one thread; None where it was not measured."""
+    times = {(each["runtime"], each["precision"], each["threads"]): each["p50"] for each in model["latency"]}
+    return times.get(("onnxruntime", "fp32", 1))
+
+
+def row(label, *cells):
+    return f"| {' | '.join([f'`{label}`', *map(str, cells)])} |"
+
+
+def costs(model):
+    return f"{model['parameters'] / 1e6:.2f} M", f"{model['gflops']:.2f}"
+
+
+def accuracy(model):
+    return len(model["seeds"]), *(points(model["metrics"][metric]) for metric in ("mAP50", "mAP50-95"))
+
+
+def shown(difference):
+    return (interval(difference), difference["verdict"]) if difference else ("", "")
+
+
+def points(figure):
+    return f"{100 * figure['mean']:.1f}" + (f" ± {100 * figure['sd']:.1f}" if figure["sd"] is not None else "")
+
+
+def interval(difference):
+    text = f"{100 * difference['mean']:+.1f}"
+    ends = [100 * difference[key] for key in ("low", "high") if difference[key] is not None]  # None with one seed
+    return text + (f" ({ends[0]:+.1f} to {ends[1]:+.1f})" if ends else "")
+
+
+def values_of(results, label):
+    """Return mAP50-95 by seed."""
+    return {
+        run["seed"]: run["metrics"]["mAP50-95"] for run in results["runs"] if run["model"] == label and "metrics" in run
+    }
+
+
+def preset_lines(results):
+    """Hold the lite preset against what it was made for."""
+    lines = ["", f"| `{PRESET}` against | mAP50-95, 95 % interval | wanted | |", "|---|---|---|---|"]
+    for other, wanted, reached in (
+        (results["rivals"][PRESET], "the interval above 0", lambda found: (found["low"] or 0) > 0),
+        ("yolo26n", "the interval above 0", lambda found: (found["low"] or 0) > 0),
+        ("yolov8n", "at most 1.0 below", lambda found: found["mean"] >= -0.01),
+    ):
+        found = compared(results, {PRESET: other})[PRESET]
+        verdict = "reached" if reached(found) else "**not reached**"
+        lines.append(f"| `{other}` | {interval(found)} | {wanted} | {verdict} |")
+    return lines
+
+
+def preset_sentence(results):
+    """Say what the lite preset and the others find, most accurate first."""
+    models = results["models"]
+    figures = (
+        f"`{label}` {points(models[label]['metrics']['mAP50-95'])}"
+        + verdict(models[label]["difference"].get("mAP50-95"))
+        for label in by_accuracy(results)
+    )
+    seeds = min(len(model["seeds"]) for model in models.values())
+    return f"mAP50-95, {seeds} seeds: {', '.join(figures)}."
+
+
+def verdict(difference):
+    return f" ({difference['verdict']})" if difference else ""
+
+
+def recipe_lines(results):
+    """Compare ways to train the lite preset with the plain one, which comes first."""
+    values = {kind: values_of(each, PRESET) for kind, each in results.items()}
+    found = differences(values, {kind: "lite" for kind in results if kind != "lite"})
+    lines = [
+        "| training, from random start | seeds | mAP50 | mAP50-95 | to the first, 95 % interval |",
+        "|---|---|---|---|---|",
+    ]
+    for kind, each in results.items():
+        model = each["models"][PRESET]
+        figures = " | ".join(points(model["metrics"][metric]) for metric in ("mAP50", "mAP50-95"))
+        change = interval(found[kind]._asdict()) if kind in found else ""
+        lines.append(f"| {RECIPES[kind]} | {len(model['seeds'])} | {figures} | {change} |")
+    return lines
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except ConfigError as error:
+        sys.exit(f"study_bccd: {error}")

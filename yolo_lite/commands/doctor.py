@@ -1,0 +1,89 @@
+"""`yolo-lite doctor`: is everything in place, and what to do if it is not."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+
+DISTRIBUTION = "yolo-lite-backbones"
+_PROBE = "import ultralytics.nn.tasks as tasks; print(hasattr(tasks.parse_model, 'yolo_lite'))"
+
+
+def run():
+    """Print one line per check.
+
+    Returns:
+        (bool): Whether yolo_lite works with the stock `yolo` command.
+    """
+    for name in ("ultralytics", "torch", "torchvision", "timm", DISTRIBUTION):
+        print(f"      {name} {_version(name)}")
+    print(f"      Python {platform.python_version()}, {platform.platform()}")
+    healthy = True
+    for check in (_release, _startup_file, _active, _parser):
+        good, text, advice = check()
+        print(f"{'ok' if good else 'FAIL':4}  {text}")
+        if advice:
+            print(f"      {advice}")
+        healthy &= good
+    return healthy
+
+
+def _version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "is not installed"
+
+
+def _release():
+    from yolo_lite.ultralytics_hooks import internals
+
+    def number(text):
+        return [int("".join(filter(str.isdigit, part)) or 0) for part in text.split(".")[:3]]
+
+    first, last = internals.TESTED
+    here = number(internals.version())
+    text = f"Ultralytics {internals.version()}; tested with {first} to {last}"
+    if here < number(first):
+        return False, text, f"Too old: pip install 'ultralytics>={first}'"
+    if here > number(last):
+        return True, text, "Newer than what was tested; the checks below tell whether it works."
+    return True, text, ""
+
+
+def _startup_file():
+    try:
+        files = importlib.metadata.files(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    found = [str(file.locate()) for file in files if file.name in ("yolo_lite.pth", "yolo_lite.start")]
+    if found and all(map(os.path.exists, found)):
+        return True, f"start-up files: {', '.join(found)}", ""
+    return False, "the start-up files are missing", f"Install again: pip install --force-reinstall {DISTRIBUTION}"
+
+
+def _active():
+    with tempfile.TemporaryDirectory() as elsewhere:  # where no checkout can be imported by accident
+        probe = subprocess.run([sys.executable, "-c", _PROBE], cwd=elsewhere, capture_output=True, text=True)
+    if probe.stdout.strip().endswith("True"):
+        return True, "a fresh interpreter registers our modules with Ultralytics", ""
+    text = "a fresh interpreter does not register our modules with Ultralytics"
+    if os.environ.get("YOLO_LITE_HOOK") == "0":
+        return False, text, "YOLO_LITE_HOOK=0 switches it off: unset it, or `import yolo_lite` in your own code."
+    reason = probe.stderr.strip().splitlines()
+    return False, text, reason[-1] if reason else f"Install again: pip install --force-reinstall {DISTRIBUTION}"
+
+
+def _parser():
+    from ultralytics.nn import tasks
+
+    from yolo_lite.errors import ConfigError
+    from yolo_lite.ultralytics_hooks import parser
+
+    try:
+        parser.teach(getattr(tasks.parse_model, "__wrapped__", tasks.parse_model))
+    except ConfigError as error:
+        return False, "Ultralytics' model parser cannot be taught", str(error)
+    return True, "Ultralytics' model parser can be taught our modules", ""

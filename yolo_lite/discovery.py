@@ -1,0 +1,67 @@
+"""What there is: modules of ours, of installed entry points and of the user, found once, under a lock."""
+
+import importlib
+import pkgutil
+import threading
+import warnings
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from yolo_lite import registry
+from yolo_lite.errors import one_line
+
+if TYPE_CHECKING:
+    from yolo_lite.backbones._stage import Stage
+
+ENTRY_POINTS = "yolo_lite.modules"
+
+_lock = threading.RLock()  # one thread imports, the others wait: a module half imported registers half of its classes
+_found = False
+_failures: dict[str, str] = {}
+
+
+def specs() -> dict[str, registry.Spec]:
+    """Return every registered module by name: ours, then those of installed entry points, then the user's own."""
+    global _found
+    if not _found:
+        with _lock:
+            if not _found:
+                _import_ours()
+                _import_entry_points()
+                _found = True  # now that they are, not before
+    return registry.registered()
+
+
+def families() -> dict[str, "type[Stage]"]:
+    """Return the stage class of every native backbone, by the backbone's name."""
+    from yolo_lite.backbones._stage import Stage  # only now, since it needs torch
+
+    return {
+        variant: spec.cls for spec in specs().values() if issubclass(spec.cls, Stage) for variant in spec.cls.variants
+    }
+
+
+def failures() -> dict[str, str]:
+    """Return what went wrong with entry points: the reason, by entry point and package."""
+    specs()
+    return dict(_failures)
+
+
+def _import_ours() -> None:
+    for module in ("yolo_lite.necks", "yolo_lite.heads"):
+        importlib.import_module(module)
+    package = importlib.import_module("yolo_lite.backbones")
+    for found in pkgutil.iter_modules(package.__path__, "yolo_lite.backbones."):
+        importlib.import_module(found.name)
+
+
+def _import_entry_points() -> None:
+    """Import the modules that other packages offer; a broken one is a warning, and our own models go on."""
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            entry.load()
+        except Exception as error:
+            owner = entry.dist.name if entry.dist else "unknown"
+            name = f"{entry.name} = {entry.value} of the package {owner}"
+            _failures[name] = f"{type(error).__name__}: {one_line(error)}"
+            warnings.warn(f"yolo_lite: the entry point {name} failed: {_failures[name]}", stacklevel=2)

@@ -1,0 +1,42 @@
+"""The one error that users see, and the words that help them on."""
+
+import difflib
+from collections.abc import Iterable
+
+LONGEST = 300  # characters of another program's error that are repeated
+
+
+class ConfigError(ValueError):
+    """A model YAML, name, number or file that cannot be used: where, what was found, what was needed."""
+
+    def at(self, where: str) -> "ConfigError":
+        """Return the same error with its place put in front."""
+        return ConfigError(f"{where}: {self}")
+
+
+def nearest(word: object, choices: Iterable[object]) -> str | None:
+    """Return the choice that is nearest to a word, None where none is near."""
+    names = [str(choice) for choice in choices]
+    near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
+    near = near or [name for name in names if name.lower() == str(word).lower()]
+    return near[0] if near else None
+
+
+def suggest(word: object, choices: Iterable[object]) -> str:
+    """Return "; did you mean 'x'?" for the choice nearest to a word, or the list of choices if none is near."""
+    names = [str(choice) for choice in choices]
+    near = nearest(word, names)
+    if near is not None:
+        return f"; did you mean {near!r}?"
+    return f"; there are {', '.join(names)}" if len(names) <= 40 else ""
+
+
+def one_line(error: object, limit: int = LONGEST) -> str:
+    """Return an error's text in one line, not too long; its type stands in for a missing text."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
+def typed_line(error: BaseException, limit: int = LONGEST) -> str:
+    """Return an error's text in one line, with its type: of another program's error the type says as much."""
+    text = " ".join(str(error).split())[:limit]
+    return f"{text} ({type(error).__name__})" if text else type(error).__name__

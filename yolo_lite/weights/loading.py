@@ -1,0 +1,117 @@
+"""How a reference's tensors fit a backbone of ours."""
+
+from typing import Any
+
+import torch
+from ultralytics.nn.modules.conv import Conv
+
+from yolo_lite.errors import ConfigError
+
+
+def load(stages, variant, weights, mean, std):
+    """Load a reference's weights into stages of ours, and fold the normalisation of its input into the first.
+
+    Args:
+        stages: The stages P1, P2, ... of one backbone, in order.
+        variant: Its name.
+        weights: The reference's state dict.
+        mean: What the weights expect to be subtracted from an image in 0..1, per channel.
+        std: What they expect it to be divided by.
+
+    Returns:
+        (int, int): Tensors loaded, tensors in the weights.
+
+    Raises:
+        ConfigError: A tensor does not have the shape that ours has; nothing is loaded.
+    """
+    counts = load_reference(stages, variant, weights)
+    fold_normalisation(stages, torch.tensor(mean), torch.tensor(std))
+    return counts
+
+
+def load_reference(stages, variant, weights):
+    """Load a reference's weights into the stages of a backbone.
+
+    Both networks hold the same tensors in the same order, under other names; what the reference has beyond ours, at
+    the end, is its classifier. For an image of one channel the first convolution is summed over its three, for more
+    than three the further ones start at zero.
+
+    Args:
+        stages: A `Backbone`, or its first stages, in order.
+        variant: The backbone's name, which is its reference's.
+        weights: A state dict. Its names may be those of the reference, in any order (.safetensors files are sorted),
+            or any others, in the reference's order.
+
+    Returns:
+        (int, int): Tensors loaded, tensors in the weights.
+
+    Raises:
+        ConfigError: A tensor does not have the shape that ours has; nothing is loaded.
+    """
+    own = {k: v for k, v in stages.state_dict().items() if _counts(k)}
+    order = reference_names(variant)
+    names = order if order and set(order[: len(own)]) <= weights.keys() else [k for k in weights if _counts(k)]
+    if len(names) < len(own):
+        raise ConfigError(f"the weights have {len(names)} tensors, the backbone has {len(own)}")
+    matched: dict[str, Any] = {}
+    for index, ((name, tensor), their_name) in enumerate(zip(own.items(), names, strict=False)):
+        theirs = weights[their_name]
+        if index == 0 and theirs.ndim == 4 and theirs.shape[1] == 3 != tensor.shape[1]:
+            pass  # the image's channels: adapted after the normalisation is folded in
+        elif tensor.shape != theirs.shape:
+            raise ConfigError(
+                f"the weights do not fit: {their_name} has the shape {tuple(theirs.shape)}, "
+                f"the backbone's {name} in its place has {tuple(tensor.shape)}"
+            )
+        matched[name] = theirs
+    first = next(iter(own))
+    stem = _stem(stages)
+    if matched[first].shape != own[first].shape:
+        stem.conv.weight = torch.nn.Parameter(matched.pop(first).to(own[first]))  # three channels until it is folded
+    stages.load_state_dict(matched, strict=False)
+    return len(own), sum(map(_counts, weights))
+
+
+def _counts(name):
+    """Tell whether a tensor is a weight or a statistic, not BatchNorm's count of batches, which nothing here uses."""
+    return not name.endswith("num_batches_tracked")
+
+
+def _stem(stages):
+    return next(module for module in stages.modules() if isinstance(module, Conv))
+
+
+def reference_names(name):
+    """Return the names of a reference network's tensors, from first layer to last; none if no package has it."""
+    import timm
+    import torchvision
+
+    with torch.device("meta"):  # no memory, no random numbers
+        if timm.is_model(name):
+            model = timm.create_model(name)
+        elif name in torchvision.models.list_models():
+            model = torchvision.models.get_model(name, weights=None)
+        else:
+            return []
+    return [key for key in model.state_dict() if _counts(key)]
+
+
+@torch.no_grad()
+def fold_normalisation(stages, mean, std):
+    """Make a backbone that expects (x - mean) / std take x instead, by changing its first convolution and BatchNorm.
+
+    Args:
+        stages: A backbone whose first module with weights is a `Conv`, of three input channels.
+        mean: (3,)
+        std: (3,)
+    """
+    stem = _stem(stages)
+    weight = stem.conv.weight  # (c2, 3, k, k)
+    weight /= std.to(weight).view(1, -1, 1, 1)
+    # The convolution's output is larger by the response to the mean; BatchNorm subtracts that with its own mean.
+    stem.bn.running_mean += (weight * mean.to(weight).view(1, -1, 1, 1)).sum((1, 2, 3))
+    channels = stem.conv.in_channels
+    if channels != weight.shape[1]:
+        one = weight.sum(1, keepdim=True)
+        more = torch.cat((weight, weight.new_zeros(len(weight), max(channels - 3, 0), *weight.shape[2:])), 1)
+        stem.conv.weight = torch.nn.Parameter(one if channels == 1 else more[:, :channels].clone())
