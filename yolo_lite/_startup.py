@@ -2,7 +2,7 @@
 
 The line in `yolo_lite.pth` (PEP 829: `yolo_lite.start`) calls `install`, which puts one finder on `sys.meta_path` and
 returns. The finder waits for the modules in `HOSTS` and hands each to `ultralytics_hooks.hooks` once it is loaded. This
-file imports the standard library's already loaded modules only, and whatever goes wrong here is reported in one line and
+file imports the standard library's already loaded modules only; whatever goes wrong here is reported in one line and
 leaves Ultralytics as it is. `YOLO_LITE_HOOK=0` switches the start-up registration off.
 """
 

@@ -1,7 +1,7 @@
 """What `yolo-lite compare parallel=1` costs beside the `yolo train` runs that it makes, one after another.
 
-    python scripts/benchmarks/bench_compare.py [rounds=2] [data=shapes.yaml] [epochs=3] [imgsz=160] [models=yolov8n,yolov8n-mnv3]
-                                    [seeds=0,1]
+    python scripts/benchmarks/bench_compare.py [rounds=2] [data=shapes.yaml] [epochs=3] [imgsz=160]
+        [models=yolov8n,yolov8n-mnv3] [seeds=0,1]
 
 Each round times both, the second one first in every other round, after a warm-up that is not counted: what the first
 command pays for cold files is no difference between them. Measurements (evaluation, latency, parameters and operations)

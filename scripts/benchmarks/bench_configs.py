@@ -77,8 +77,8 @@ def markdown(configs, rows, imgsz):
     lines = [
         "# Latency of the shipped configs",
         "",
-        f"Written by `scripts/benchmarks/bench_configs.py`: time at scale n over the stock host's, {imgsz} px, one thread, random "
-        "weights, median of the ratios within interleaved rounds with its 95 % interval. *Control* is the host against "
+        f"Written by `scripts/benchmarks/bench_configs.py`: time at scale n over the stock host's, {imgsz} px, one thread, "
+        "random weights, median of the ratios within interleaved rounds with its 95 % interval. *Control* is the host against "
         "itself: a ratio no farther from 1 than that shows no difference. **Bold**: slower than the host.",
         "",
         f"| config | host | {' | '.join(title for column in columns for title in titles(*column))} |",

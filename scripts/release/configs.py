@@ -1,9 +1,9 @@
 """The configs that are shipped: what `yolo-lite make` is asked for; writes cfg/*.yaml and the tables of their figures.
 
-python scripts/release/configs.py            write all: configs, docs/configs.md, and the table of the README; times are those
-                                     in docs/latency.csv, which scripts/benchmarks/bench_configs.py measures
-python scripts/release/configs.py --tables   write the tables only
-python scripts/release/configs.py --check    recompute scale n only and compare; exit status 1 where something differs
+python scripts/release/configs.py             write all: configs, docs/configs.md, and the table of the README; times
+                                              are those that scripts/benchmarks/bench_configs.py measured
+python scripts/release/configs.py --tables    write the tables only
+python scripts/release/configs.py --check     recompute scale n only and compare; exit status 1 where something differs
 """
 
 import csv

@@ -8,7 +8,8 @@ size, all other outputs relative to the largest value. A model runs in a process
 appended to docs/exports.csv; started again, the script goes on, and does anew what has another YAML now. Runtimes that
 are not installed are left for another time, or another environment (litert-torch wants an older torch).
 
-    python scripts/release/export_parity.py [results=docs/exports.csv] [configs=yolov8-*.yaml,yolo26-lite*.yaml] [runtimes=...]
+    python scripts/release/export_parity.py [results=docs/exports.csv] [configs=yolov8-*.yaml,yolo26-lite*.yaml]
+        [runtimes=...]
 """
 
 import copy
@@ -221,8 +222,8 @@ def write_page(names, done):
     lines = [
         "# Exports against PyTorch",
         "",
-        f"Written by `scripts/release/export_parity.py`: the largest difference of any output from PyTorch's (float32, fused, "
-        f"{IMGSZ} px), boxes relative to the image's size, scores relative to the largest. The first column is what "
+        f"Written by `scripts/release/export_parity.py`: the largest difference of any output from PyTorch's (float32, "
+        f"fused, {IMGSZ} px), boxes relative to the image's size, scores relative to the largest. The first column is what "
         "PyTorch makes of another image, and shows how much there is to differ; the second is PyTorch in float64, and "
         f"shows what rounding does by itself. Up to {TOLERANCE} times that is taken as equal; more stands in bold.",
         "",

@@ -150,8 +150,8 @@ def write_page(done):
     lines = [
         "# Hosts, tasks and backbones",
         "",
-        "Written by `scripts/release/matrix.py`. Every combination was made by `yolo-lite make`, trained for an epoch by the",
-        "stock trainer with finite losses and gradients, validated, and exported to ONNX; the number is the largest",
+        "Written by `scripts/release/matrix.py`. Every combination was made by `yolo-lite make`, trained for an epoch by",
+        "the stock trainer with finite losses and gradients, validated, and exported to ONNX; the number is the largest",
         f"difference of an output of the export from PyTorch's, boxes relative to the image ({SIZE} px), others to the",
         f"largest value; it is at most {TOLERANCE} times what PyTorch's own rounding does, measured in float64.",
         "",

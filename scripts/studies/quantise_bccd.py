@@ -5,8 +5,8 @@ images of the training split. Time is measured by `yolo-lite bench`, all models 
 checkpoint in fp32. Exports and accuracies are kept as they come, in the folder of the results, and found there when
 started again. Writes quantisation.csv, and quantisation.md from it; out=docs/quantisation.md for those of the docs.
 
-    python scripts/studies/quantise_bccd.py data=bccd.yaml weights=yolov8n.pt,runs/lite/weights/best.pt [names=YOLOv8n,lite]
-        [imgsz=320] [timed=640] [split=test] [seconds=15] [results=runs/quantise] [out=runs/quantise/quantisation.md]
+    python scripts/studies/quantise_bccd.py data=bccd.yaml weights=yolov8n.pt,runs/lite/weights/best.pt
+        [names=YOLOv8n,lite] [imgsz=320] [timed=640] [split=test] [seconds=15] [results=runs/quantise] [out=runs/quantise/quantisation.md]
 """
 
 import contextlib
@@ -136,8 +136,8 @@ def markdown(rows):
     lines = [
         "# INT8: accuracy and speed",
         "",
-        f"Written by `scripts/studies/quantise_bccd.py`. Accuracy of one training each on the split `{first['split']}` of "
-        f"`{first['data']}` at {first['imgsz']} px, as trained; what is not int8 is computed in fp32. Calibrated with "
+        f"Written by `scripts/studies/quantise_bccd.py`. Accuracy of one training each on the split `{first['split']}` "
+        f"of `{first['data']}` at {first['imgsz']} px, as trained; what is not int8 is computed in fp32. Calibrated with "
         "training images; OpenVINO by NNCF through Ultralytics' export, onnxruntime by yolo_lite. Time at "
         f"{timed[0]['timed']} px on one thread, all interleaved: *time* is over that of "
         f"{first['model']} in fp32 in the same runtime, *own fp32* over the model's own.",

@@ -8,10 +8,11 @@
     lite-distilled   the preset, distilled from it; in docs/study-lite-distilled
 
     python scripts/studies/study_bccd.py data=path/to/bccd.yaml [study=backbones] [folder=runs/study-bccd] [parallel=2]
-                                                            train what is left
-    python scripts/studies/study_bccd.py data=path/to/bccd.yaml latency=True   the same, then time the models (quiet machine!)
-    python scripts/studies/study_bccd.py collect [study=backbones]  copy what is finished into docs, and write the report there,
-                                                            and what the studies show into lite.md and the README
+        train what is left
+    python scripts/studies/study_bccd.py data=path/to/bccd.yaml latency=True
+        the same, then time the models (quiet machine!)
+    python scripts/studies/study_bccd.py collect [study=backbones]
+        copy what is finished into docs, and write the report there, and what the studies show into lite.md and the README
 
 Interrupt it whenever you like, the first command goes on: with what its folder holds, and with the runs in docs that
 the folder lacks. A new `lite` study times shrunk models before it trains: start it on a quiet machine.
