@@ -7,7 +7,6 @@ no run outlives the command that started it. It imports before it reads, so that
 
 import json
 import os
-import platform
 import shutil
 import signal
 import sys
@@ -17,6 +16,7 @@ import traceback
 from importlib import import_module
 from pathlib import Path
 
+from yolo_lite import environment
 from yolo_lite.files import write_json
 
 KEPT = {"attempts.json", "log.txt"}  # when a run is trained afresh
@@ -56,7 +56,12 @@ def main():
     except Exception as error:
         traceback.print_exc()
         record |= {"status": "failed", "error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
-    record |= {"attempts": read_attempts(folder), **memory, "machine": _machine(), "versions": _versions()}
+    record |= {
+        "attempts": read_attempts(folder),
+        **memory,
+        "machine": environment.machine(),
+        "versions": environment.versions(),
+    }
     write_json(folder / "run.json", record)
     return record["status"] == "failed"
 
@@ -216,41 +221,6 @@ def _peak_memory():
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         found["peak_gpu_memory"] = torch.cuda.max_memory_allocated()
-    return found
-
-
-def _machine():
-    import torch
-
-    return {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def processor():
-    """Return the processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def _versions():
-    from importlib.metadata import PackageNotFoundError, version
-
-    from yolo_lite._version import __version__
-
-    found = {"python": platform.python_version(), "yolo_lite": __version__}
-    for name in ("ultralytics", "torch", "torchvision", "timm", "numpy", "opencv-python"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found
 
 

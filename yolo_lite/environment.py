@@ -1,0 +1,51 @@
+"""What a result depends on besides the code: the machine, and the versions of what took part."""
+
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from yolo_lite._version import __version__
+
+DISTRIBUTION = "yolo-lite-backbones"
+PACKAGES = ("ultralytics", "torch", "torchvision", "timm", "numpy", "opencv-python")
+
+
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Return the versions of Python, yolo_lite and those of the packages, as pip calls them, that are installed."""
+    found = {"python": platform.python_version(), "yolo_lite": __version__}
+    for name in packages:
+        installed = installed_version(name)
+        if installed is not None:
+            found[name] = installed
+    return found
+
+
+def installed_version(package: str) -> str | None:
+    """Return a package's version, None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine: processor, cores, threads of torch and GPUs where torch is loaded, system."""
+    found: dict[str, Any] = {"processor": processor(), "cores": os.cpu_count()}
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        found["threads"] = torch.get_num_threads()
+        found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {**found, "system": f"{platform.system()} {platform.machine()}"}
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
