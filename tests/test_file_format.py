@@ -9,7 +9,6 @@ import importlib.util
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -115,9 +114,7 @@ def test_exports(name, old):
 def test_a_comparison_goes_on_or_is_refused_in_a_sentence(old, tmp_path):
     shutil.copytree(FOLDER / "models", "models")
     shutil.copytree(FOLDER / "comparison", "comparison")
-    command = Path(sys.executable).with_name("yolo-lite")
-    words = [*old.COMPARE, *old.TRAIN, "epochs=1", "name=comparison"]
-    process = run(command, "compare", *words, cwd=tmp_path, check=False)
+    process = run(*old.command(ROOT), "compare", *old.COMPARE, cwd=tmp_path, check=False)
     said = process.stdout.strip().splitlines()
     if process.returncode:
         assert said[-1].startswith("yolo-lite: ") and "Traceback" not in process.stdout

@@ -9,6 +9,7 @@ YOLO_LITE_OLD_CHECKPOINTS names.
     python scripts/release/old_checkpoints.py out=tests/file_format only=small     # what is committed
 """
 
+import configparser
 import os
 import shutil
 import subprocess
@@ -25,8 +26,9 @@ SMALL = {  # checkpoint -> model; committed
     "registered": "yolov8n-registered.yaml",
 }
 LARGE = {"lite": "yolo26n-lite.yaml", "timm": "yolov8n-timm.yaml"}
-COMPARE = ["models=models/yolov8n-small.yaml,models/yolo26n-small.yaml", "seeds=0", "latency=False", "project=."]
 TRAIN = ["data=data/data.yaml", "imgsz=64", "batch=4", "workers=0", "plots=False"]
+COMPARE = ["models=models/yolov8n-small.yaml,models/yolo26n-small.yaml", "seeds=0", "latency=False", "epochs=1"]
+COMPARE += ["project=.", "name=comparison", *TRAIN]
 YOLO = "import {}; from ultralytics.cfg import entrypoint; entrypoint()"  # the stock command, with us registered
 KEPT = {"comparison.json", "run.json", "results.csv", "attempts.json", "images.npz", "samples.json"}
 
@@ -51,7 +53,7 @@ def main(out, commit="541dc81", packages="own", only="all"):
         paths = [source, FILES] if packages == "here" else [FILES]  # FILES for the user's module
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "YOLO_CONFIG_DIR": str(folder)}
         names = SMALL if only == "small" else {**SMALL, **LARGE}
-        for task, *rest in [*(("train", *pair) for pair in names.items()), ("compare",)]:
+        for task, *rest in [*(("train", *pair) for pair in names.items()), ("compare", str(source))]:
             subprocess.run([python, __file__, f"step={task}", *rest], cwd=work, env=environment, check=True)
         out.mkdir(parents=True, exist_ok=True)
         for name in names:
@@ -113,11 +115,19 @@ def train(name, model):
         command += ["train", f"model={file}", *TRAIN, "epochs=1", "project=runs", f"name={name}"]
         subprocess.run(command, check=True)
     last = next(Path("runs").rglob(f"{name}/weights/last.pt"))
-    checkpoint = torch.load(last, weights_only=False)
-    here = {"data": "data/data.yaml", "model": file, "project": "runs", "name": name, "save_dir": f"runs/{name}"}
-    checkpoint["train_args"].update({key: each for key, each in here.items() if key in checkpoint["train_args"]})
+    checkpoint = clean(torch.load(last, weights_only=False), file, name)
     torch.save(checkpoint, f"{name}.pt")
     np.save(f"{name}.npy", outputs(f"{name}.pt"))
+
+
+def clean(checkpoint, file, name):
+    """Make the paths in a checkpoint relative."""
+    here = {"data": "data/data.yaml", "model": file, "project": "runs", "name": name, "save_dir": f"runs/{name}"}
+    models = [checkpoint[key] for key in ("model", "ema") if checkpoint[key] is not None]
+    for settings in [checkpoint["train_args"], *(vars(each)["args"] for each in models)]:
+        settings = settings if isinstance(settings, dict) else vars(settings)
+        settings.update({key: each for key, each in here.items() if key in settings})
+    return checkpoint
 
 
 def interrupted(file, name):
@@ -134,10 +144,17 @@ model.train(**{settings!r})
     assert subprocess.run([sys.executable, "-c", code]).returncode == 9
 
 
-def compare():
-    from yolo_lite.cli import main
+def compare(source):
+    """Make a comparison of two models."""
+    subprocess.run([*command(Path(source)), "compare", *COMPARE], check=True)
 
-    assert main(["compare", *COMPARE, *TRAIN, "epochs=1", "name=comparison"]) == 0
+
+def command(source):
+    """Return the command `yolo-lite` of a source tree, run by this Python."""
+    settings = configparser.ConfigParser()
+    settings.read(source / "setup.cfg", "utf-8")
+    module, _, function = settings["options.entry_points"]["console_scripts"].split("=")[1].strip().partition(":")
+    return [sys.executable, "-c", f"import sys; from {module} import {function}; sys.exit({function}())"]
 
 
 if __name__ == "__main__":
@@ -145,6 +162,6 @@ if __name__ == "__main__":
     if words[:1] == ["step=train"]:
         train(*words[1:])
     elif words[:1] == ["step=compare"]:
-        compare()
+        compare(*words[1:])
     else:
         main(**dict(word.split("=", 1) for word in words))
