@@ -60,8 +60,8 @@ def test_a_moved_class_a_new_one_and_another_shape_are_told_in_a_sentence_each(r
     assert file_format.differences(kept, kept) == []
     assert file_format.differences(now, kept) == [
         "rows, ASPP, point.conv: found weight 16x8x1x1; needed weight 16x16x1x1, as checkpoints have it",
-        "globals, a.B: found none; needed there, as checkpoints have it",
-        "globals, a.C: found there; needed it in the list, by file_format.py write=True",
+        "globals, a.B: found none; needed a.B, as checkpoints have it",
+        "globals, a.C: found a.C; needed it in the list, by file_format.py write=True",
     ]
 
 

@@ -90,7 +90,7 @@ def main(write="False"):
 def differences(now, kept, where=()):
     """Return what differs between the code's list and the one that is kept, a sentence each."""
     if isinstance(now, list) and isinstance(kept, list):
-        now, kept = dict.fromkeys(now, "there"), dict.fromkeys(kept, "there")
+        now, kept = ({name: name for name in names} for names in (now, kept))
     if isinstance(now, dict) and isinstance(kept, dict):
         keys = dict.fromkeys((*kept, *now))
         return [
