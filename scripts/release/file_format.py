@@ -33,9 +33,10 @@ from ultralytics.nn.modules.head import Detect
 from ultralytics.nn.tasks import yaml_model_load
 
 from yolo_lite import create_backbone, list_backbones
-from yolo_lite._host import configs
-from yolo_lite._registry import Scale, arguments, specs
 from yolo_lite.blocks import Repeat
+from yolo_lite.discovery import specs
+from yolo_lite.registry import Scale, arguments
+from yolo_lite.ultralytics_hooks.configs import configs
 
 LIST = Path(__file__).parents[2] / "tests" / "file_format" / "format.json"
 ROWS = {  # YAML name -> arguments, for 16 channels that come in
