@@ -1,17 +1,25 @@
 """What a model costs, counted the same way for every model: fused, at the real image size."""
 
 import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from torch import nn
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.utils.torch_utils import fuse_conv_and_bn
 
+if TYPE_CHECKING:
+    from ultralytics.nn.tasks import BaseModel
 
-def cost(model, imgsz=640):
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def cost(model: nn.Module, imgsz: int = 640) -> tuple[int, float]:
     """Count a model's parameters and GFLOPs after fusing, as it runs when deployed.
 
-    GFLOPs are twice thop's multiply-adds of a whole image. The host's own counter extrapolates from a small image, and
-    gives 0.0 when anything goes wrong; here that is an error.
+    GFLOPs are twice thop's multiply-adds of a whole image. Ultralytics' own counter extrapolates from a small image,
+    and gives 0.0 when anything goes wrong; here that is an error.
 
     Args:
         model: A model of Ultralytics (`YOLO(...).model`) or a backbone of ours; it is left as it is.
@@ -27,8 +35,12 @@ def cost(model, imgsz=640):
     return parameters, gflops
 
 
-def costs(model, sizes):
+def costs(model: nn.Module, sizes: Sequence[int]) -> tuple[int, list[float]]:
     """Do what `cost` does at several image sizes.
+
+    Args:
+        model: As for `cost`.
+        sizes: Heights and widths of the image, pixels.
 
     Returns:
         (int, list[float]): Parameters, GFLOPs at each size.
@@ -38,8 +50,12 @@ def costs(model, sizes):
     return sum(p.numel() for p in model.parameters()), gflops
 
 
-def row_gflops(model, imgsz=640):
+def row_gflops(model: "BaseModel", imgsz: int = 640) -> list[float]:
     """Count what `cost` counts row by row of the YAML that a model was built from, without products outside of layers.
+
+    Args:
+        model: A model of Ultralytics.
+        imgsz: Height and width of the image, pixels.
 
     Returns:
         (list[float]): GFLOPs of each row.
@@ -48,13 +64,13 @@ def row_gflops(model, imgsz=640):
     return [2 * rows[str(index)][0] / 1e9 for index in range(len(model.model))]
 
 
-def _shapes_only(model):
+def _shapes_only(model: Model) -> Model:
     """Return a fused copy without memory: shapes are all that is counted."""
-    # The host's own `to` would move the strides of its head as well.
+    # Ultralytics' own `to` would move the strides of its head as well.
     return torch.nn.Module._apply(fused(model), lambda tensor: tensor.to("meta"))
 
 
-def _count(model, imgsz):
+def _count(model: nn.Module, imgsz: int) -> tuple[float, dict[str, Any]]:
     """Return a model's multiply-adds, and thop's tuples, multiply-adds first, of what `model.model` holds."""
     import thop
 
@@ -67,8 +83,12 @@ def _count(model, imgsz):
     return macs, layers.get("model", ({},))[-1]
 
 
-def fused(model):
-    """Return a copy of a model or backbone for inference, fused as the host does it."""
+def fused(model: Model) -> Model:
+    """Return a copy for inference, fused as Ultralytics does it.
+
+    Args:
+        model: A model of Ultralytics, or a backbone of ours.
+    """
     model = copy.deepcopy(model).float().eval()
     if hasattr(model, "fuse"):
         return model.fuse(verbose=False)
