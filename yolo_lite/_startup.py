@@ -35,14 +35,15 @@ class _Finder:
             spec = next(filter(None, (finder.find_spec(name, path, target) for finder in sys.meta_path)), None)
         finally:
             self.searching.discard(name)
-        if spec is not None and hasattr(spec.loader, "exec_module"):
-            load = spec.loader.exec_module
+        loader = spec and spec.loader
+        if loader is not None and hasattr(loader, "exec_module"):
+            load = loader.exec_module
 
             def load_and_register(module: "ModuleType") -> None:
                 load(module)
                 _hand_over(module)
 
-            spec.loader.exec_module = load_and_register
+            vars(loader)["exec_module"] = load_and_register
         return spec
 
 

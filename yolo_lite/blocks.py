@@ -75,7 +75,7 @@ def start_evenly(module: Module) -> Module:
     for each in module.modules():
         if isinstance(each, Conv):
             nn.init.normal_(each.conv.weight, std=WEIGHT_STD)
-            each.bn.running_var.fill_(each.conv.weight[0].numel() * WEIGHT_STD**2)
+            _statistics(each.bn)[1].fill_(each.conv.weight[0].numel() * WEIGHT_STD**2)
     return module
 
 
@@ -257,7 +257,7 @@ class MobileMQA(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.dim = heads, dim
-        self.norm = BatchNorm2d(c, eps=norm.eps, momentum=norm.momentum)
+        self.norm: nn.Module = BatchNorm2d(c, eps=norm.eps, momentum=norm.momentum)
         self.query = nn.Conv2d(c, heads * dim, 1, bias=False)
         self.key = self._shared(c, dim, kv_stride, k, norm)
         self.value = self._shared(c, dim, kv_stride, k, norm)
@@ -286,18 +286,25 @@ class MobileMQA(nn.Module):
 
     def fold(self) -> None:
         """Turn the BatchNorm in front into a depthwise 1x1 convolution, its exact equal even at padded borders."""
-        if not self.folded:
+        if isinstance(self.norm, nn.BatchNorm2d):
             self.norm = norm_as_conv(self.norm)
 
 
 def norm_as_conv(norm: nn.BatchNorm2d) -> nn.Conv2d:
     """Return the depthwise 1x1 convolution that computes what a BatchNorm computes in eval mode."""
-    conv = nn.Conv2d(norm.num_features, norm.num_features, 1, groups=norm.num_features).to(norm.running_mean)
+    mean, variance = _statistics(norm)
+    conv = nn.Conv2d(norm.num_features, norm.num_features, 1, groups=norm.num_features).to(mean)
     with torch.no_grad():
-        factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        factor = norm.weight / torch.sqrt(variance + norm.eps)
         conv.weight.copy_(factor.view(-1, 1, 1, 1))
-        conv.bias.copy_(norm.bias - norm.running_mean * factor)
+        conv.bias = nn.Parameter(norm.bias - mean * factor)
     return conv.requires_grad_(False)
+
+
+def _statistics(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a BatchNorm's running mean and variance, which all of ours have."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    return norm.running_mean, norm.running_var
 
 
 class GhostModule(nn.Module):
@@ -472,7 +479,8 @@ def to_fast_layout(x: torch.Tensor) -> torch.Tensor:
     The layout travels with the activations through the whole network. The weights stay as they are, so checkpoints
     do too. Nothing happens while a graph is recorded: exporters choose layouts themselves.
     """
-    recorded = torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling()
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined]  # documented, but not in torch's list of exports
+    recorded = tracing or torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling()
     if x.device.type != "cpu" or recorded:
         return x
     return x.contiguous(memory_format=torch.channels_last)

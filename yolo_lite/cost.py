@@ -1,16 +1,14 @@
 """What a model costs, counted the same way for every model: fused, at the real image size."""
 
 import copy
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from ultralytics.nn.modules.conv import Conv
+from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils.torch_utils import fuse_conv_and_bn
-
-if TYPE_CHECKING:
-    from ultralytics.nn.tasks import BaseModel
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -50,7 +48,7 @@ def costs(model: nn.Module, sizes: Sequence[int]) -> tuple[int, list[float]]:
     return sum(p.numel() for p in model.parameters()), gflops
 
 
-def row_gflops(model: "BaseModel", imgsz: int = 640) -> list[float]:
+def row_gflops(model: BaseModel, imgsz: int = 640) -> list[float]:
     """Count what `cost` counts row by row of the YAML that a model was built from, without products outside of layers.
 
     Args:
@@ -60,14 +58,16 @@ def row_gflops(model: "BaseModel", imgsz: int = 640) -> list[float]:
     Returns:
         (list[float]): GFLOPs of each row.
     """
+    layers: Any = model.model
     _, rows = _count(_shapes_only(model), imgsz)
-    return [2 * rows[str(index)][0] / 1e9 for index in range(len(model.model))]
+    return [2 * rows[str(index)][0] / 1e9 for index in range(len(layers))]
 
 
 def _shapes_only(model: Model) -> Model:
     """Return a fused copy without memory: shapes are all that is counted."""
     # Ultralytics' own `to` would move the strides of its head as well.
-    return torch.nn.Module._apply(fused(model), lambda tensor: tensor.to("meta"))
+    shapes: Model = nn.Module._apply(fused(model), lambda tensor: tensor.to("meta"))
+    return shapes
 
 
 def _count(model: nn.Module, imgsz: int) -> tuple[float, dict[str, Any]]:
@@ -90,13 +90,15 @@ def fused(model: Model) -> Model:
         model: A model of Ultralytics, or a backbone of ours.
     """
     model = copy.deepcopy(model).float().eval()
-    if hasattr(model, "fuse"):
-        return model.fuse(verbose=False)
-    for module in list(model.modules()):
+    if isinstance(model, BaseModel):
+        fuse: Callable[..., Model] = model.fuse
+        return fuse(verbose=False)
+    modules: list[Any] = list(model.modules())
+    for module in modules:
         if hasattr(type(module), "fold"):
             module.fold()
         elif isinstance(module, Conv) and hasattr(module, "bn"):
             module.conv = fuse_conv_and_bn(module.conv, module.bn)
             del module.bn
-            module.forward = module.forward_fuse
+            module.forward = module.forward_fuse  # type: ignore[method-assign]  # as Ultralytics does it
     return model

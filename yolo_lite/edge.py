@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import nn
@@ -20,7 +21,8 @@ class Claim(NamedTuple):
     page: str
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True)
+class Finding:
     """A claim that concerns a model."""
 
     claim: Claim
@@ -83,7 +85,7 @@ def _operators(module: nn.Module) -> Iterator[str]:
 @functools.cache
 def _kinds() -> dict[str, tuple[type[nn.Module], ...]]:
     """The classes that are an operator whatever their settings: torch's, Ultralytics', ours and timm's."""
-    from timm.layers import EffectiveSEModule, SEModule
+    from timm.layers.squeeze_excite import EffectiveSEModule, SEModule
     from timm.models._efficientnet_blocks import SqueezeExcite as TimmSqueezeExcite
 
     return {

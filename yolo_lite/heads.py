@@ -71,7 +71,7 @@ class _Branches(nn.Module):
         super().__init__(nc, *args)
         channels: list[int] = args[-1]
         if self.reg_max > 1:
-            self.dfl = DFL(self.reg_max)
+            self.add_module("dfl", DFL(self.reg_max))
         for name, build in self.branches(nc, channels[0]).items():
             if hasattr(self, name):
                 pairs = zip(channels, getattr(self, name), strict=True)
@@ -99,6 +99,7 @@ class _Light(_Branches):
     def branches(self, nc: int, wide: int) -> dict[str, Build]:
         def light(c: int, branch: nn.Sequential) -> nn.Sequential:
             first, *others = branch
+            assert isinstance(first, Conv)
             return nn.Sequential(start_evenly(DWConv(c, c, KERNEL)), Conv(c, first.conv.out_channels, 1), *others)
 
         def classes(c: int, _: nn.Sequential) -> nn.Sequential:

@@ -5,7 +5,7 @@ References: timm's `mobilenetv4_conv_small`, `_conv_medium`, `_conv_large` and `
 convolution, which only widens for the classifier, is left out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -179,6 +179,7 @@ class MobileNetV4Stage(Stage):
         for row in variant.rows:
             c2 = round_channels(row.c * width)
             stride, mid = getattr(row, "s", 1), round_channels(c1 * getattr(row, "exp", 1))
+            build: Callable[[], nn.Module]
             if isinstance(row, ConvRow):
                 build = partial(ConvNormAct, c1, c2, row.k, stride, act=act, norm=norm)
             elif isinstance(row, FusedRow):

@@ -74,12 +74,9 @@ def _initialize_weights(original: Function) -> Function:
 def _load(original: Function) -> Function:
     def load(self: "BaseModel", weights: Any, *args: Any, **kwargs: Any) -> Any:
         source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
+        ours: Any = self.yaml
         theirs = getattr(source, "yaml", None)
-        if (
-            not isinstance(theirs, dict)
-            or not is_ours(self.yaml, internals.namespace())
-            or _same_rows(theirs, self.yaml)
-        ):
+        if not (isinstance(theirs, dict) and is_ours(ours, internals.namespace())) or _same_rows(theirs, ours):
             return original(self, weights, *args, **kwargs)
         from yolo_lite.weights.by_role import ByRole
 

@@ -38,6 +38,7 @@ INTERNALS = {  # module:attribute -> what for
     # of models
     "ultralytics.nn.tasks:guess_model_scale": "reads the scale letter off a file's name",
     "ultralytics.nn.tasks:guess_model_task": "tells a detector from other models",
+    "ultralytics.nn.tasks:BaseModel": "the class of all that can be fused",
     "ultralytics.nn.tasks:DetectionModel": "built from a dictionary",
     "ultralytics.nn.tasks:SegmentationModel": "likewise",
     "ultralytics.nn.tasks:PoseModel": "likewise",

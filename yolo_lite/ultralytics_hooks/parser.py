@@ -34,7 +34,7 @@ def parse_model(original: Parse) -> Parse:
     """Return a `parse_model` that builds models of ours with the patched parser, and others as ever."""
 
     def parse(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple["nn.Sequential", list[int]]:
-        namespace: dict[str, Any] = original.__globals__  # type: ignore[attr-defined]  # of a function
+        namespace: dict[str, Any] = original.__globals__
         if not is_ours(d, namespace):
             return original(d, ch, verbose)
         code = patch(original)

@@ -105,8 +105,8 @@ def prepare(value: Any, checked: Checked) -> Callable[[nn.Sequential], str] | No
 
 def _cls(row: Row) -> type[Stage] | type[TimmBackbone] | None:
     """Return a row's class, if it is one that weights are loaded into."""
-    cls = row.spec.cls if row.spec is not None else object
-    return cls if issubclass(cls, Stage | TimmBackbone) else None
+    cls = row.spec.cls if row.spec is not None else None
+    return cls if cls is not None and issubclass(cls, (Stage, TimmBackbone)) else None
 
 
 def _find(row: Row, setting: Any, scale: Scale) -> tuple[str, Source]:

@@ -39,7 +39,7 @@ def rows_by_role(source: Mapping[str, Any], target: Mapping[str, Any]) -> dict[i
             break
         pairs[i] = i
     names = [[row[2] for row in rows] for rows in (ours[start:], theirs[other:])]
-    for block in SequenceMatcher(None, *names, autojunk=False).get_matching_blocks():
+    for block in SequenceMatcher(None, names[0], names[1], autojunk=False).get_matching_blocks():
         for i in range(block.size):
             pairs[start + block.a + i] = other + block.b + i
     return pairs
@@ -56,9 +56,11 @@ class ByRole:
     def __init__(self, source: Any, target: "BaseModel") -> None:
         self.names = getattr(source, "names", None)
         self.pt_path = getattr(source, "pt_path", None)
-        if type(source.model[-1]) is type(target.model[-1]):  # newer releases adapt the head to the source's
+        rows: Any = target.model
+        if type(source.model[-1]) is type(rows[-1]):  # newer releases adapt the head to the source's
             self.model, self.is_fused = source.model, source.is_fused
-        theirs, pairs = source.float().state_dict(), rows_by_role(source.yaml, target.yaml)
+        ours: Any = target.yaml
+        theirs, pairs = source.float().state_dict(), rows_by_role(source.yaml, ours)
         self.tensors: dict[str, torch.Tensor] = {}
         for name in target.state_dict():
             _, row, rest = name.split(".", 2)
@@ -69,7 +71,8 @@ class ByRole:
     def said_of(self, target: "BaseModel") -> str:
         """Say how much of it the target has taken."""
         counts = {True: [0, 0], False: [0, 0]}  # of neck and head, of the backbone: those taken, all
-        start = neck_start(target.yaml)
+        d: Any = target.yaml
+        start = neck_start(d)
         for name, value in target.state_dict().items():
             count = counts[int(name.split(".")[1]) >= start]
             count[0] += name in self.tensors and self.tensors[name].shape == value.shape

@@ -120,6 +120,7 @@ def fold_normalisation(stages: nn.Module, mean: torch.Tensor, std: torch.Tensor)
     weight = stem.conv.weight  # (c2, 3, k, k)
     weight /= std.to(weight).view(1, -1, 1, 1)
     # The convolution's output is larger by the response to the mean; BatchNorm subtracts that with its own mean.
+    assert stem.bn.running_mean is not None
     stem.bn.running_mean += (weight * mean.to(weight).view(1, -1, 1, 1)).sum((1, 2, 3))
     channels = stem.conv.in_channels
     if channels != weight.shape[1]:

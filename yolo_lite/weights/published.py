@@ -56,7 +56,8 @@ def find(variant: str, width: float, setting: str | dict[str, Any]) -> Source:
         near = suggest(path.name.lower(), ["imagenet"])
         hint = near if "mean" in near else "; give its path, or imagenet, or null"
         raise ConfigError(f"backbone_weights: there is no file {str(path)!r}{hint}")
-    mean, std = options.get("mean", IMAGENET_MEAN), options.get("std", IMAGENET_STD)
+    mean: Any = options.get("mean", IMAGENET_MEAN)
+    std: Any = options.get("std", IMAGENET_STD)
     return Source(str(path), "", "the file's own", tuple(mean), tuple(std), lambda: read_weights(path))
 
 
@@ -75,17 +76,10 @@ def find_timm(name: str, setting: str | dict[str, Any]) -> Source:
     from yolo_lite.backbones.timm_backbone import build
 
     if setting == "imagenet":
-        cfg = timm.get_pretrained_cfg(name)
-        if cfg is None or not (cfg.hf_hub_id or cfg.url or cfg.file):
+        published = _of_timm(name)
+        if published is None:
             raise ConfigError(f"timm publishes no weights for {name}; set backbone_weights to a file or to null")
-        return Source(
-            f"timm {name}",
-            cfg.tag or "",
-            cfg.license or "unknown",
-            cfg.mean,
-            cfg.std,
-            lambda: build(name, 3, pretrained=True).state_dict(),
-        )
+        return published._replace(read=lambda: dict(build(name, 3, pretrained=True).state_dict()))
     source = find(name, 1.0, setting)
 
     def read_file() -> Weights:
@@ -97,7 +91,7 @@ def find_timm(name: str, setting: str | dict[str, Any]) -> Source:
             raise ConfigError(f"{source.name}: no weights of timm's {name}, {fitting} of its {len(own)} tensors fit")
         overlay = {"file": source.name, "hf_hub_id": None, "url": ""}
         try:
-            return build(name, 3, pretrained=True, pretrained_cfg_overlay=overlay).state_dict()
+            return dict(build(name, 3, pretrained=True, pretrained_cfg_overlay=overlay).state_dict())
         except Exception as error:
             raise ConfigError(f"{source.name}: no weights of timm's {name} ({typed_line(error)})") from None
 
@@ -218,7 +212,7 @@ def read_weights(path: str | Path) -> Weights:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            weights = load_file(path)
+            weights: Any = load_file(path)
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -226,4 +220,4 @@ def read_weights(path: str | Path) -> Weights:
     weights = weights.get("state_dict", weights) if isinstance(weights, dict) else weights
     if not isinstance(weights, dict) or not all(isinstance(v, torch.Tensor) for v in weights.values()):
         raise ConfigError(f"{path}: needs a state dict, names with tensors, found {type(weights).__name__}")
-    return weights
+    return dict(weights)
