@@ -165,12 +165,12 @@ def test_equal_to_the_reference(name, width, make, candidates, training):
 
 @pytest.mark.parametrize("name", list_backbones())
 def test_statistics_settle_in_a_short_training(name):
-    """Running statistics that hardly move leave a detector, trained on few pictures, without a single box."""
+    """Running statistics that hardly move leave a detector, trained on few images, without a single box."""
     momenta = [m.momentum for m in create_backbone(name).modules() if isinstance(m, nn.BatchNorm2d)]
     assert momenta and min(momenta) >= SLOWEST
 
 
-@pytest.mark.parametrize("name", sorted({*list_backbones()} - {"csplite_100"}))  # which is the host's own
+@pytest.mark.parametrize("name", sorted({*list_backbones()} - {"csplite_100"}))  # which is Ultralytics' own
 def test_all_convolutions_begin_alike(name):
     """PyTorch's start, 0.19 for depthwise 3x3 filters, made depthwise networks learn slowly."""
     torch.manual_seed(0)

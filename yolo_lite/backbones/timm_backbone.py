@@ -157,7 +157,7 @@ class TimmBackbone(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         saved = state.pop("state")
-        self.__init__(state["c1"], state["name"])
+        TimmBackbone.__init__(self, state["c1"], state["name"])
         try:
             if state["folded"]:
                 self.fold()
@@ -247,16 +247,18 @@ def _fold(net, c1):
     return folded.to(like.device, like.dtype).train(training)
 
 
-def _followers(net, image):
+def _followers(net: nn.Module, image: torch.Tensor) -> dict[nn.BatchNorm2d, nn.Conv2d]:
     """Run a network and return {BatchNorm: the convolution whose output it takes, if nothing else was made of it}."""
-    made, pairs, runs = {}, {}, {}
+    made: dict[int, tuple[nn.Conv2d, torch.Tensor]] = {}
+    pairs: dict[nn.BatchNorm2d, nn.Conv2d] = {}
+    runs: dict[nn.Module, int] = {}
 
-    def after_conv(module, _, output):
+    def after_conv(module: nn.Conv2d, _: Any, output: torch.Tensor) -> None:
         made[id(output)] = (module, output)  # the tensor is kept, so that its id stays its own
         runs[module] = runs.get(module, 0) + 1
 
-    def before_norm(module, inputs):
-        conv, output = made.get(id(inputs[0]), (None, None))
+    def before_norm(module: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
+        conv, _ = made.get(id(inputs[0]), (None, None))
         if conv is not None and conv.out_channels == module.num_features:
             pairs[module] = conv
         runs[module] = runs.get(module, 0) + 1
@@ -270,8 +272,9 @@ def _followers(net, image):
     return {norm: conv for norm, conv in once.items() if list(once.values()).count(conv) == 1}
 
 
-def _merge(conv, norm):
+def _merge(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     """Merge a BatchNorm into the convolution before it."""
+    assert norm.running_mean is not None and norm.running_var is not None
     factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     bias = torch.zeros_like(norm.running_mean) if conv.bias is None else conv.bias
     conv.weight = nn.Parameter(conv.weight * factor.view(-1, 1, 1, 1), requires_grad=False)
