@@ -64,7 +64,7 @@ def test_doctor_on_a_host_that_cannot_be_taught(capsys, monkeypatch):
 
     monkeypatch.setattr(tasks, "parse_model", parse_model)
     assert not doctor.run()
-    assert "FAIL  Ultralytics' model parser cannot be taught" in capsys.readouterr().out
+    assert "FAIL  Ultralytics' model parser cannot be patched" in capsys.readouterr().out
 
 
 @pytest.mark.slow

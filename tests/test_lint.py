@@ -10,6 +10,7 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from yolo_lite import create_backbone, list_backbones
+from yolo_lite.backbones.timm_backbone import TimmBackbone
 from yolo_lite.edge import CLAIMS, SWITCHES, lint
 
 
@@ -71,6 +72,7 @@ def test_counts_what_is_there():
 
 def test_stock_models_and_timm_are_linted_too():
     assert operators(model("yolov8n.yaml")) == {"SiLU", "nearest upsampling", "DFL"}
+    assert operators(TimmBackbone(3, "ghostnetv2_100")) == {"squeeze-excite"}  # its ghost modules upsample otherwise
     findings = lint(model("yolov8n-timm.yaml"))
     assert {finding.claim.operator for finding in findings} == {"SiLU", "nearest upsampling", "DFL"}
 

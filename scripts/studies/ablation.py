@@ -70,7 +70,7 @@ def variants(host, folder):
     """Write a host's variants, and return their names at scale n by what they are."""
     written = {}
     if host == "yolo11":
-        d = yaml.safe_load(configs.host_configs()[host].read_text("utf-8"))
+        d = yaml.safe_load(configs.stock_configs()[host].read_text("utf-8"))
         d["head"] = [[*row[:2], row[2].replace("C3k2", "C3k2ExtraDW"), row[3]] for row in d["head"]]
         (folder / f"{host}-c3k2extradw.yaml").write_text(yaml.safe_dump(d))
         return {"C3k2ExtraDW in its neck": str(folder / f"{host}n-c3k2extradw.yaml")}

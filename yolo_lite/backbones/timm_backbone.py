@@ -4,14 +4,15 @@ Source: Wightman, PyTorch Image Models, https://github.com/huggingface/pytorch-i
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from yolo_lite.blocks import norm_as_conv, to_fast_layout
 from yolo_lite.errors import ConfigError, suggest
-from yolo_lite.registry import register
+from yolo_lite.registry import Scale, register
 
 
 class Levels(NamedTuple):
@@ -68,7 +69,7 @@ def build(name, c1, **options):
     return net
 
 
-def _taps(net):
+def _taps(net: Any) -> tuple[list[int], list[int]]:
     """Return the levels of a network's feature maps (0 where a stride is no power of two up to 32), and channels."""
     strides, channels = net.feature_info.reduction(), net.feature_info.channels()
     if isinstance(getattr(net, "blocks", None), nn.Sequential) and isinstance(net.blocks[-1], nn.Identity):
@@ -76,7 +77,7 @@ def _taps(net):
     return [{2: 1, 4: 2, 8: 3, 16: 4, 32: 5}.get(stride, 0) for stride in strides], channels
 
 
-def _timm_rule(c1, scale, name: str):
+def _timm_rule(c1: int, scale: Scale, name: str) -> tuple[list[Any], Levels]:
     levels = levels_of(name)
     return [c1, name], levels
 
@@ -96,7 +97,9 @@ class TimmBackbone(nn.Module):
         ConfigError: timm does not know it, or it yields no feature maps.
     """
 
-    def __init__(self, c1, name):
+    keeps_settings = True  # those of its BatchNorms and activations, which Ultralytics would change by their type
+
+    def __init__(self, c1: int, name: str) -> None:
         super().__init__()
         import timm
 
@@ -104,20 +107,25 @@ class TimmBackbone(nn.Module):
         self.net = build(name, c1)
         self.levels, _ = _taps(self.net)
         self.fast_layout = not any(map(_breaks_in_channels_last, self.net.modules()))
-        self.normalisation = None  # the mean and std that loaded weights expect
+        self.normalisation: tuple[list[float], list[float]] | None = None  # the mean and std that loaded weights expect
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> dict[int, torch.Tensor]:
         if self.normalisation is not None:
             mean, std = (x.new_tensor(values).view(1, -1, 1, 1) for values in self.normalisation)
             x = (x - mean) / std
         outputs = self.net(to_fast_layout(x) if self.fast_layout else x)
         return {level: y for level, y in zip(self.levels, outputs, strict=True) if level}
 
-    def load(self, weights, mean, std):
+    def load(self, weights: Mapping[str, torch.Tensor], mean: Sequence[float], std: Sequence[float]) -> tuple[int, int]:
         """Load a state dict of the same network for images of three channels.
 
         The normalisation stays an operation of its own: unlike in our native families it cannot be folded into any
         network's first layers.
+
+        Args:
+            weights: The state dict.
+            mean: What the weights expect to be subtracted from an image in 0..1, per channel.
+            std: What they expect it to be divided by.
 
         Returns:
             (int, int): Tensors loaded, tensors in the weights.
@@ -137,19 +145,19 @@ class TimmBackbone(nn.Module):
         self.normalisation = (list(mean), list(std))
         return len(fitting), len(weights)
 
-    def fold(self):
+    def fold(self) -> None:
         """Merge training-time branches and BatchNorms into the convolutions before them, for inference."""
         if not self.folded:
             self.net = _fold(self.net, self.c1)
             self.folded = True
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         plain = {k: v for k, v in self.__dict__.items() if not k.startswith("_") and not isinstance(v, nn.Module)}
         return {**plain, "training": self.training, "state": dict(self.net.state_dict())}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         saved = state.pop("state")
-        self.__init__(state["c1"], state["name"])
+        TimmBackbone.__init__(self, state["c1"], state["name"])
         try:
             if state["folded"]:
                 self.fold()
@@ -164,7 +172,7 @@ class TimmBackbone(nn.Module):
         self.train(state["training"])
 
 
-def _breaks_in_channels_last(module):
+def _breaks_in_channels_last(module: nn.Module) -> bool:
     """Tell whether a module is a strided 1x1 convolution of few channels (RepVGG, MobileOne).
 
     Its backward pass on a CPU writes past its memory in the channels-last layout: seen with torch 2.15.0, 3 to 12 input
@@ -178,7 +186,7 @@ def _breaks_in_channels_last(module):
     )
 
 
-def _level_rule(c1, scale, level: int):
+def _level_rule(c1: int | Levels, scale: Scale, level: int) -> tuple[list[Any], int]:
     if not isinstance(c1, Levels):
         raise ConfigError(f"Level picks from a TimmBackbone, the row before gives {c1} channels")
     if level not in c1.channels:
@@ -187,15 +195,15 @@ def _level_rule(c1, scale, level: int):
     return [c1, level], c1.channels[level]
 
 
-@register(rule=_level_rule, repeats="once")
+@register(rule=_level_rule, repeats="once", levels=True)
 class Level(nn.Module):
     """Pick one level of a `TimmBackbone`; {level: map} -> (B, channels, H / 2**level, W / 2**level)."""
 
-    def __init__(self, levels, level):
+    def __init__(self, levels: Levels, level: int) -> None:
         super().__init__()
         self.level = level
 
-    def forward(self, x):
+    def forward(self, x: Mapping[int, torch.Tensor]) -> torch.Tensor:
         return x[self.level]
 
 
@@ -239,16 +247,18 @@ def _fold(net, c1):
     return folded.to(like.device, like.dtype).train(training)
 
 
-def _followers(net, image):
+def _followers(net: nn.Module, image: torch.Tensor) -> dict[nn.BatchNorm2d, nn.Conv2d]:
     """Run a network and return {BatchNorm: the convolution whose output it takes, if nothing else was made of it}."""
-    made, pairs, runs = {}, {}, {}
+    made: dict[int, tuple[nn.Conv2d, torch.Tensor]] = {}
+    pairs: dict[nn.BatchNorm2d, nn.Conv2d] = {}
+    runs: dict[nn.Module, int] = {}
 
-    def after_conv(module, _, output):
+    def after_conv(module: nn.Conv2d, _: Any, output: torch.Tensor) -> None:
         made[id(output)] = (module, output)  # the tensor is kept, so that its id stays its own
         runs[module] = runs.get(module, 0) + 1
 
-    def before_norm(module, inputs):
-        conv, output = made.get(id(inputs[0]), (None, None))
+    def before_norm(module: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
+        conv, _ = made.get(id(inputs[0]), (None, None))
         if conv is not None and conv.out_channels == module.num_features:
             pairs[module] = conv
         runs[module] = runs.get(module, 0) + 1
@@ -262,8 +272,9 @@ def _followers(net, image):
     return {norm: conv for norm, conv in once.items() if list(once.values()).count(conv) == 1}
 
 
-def _merge(conv, norm):
+def _merge(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     """Merge a BatchNorm into the convolution before it."""
+    assert norm.running_mean is not None and norm.running_var is not None
     factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     bias = torch.zeros_like(norm.running_mean) if conv.bias is None else conv.bias
     conv.weight = nn.Parameter(conv.weight * factor.view(-1, 1, 1, 1), requires_grad=False)

@@ -83,7 +83,7 @@ def _parser():
     from yolo_lite.ultralytics_hooks import parser
 
     try:
-        parser.teach(getattr(tasks.parse_model, "__wrapped__", tasks.parse_model))
+        parser.patch(getattr(tasks.parse_model, "__wrapped__", tasks.parse_model))
     except ConfigError as error:
-        return False, "Ultralytics' model parser cannot be taught", str(error)
-    return True, "Ultralytics' model parser can be taught our modules", ""
+        return False, "Ultralytics' model parser cannot be patched", str(error)
+    return True, "Ultralytics' model parser can be patched", ""

@@ -67,7 +67,7 @@ def _cost(body, letter, task, imgsz):
 
 @functools.lru_cache(maxsize=64)
 def _host_cost(stem, letter, task, imgsz):
-    d = load(configs.host_configs()[stem].read_text("utf-8"), letter)
+    d = load(configs.stock_configs()[stem].read_text("utf-8"), letter)
     return cost(internals.build_model(d, task), imgsz)
 
 

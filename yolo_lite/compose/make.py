@@ -139,7 +139,7 @@ def make(
 
 
 def _read(name, task):
-    known = configs.host_configs()
+    known = configs.stock_configs()
     stem = name + TASKS[task]
     if stem not in known:
         plain = [each for each in known if not any(each.endswith(suffix) for suffix in SUFFIXES)]
@@ -168,7 +168,7 @@ def _read(name, task):
     count, end = len(d["backbone"]), neck_start(d)
     keys = dict(re.findall(r"^(\w+):[^#\n]*# *(.*)$", text, re.M))
     try:
-        levels = configs.host_levels(d)
+        levels = configs.stock_levels(d)
     except Exception:  # rows that give several maps, as YOLOv9e's
         raise ConfigError(
             f"host {name} has backbone rows that are no plain sequence of maps; choose another host"
@@ -256,7 +256,7 @@ def _check_out(path, host, exist_ok):
             f"out={path}: Ultralytics would read the scale letter {letter[1]!r} out of this name; use {use}, and name "
             "the letter in model="
         )
-    if path.stem in configs.host_configs():
+    if path.stem in configs.stock_configs():
         raise ConfigError(
             f"out={path}: would hide Ultralytics' own {path.name}; choose a name like {path.stem}-my.yaml"
         )
