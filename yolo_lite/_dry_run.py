@@ -8,6 +8,38 @@ from yolo_lite._registry import ConfigError
 SIZE = 256  # pixels, as the host does to find the strides
 
 
+def without_memory(run):
+    """Call a function on torch's meta device, and on the CPU where that device lacks what a module needs.
+
+    Which modules those are depends on the releases of torch and timm. Random numbers are left as they were.
+
+    Args:
+        run (Callable): Takes nothing; builds modules, of which only shapes and names are wanted.
+
+    Returns:
+        (Any): What the function returns.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with torch.device("meta"):
+            try:
+                return run()
+            except Exception as error:
+                if not is_about_meta(error):
+                    raise
+        with torch.device("cpu"):
+            return run()
+
+
+def is_about_meta(error):
+    """Tell whether code that runs on the meta device failed only because that device cannot do something."""
+    import torch
+
+    about = r"meta (tensor|device|backend|kernel|function)|'meta'|device meta"
+    return torch.empty(0).is_meta and not isinstance(error, ConfigError) and bool(re.search(about, str(error).lower()))
+
+
 def dry_run(build, d, ch, heads, parser):
     """Build a model on torch's meta device and run it on an image's shape.
 
@@ -21,51 +53,58 @@ def dry_run(build, d, ch, heads, parser):
     Raises:
         ConfigError: A row cannot be built, or does not take what the rows before it give; the row is named.
     """
+    d = {**d, "scale": _check.scaling(d).letter}  # the host warns of a missing letter, once is enough
+    without_memory(lambda: _dry_run(build, d, ch, heads, parser))
+
+
+def _dry_run(build, d, ch, heads, parser):
     import torch
 
-    d = {**d, "scale": _check.scaling(d).letter}  # the host warns of a missing letter, once is enough
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    try:
+        layers, _ = build(d)
+    except Exception as error:
+        if is_about_meta(error):
+            raise
+        index = _row_of(error, parser)
+        if not isinstance(error, ConfigError) and index is None:
+            return  # not a row's fault
+        reason = error if isinstance(error, ConfigError) else ConfigError(f"cannot be built: {_one_line(error)}")
+        if "'Levels'" in str(error):
+            reason = ConfigError("a TimmBackbone gives several levels; put a Level row between")
+        raise (reason if index is None else reason.at(_check.row_name(d, index))) from None
+    x, outputs = torch.zeros(2, ch, SIZE, SIZE), []  # two, for BatchNorm
+    for index, layer in enumerate(layers):
+        x = _input(layer, x, outputs)
+        if layer is layers[-1]:
+            if isinstance(layer, heads):
+                _check_strides(x, _check.row_name(d, index))
+            return
         try:
-            layers, _ = build(d)
+            x = layer(x)
         except Exception as error:
-            index = _row_of(error, parser)
-            if not isinstance(error, ConfigError) and (index is None or _is_about_meta(error)):
-                return  # not a row's fault, or one of those few modules that cannot be built without memory
-            reason = error if isinstance(error, ConfigError) else ConfigError(f"cannot be built: {_one_line(error)}")
-            if "'Levels'" in str(error):
-                reason = ConfigError("a TimmBackbone gives several levels; put a Level row between")
-            raise (reason if index is None else reason.at(_check.row_name(d, index))) from None
-        x, outputs = torch.empty(2, ch, SIZE, SIZE), []  # two, for BatchNorm
-        for index, layer in enumerate(layers):
-            x = _input(layer, x, outputs)
-            if layer is layers[-1]:
-                if isinstance(layer, heads):
-                    _check_strides(x, _check.row_name(d, index))
-                return
-            try:
-                x = layer(x)
-            except Exception as error:
-                if _is_about_meta(error):
-                    return
-                found = ", ".join(_shape(each) for each in (x if isinstance(x, list) else [x]))
-                raise ConfigError(
-                    f"{_check.row_name(d, index)}: cannot take inputs of the shapes {found} "
-                    f"(an image of {SIZE} x {SIZE}): {_one_line(error)}"
-                ) from None
-            outputs.append(x)
+            if is_about_meta(error):
+                raise
+            found = ", ".join(_shape(each) for each in (x if isinstance(x, list) else [x]))
+            raise ConfigError(
+                f"{_check.row_name(d, index)}: cannot take inputs of the shapes {found} "
+                f"(an image of {SIZE} x {SIZE}): {_one_line(error)}"
+            ) from None
+        outputs.append(x)
 
 
 def levels(build, d, count):
     """Return the levels k (stride 2**k) of the first `count` rows of a model for three-channel images."""
     import torch
 
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    def run():
         layers, _ = build(d)
-        x, outputs = torch.empty(2, 3, SIZE, SIZE), []
+        x, outputs = torch.zeros(2, 3, SIZE, SIZE), []
         for layer in layers[:count]:
             x = layer(_input(layer, x, outputs))
             outputs.append(x)
-    return [(SIZE // each.shape[-1]).bit_length() - 1 for each in outputs]
+        return [(SIZE // each.shape[-1]).bit_length() - 1 for each in outputs]
+
+    return without_memory(run)
 
 
 def _input(layer, x, outputs):
@@ -92,10 +131,6 @@ def _row_of(error, parser):
             return traceback.tb_frame.f_locals["i"]
         traceback = traceback.tb_next
     return None
-
-
-def _is_about_meta(error):
-    return re.search(r"meta (tensor|device|backend)|'meta'|device meta", str(error).lower()) is not None
 
 
 def _one_line(error):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from ultralytics.nn.modules.conv import Conv
 
+from yolo_lite._dry_run import without_memory
 from yolo_lite._registry import NO_EDGE_WEIGHTS, ConfigError
 from yolo_lite.sources import IMAGENET_MEAN, IMAGENET_STD, check_normalisation, find, find_timm, read
 
@@ -189,13 +190,12 @@ def reference_names(name):
     import timm
     import torchvision
 
-    with torch.device("meta"):  # no memory, no random numbers
-        if timm.is_model(name):
-            model = timm.create_model(name)
-        elif name in torchvision.models.list_models():
-            model = torchvision.models.get_model(name, weights=None)
-        else:
-            return []
+    if timm.is_model(name):
+        model = without_memory(lambda: timm.create_model(name))
+    elif name in torchvision.models.list_models():
+        model = without_memory(lambda: torchvision.models.get_model(name, weights=None))
+    else:
+        return []
     return [key for key in model.state_dict() if _counts(key)]
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from yolo_lite._dry_run import without_memory
 from yolo_lite._registry import ConfigError, suggest
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -83,8 +84,7 @@ def find_timm(name, setting):
 
     def read_file():
         weights = source.read()  # as data; timm then fits the names and the channels, but says little of what is wrong
-        with torch.device("meta"):
-            own = timm.create_model(name).state_dict()
+        own = without_memory(lambda: timm.create_model(name)).state_dict()
         fitting = sum(k in weights and weights[k].shape == v.shape for k, v in own.items())
         if fitting < 0.9 * len(own):  # the classifier may differ
             raise ConfigError(f"{source.name}: no weights of timm's {name}, {fitting} of its {len(own)} tensors fit")
