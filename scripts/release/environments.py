@@ -5,9 +5,9 @@
 
 For each row: a fresh virtual environment, what a user has there is installed first, then this checkout, which must
 change none of it; then `yolo-lite doctor`, an epoch of the stock command, and the core tests. Results are appended to a
-file; started again, the script goes on with the rows that are not in it (a named row is run again). A row takes about
-8 GB of disk while it runs; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu, where it can be reached, saves most
-of that. `any_python=True` runs a row whose Python is not found on this one instead.
+file; started again, it goes on with the rows that are not in it (a named row is run again). A row takes about
+8 GB of disk while it runs; where it can be reached, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves
+most of that. `any_python=True` runs a row whose Python is not found on this one instead.
 """
 
 import csv
@@ -41,8 +41,8 @@ ROWS = [
     Row("floors", "3.10", ("torch==2.3.1", "torchvision==0.18.1", "timm==1.0.21", "ultralytics==8.4.0"), ("numpy<2",)),
     Row("JetPack 6", "3.10", ("torch==2.5.1", "torchvision==0.20.1", "ultralytics"), ("numpy<2",)),
     Row("Colab", "3.12", ("torch==2.11.0", "torchvision==0.26.0", "timm==1.0.27", "ultralytics")),
-    Row("Python 3.13, newest", "3.13", NEWEST),
-    Row("Python 3.14, newest", "3.14", NEWEST),
+    Row("newest on 3.13", "3.13", NEWEST),
+    Row("newest on 3.14", "3.14", NEWEST),
     Row("ultralytics[export]", "3.11", ("ultralytics[export]==8.4.190",)),
 ]
 
