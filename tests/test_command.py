@@ -44,7 +44,7 @@ def test_list_and_info(tmp_path):
 
 def test_doctor_is_content(tmp_path):
     output = run(COMMAND, "doctor", cwd=tmp_path).stdout
-    assert output.count("\nok ") == 4 and "FAIL" not in output
+    assert output.count("\nok ") == 6 and "FAIL" not in output
 
 
 def test_doctor_says_what_to_do(tmp_path):

@@ -3,6 +3,7 @@
 Source: Wightman, PyTorch Image Models, https://github.com/huggingface/pytorch-image-models.
 """
 
+import copy
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from torch import nn
 
 from yolo_lite.blocks import norm_as_conv, to_fast_layout
 from yolo_lite.errors import ConfigError, suggest
+from yolo_lite.meta import is_about_meta, without_memory
 from yolo_lite.registry import Scale, register
 
 
@@ -35,8 +37,7 @@ def levels_of(name):
     Raises:
         ConfigError: timm does not know it, or it yields no feature maps.
     """
-    with torch.device("meta"):
-        return Levels(name, dict(zip(*_taps(build(name, 3)), strict=True)))
+    return Levels(name, dict(zip(*_taps(without_memory(lambda: build(name, 3))), strict=True)))
 
 
 def build(name, c1, **options):
@@ -58,7 +59,7 @@ def build(name, c1, **options):
         net = timm.create_model(name, features_only=True, in_chans=c1, **options)
         net.feature_info.reduction()
     except Exception as error:
-        if options:  # about weights: not a matter of the network
+        if options or is_about_meta(error):  # about weights, or the device: not a matter of the network
             raise
         # each kind of network that has none fails in a way of its own
         reason = " ".join(str(error).split())[:200]
@@ -146,10 +147,13 @@ class TimmBackbone(nn.Module):
         return len(fitting), len(weights)
 
     def fold(self) -> None:
-        """Merge training-time branches and BatchNorms into the convolutions before them, for inference."""
-        if not self.folded:
-            self.net = _fold(self.net, self.c1)
-            self.folded = True
+        """Merge training-time branches and BatchNorms into the convolutions before them, for inference.
+
+        Where that would change the outputs, the network stays as it is, and `folded` False: slower, but right.
+        """
+        folded = None if self.folded else _fold(self.net, self.c1)
+        if folded is not None:
+            self.net, self.folded = folded, True
 
     def __getstate__(self) -> dict[str, Any]:
         plain = {k: v for k, v in self.__dict__.items() if not k.startswith("_") and not isinstance(v, nn.Module)}
@@ -208,17 +212,14 @@ class Level(nn.Module):
 
 
 @torch.no_grad()
-def _fold(net, c1):
+def _fold(net: nn.Module, c1: int) -> nn.Module | None:
     """Return a network for inference that computes the same, without training-time branches and BatchNorms.
 
-    Which convolution a BatchNorm follows is seen by running the network once. What cannot be merged into one becomes a
-    depthwise 1x1 convolution, its exact equal. Outputs are compared in float64; where merging changes them, less is
-    merged.
+    Outputs are compared in float64; where merging changes them, less is merged.
+
+    Returns:
+        (nn.Module | None): None where no way of merging leaves the outputs as they are.
     """
-    import copy
-
-    import timm.utils
-
     like, training = next(net.parameters()), net.training
     net = copy.deepcopy(net).eval().to("cpu", torch.float64)
     image = torch.rand(1, c1, 128, 128, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -228,23 +229,34 @@ def _fold(net, c1):
         size = net.pretrained_cfg.get("input_size", (3, 224, 224))[-1] if hasattr(net, "pretrained_cfg") else 224
         image = nn.functional.interpolate(image, size=(size, size))
         before = net(image)
-    for branches, merge in ((True, True), (True, False), (False, False)):
-        folded = copy.deepcopy(net)
-        if branches:
-            folded = timm.utils.reparameterize_model(folded, inplace=True).to(torch.float64)
-        pairs = _followers(folded, image) if merge else {}
-        for name, norm in [(n, m) for n, m in folded.named_modules() if isinstance(m, nn.BatchNorm2d)]:
-            conv = pairs.get(norm)
-            if conv is not None:
-                _merge(conv, norm)
-            rest = [] if conv is not None else [norm_as_conv(norm)]
-            rest += [m for m in (getattr(norm, "drop", None), getattr(norm, "act", None)) if m is not None]
-            parent, _, child = name.rpartition(".")
-            setattr(folded.get_submodule(parent), child, nn.Sequential(*rest) if len(rest) != 1 else rest[0])
-        after = folded(image)
-        if all((a - b).abs().max() <= 1e-6 * b.abs().max() for a, b in zip(after, before, strict=True)):
-            break
-    return folded.to(like.device, like.dtype).train(training)
+    for branches, norms in ((True, True), (True, False), (False, False)):
+        folded = _merged(net, image, branches, norms)
+        if all((a - b).abs().max() <= 1e-6 * b.abs().max() for a, b in zip(folded(image), before, strict=True)):
+            return folded.to(like.device, like.dtype).train(training)
+    return None
+
+
+def _merged(net: nn.Module, image: torch.Tensor, branches: bool, norms: bool) -> nn.Module:
+    """Return a copy of a network with its branches merged, and its BatchNorms into the convolutions before them.
+
+    Which convolution a BatchNorm follows is seen by running the network once. What is not merged into one becomes a
+    depthwise 1x1 convolution, its exact equal.
+    """
+    import timm.utils
+
+    merged = copy.deepcopy(net)
+    if branches:
+        merged = timm.utils.reparameterize_model(merged, inplace=True).to(torch.float64)
+    pairs = _followers(merged, image) if norms else {}
+    for name, norm in [(n, m) for n, m in merged.named_modules() if isinstance(m, nn.BatchNorm2d)]:
+        conv = pairs.get(norm)
+        if conv is not None:
+            _merge(conv, norm)
+        rest = [] if conv is not None else [norm_as_conv(norm)]
+        rest += [m for m in (getattr(norm, "drop", None), getattr(norm, "act", None)) if m is not None]
+        parent, _, child = name.rpartition(".")
+        setattr(merged.get_submodule(parent), child, nn.Sequential(*rest) if len(rest) != 1 else rest[0])
+    return merged
 
 
 def _followers(net: nn.Module, image: torch.Tensor) -> dict[nn.BatchNorm2d, nn.Conv2d]:

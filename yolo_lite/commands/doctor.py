@@ -7,12 +7,17 @@ import subprocess
 import sys
 import tempfile
 
+from yolo_lite import torch_build
+
 DISTRIBUTION = "yolo-lite-backbones"
+REPOSITORY = "git+https://github.com/yolo-lite/yolo-lite"
+MARKS = {True: "ok", None: "warn", False: "FAIL"}
+_AGAIN = f"Install again, and nothing else: pip install --force-reinstall --no-deps {REPOSITORY}"
 _PROBE = "import ultralytics.nn.tasks as tasks; print(hasattr(tasks.parse_model, 'yolo_lite'))"
 
 
 def run():
-    """Print one line per check.
+    """Print one line per check; a warning does no harm to the result.
 
     Returns:
         (bool): Whether yolo_lite works with the stock `yolo` command.
@@ -21,12 +26,11 @@ def run():
         print(f"      {name} {_version(name)}")
     print(f"      Python {platform.python_version()}, {platform.platform()}")
     healthy = True
-    for check in (_release, _startup_file, _active, _parser):
-        good, text, advice = check()
-        print(f"{'ok' if good else 'FAIL':4}  {text}")
+    for good, text, advice in (*torch_build.check(), _release(), _startup_file(), _active(), _parser()):
+        print(f"{MARKS[good]:4}  {text}")
         if advice:
             print(f"      {advice}")
-        healthy &= good
+        healthy &= good is not False
     return healthy
 
 
@@ -49,7 +53,7 @@ def _release():
     if here < number(first):
         return False, text, f"Too old: pip install 'ultralytics>={first}'"
     if here > number(last):
-        return True, text, "Newer than what was tested; the checks below tell whether it works."
+        return None, text, "Newer than what was tested; the checks below tell whether it works."
     return True, text, ""
 
 
@@ -61,7 +65,7 @@ def _startup_file():
     found = [str(file.locate()) for file in files if file.name in ("yolo_lite.pth", "yolo_lite.start")]
     if found and all(map(os.path.exists, found)):
         return True, f"start-up files: {', '.join(found)}", ""
-    return False, "the start-up files are missing", f"Install again: pip install --force-reinstall {DISTRIBUTION}"
+    return False, "the start-up files are missing", _AGAIN
 
 
 def _active():
@@ -73,7 +77,7 @@ def _active():
     if os.environ.get("YOLO_LITE_HOOK") == "0":
         return False, text, "YOLO_LITE_HOOK=0 switches it off: unset it, or `import yolo_lite` in your own code."
     reason = probe.stderr.strip().splitlines()
-    return False, text, reason[-1] if reason else f"Install again: pip install --force-reinstall {DISTRIBUTION}"
+    return False, text, reason[-1] if reason else _AGAIN
 
 
 def _parser():

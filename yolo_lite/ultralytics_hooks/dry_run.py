@@ -1,6 +1,5 @@
 """Builds a model and runs it once without memory or arithmetic, to find what its rows cannot do together."""
 
-import re
 from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -33,33 +32,44 @@ def dry_run(
     Raises:
         ConfigError: A row cannot be built, or does not take what the rows before it give; the row is named.
     """
+    from yolo_lite.meta import without_memory  # only now, since it needs torch
+
+    without_memory(lambda: _dry_run(build, d, checked, ch, parser, heads))
+
+
+def _dry_run(
+    build: Build, d: Mapping[str, Any], checked: Checked, ch: int, parser: str, heads: tuple[type, ...]
+) -> None:
     import torch
 
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        try:
-            layers, _ = build({**d, "scale": checked.scale.letter})  # Ultralytics warns of a missing letter once more
-        except Exception as error:
-            _raise_of_row(error, checked, parser)
+    from yolo_lite.meta import is_about_meta
+
+    try:
+        layers, _ = build({**d, "scale": checked.scale.letter})  # Ultralytics warns of a missing letter once more
+    except Exception as error:
+        if is_about_meta(error):
+            raise
+        _raise_of_row(error, checked, parser)
+        return
+    x: Any = torch.zeros(2, ch, SIZE, SIZE)  # two, for BatchNorm
+    outputs: list[Any] = []
+    for layer, row in zip(layers, checked.rows, strict=True):
+        x = _input(layer, x, outputs)
+        if row is checked.rows[-1]:
+            if isinstance(layer, heads):
+                _check_strides(x, row.where)
             return
-        x: Any = torch.empty(2, ch, SIZE, SIZE)  # two, for BatchNorm
-        outputs: list[Any] = []
-        for layer, row in zip(layers, checked.rows, strict=True):
-            x = _input(layer, x, outputs)
-            if row is checked.rows[-1]:
-                if isinstance(layer, heads):
-                    _check_strides(x, row.where)
-                return
-            try:
-                x = layer(x)
-            except Exception as error:
-                if _is_about_meta(error):
-                    return
-                found = ", ".join(_shape(each) for each in (x if isinstance(x, list) else [x]))
-                raise ConfigError(
-                    f"{row.where}: cannot take inputs of the shapes {found} "
-                    f"(an image of {SIZE} x {SIZE}): {typed_line(error)}"
-                ) from None
-            outputs.append(x)
+        try:
+            x = layer(x)
+        except Exception as error:
+            if is_about_meta(error):
+                raise
+            found = ", ".join(_shape(each) for each in (x if isinstance(x, list) else [x]))
+            raise ConfigError(
+                f"{row.where}: cannot take inputs of the shapes {found} "
+                f"(an image of {SIZE} x {SIZE}): {typed_line(error)}"
+            ) from None
+        outputs.append(x)
 
 
 def levels(d: Mapping[str, Any], count: int) -> list[int]:
@@ -73,14 +83,18 @@ def levels(d: Mapping[str, Any], count: int) -> list[int]:
 
     import torch
 
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    from yolo_lite.meta import without_memory
+
+    def run() -> list[int]:
         layers, _ = internals.tasks().parse_model(copy.deepcopy(d), 3, False)
-        x: Any = torch.empty(2, 3, SIZE, SIZE)
+        x: Any = torch.zeros(2, 3, SIZE, SIZE)
         outputs: list[Any] = []
         for layer in layers[:count]:
             x = layer(_input(layer, x, outputs))
             outputs.append(x)
-    return [(SIZE // each.shape[-1]).bit_length() - 1 for each in outputs]
+        return [(SIZE // each.shape[-1]).bit_length() - 1 for each in outputs]
+
+    return without_memory(run)
 
 
 def _input(layer: Any, x: Any, outputs: list[Any]) -> Any:
@@ -100,7 +114,7 @@ def _check_strides(inputs: Any, where: str) -> None:
 
 
 def _raise_of_row(error: Exception, checked: Checked, parser: str) -> None:
-    """Raise what an error means for a row; return if none is to blame, or it cannot be built without memory."""
+    """Raise what an error means for a row; return if none is to blame."""
     frame = _frame_of(error, parser)
     if frame is None:
         if isinstance(error, ConfigError):
@@ -109,8 +123,6 @@ def _raise_of_row(error: Exception, checked: Checked, parser: str) -> None:
     where = checked.rows[frame.f_locals["i"]].where
     if isinstance(error, ConfigError):
         raise error.at(where) from None
-    if _is_about_meta(error):
-        return
     if _takes_several_levels(frame):
         raise ConfigError(SEVERAL_LEVELS).at(where) from None
     raise ConfigError(f"cannot be built: {typed_line(error)}").at(where) from None
@@ -130,7 +142,3 @@ def _takes_several_levels(frame: FrameType) -> bool:
     """Tell whether a row of Ultralytics' own was given what a `TimmBackbone` gives, which has no number of channels."""
     channels, rows = frame.f_locals["ch"], frame.f_locals["f"]
     return not all(isinstance(channels[each], int) for each in (rows if isinstance(rows, list) else [rows]))
-
-
-def _is_about_meta(error: Exception) -> bool:
-    return re.search(r"meta (tensor|device|backend)|'meta'|device meta", str(error).lower()) is not None

@@ -7,6 +7,7 @@ from torch import nn
 from ultralytics.nn.modules.conv import Conv
 
 from yolo_lite.errors import ConfigError
+from yolo_lite.meta import without_memory
 
 
 def load(
@@ -97,13 +98,12 @@ def reference_names(name: str) -> list[str]:
     import timm
     import torchvision
 
-    with torch.device("meta"):  # no memory, no random numbers
-        if timm.is_model(name):
-            model = timm.create_model(name)
-        elif name in torchvision.models.list_models():
-            model = torchvision.models.get_model(name, weights=None)
-        else:
-            return []
+    if timm.is_model(name):
+        model = without_memory(lambda: timm.create_model(name))
+    elif name in torchvision.models.list_models():
+        model = without_memory(lambda: torchvision.models.get_model(name, weights=None))
+    else:
+        return []
     return [key for key in model.state_dict() if _counts(key)]
 
 

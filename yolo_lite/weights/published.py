@@ -10,6 +10,7 @@ import torch
 from yolo_lite.backbones._stage import Published
 from yolo_lite.discovery import families
 from yolo_lite.errors import ConfigError, suggest, typed_line
+from yolo_lite.meta import without_memory
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -84,8 +85,7 @@ def find_timm(name: str, setting: str | dict[str, Any]) -> Source:
 
     def read_file() -> Weights:
         weights = source.read()  # as data; timm then fits the names and the channels, but says little of what is wrong
-        with torch.device("meta"):
-            own = timm.create_model(name).state_dict()
+        own = without_memory(lambda: timm.create_model(name)).state_dict()
         fitting = sum(k in weights and weights[k].shape == v.shape for k, v in own.items())
         if fitting < 0.9 * len(own):  # the classifier may differ
             raise ConfigError(f"{source.name}: no weights of timm's {name}, {fitting} of its {len(own)} tensors fit")
