@@ -166,7 +166,7 @@ def test_fusion_adds_the_second_map_to_the_first():
     ],
 )
 def test_blocks_as_rows(row, channels):
-    """Channels follow the model's width; every parameter gets a gradient; nothing but Ultralytics' BatchNorm settings."""
+    """Channels follow the model's width; every parameter gets a gradient; no BatchNorm settings but Ultralytics'."""
     model = build([[-1, 1, *row]])
     layer = model.model[3].train()
     y = layer(torch.randn(2, 32, 16, 16))
