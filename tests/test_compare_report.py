@@ -22,8 +22,8 @@ def folder(tmp_path_factory):
     folder = write_comparison(tmp_path_factory.mktemp("report") / "made-up", LEVELS)
     measurements = [
         {"model": label, "runtime": "onnxruntime", "threads": 1, "precision": "fp32", "p50": 10.0 - i, "p90": 11.0 - i,
-         "ratio": 1 - i / 10, "low": 0.9 - i / 10, "high": 1.1 - i / 10, "size": 10**7}
-        for i, label in enumerate([*LEVELS, "yolov8n (again)"])
+         "ratio": 1 - i / 10, "low": 0.9 - i / 10, "high": 1.1 - i / 10, "size": 10**7, "control": i == len(LEVELS)}
+        for i, label in enumerate([*LEVELS, "yolov8n"])
     ]  # fmt: skip
     latency = {"models": {label: label for label in LEVELS}, "imgsz": 64, "seconds": 1, "runtimes": ["onnxruntime"],
                "threads": [1], "environment": {"CPU": "a processor"}, "measurements": measurements}  # fmt: skip

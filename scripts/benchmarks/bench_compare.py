@@ -25,7 +25,8 @@ BIN = Path(sys.executable).parent
 APART = """
 import os, sys
 import ultralytics  # a comparison has it when these begin
-from yolo_lite.compare import models, write_report
+from yolo_lite import models
+from yolo_lite.compare import write_report
 folder, imgsz, *names = sys.argv[1:]
 built = [models.build(f"{name}.yaml", 3)[0] for name in names]
 before = os.times()

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import tempfile
 
-DISTRIBUTION = "yolo-lite-backbones"
+from yolo_lite.environment import DISTRIBUTION, installed_version
+
 _PROBE = "import ultralytics.nn.tasks as tasks; print(hasattr(tasks.parse_model, 'yolo_lite'))"
 
 
@@ -18,7 +19,7 @@ def run():
         (bool): Whether yolo_lite works with the stock `yolo` command.
     """
     for name in ("ultralytics", "torch", "torchvision", "timm", DISTRIBUTION):
-        print(f"      {name} {_version(name)}")
+        print(f"      {name} {installed_version(name) or 'is not installed'}")
     print(f"      Python {platform.python_version()}, {platform.platform()}")
     healthy = True
     for check in (_release, _startup_file, _active, _parser):
@@ -28,13 +29,6 @@ def run():
             print(f"      {advice}")
         healthy &= good
     return healthy
-
-
-def _version(name):
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "is not installed"
 
 
 def _release():
