@@ -30,7 +30,7 @@ REFUSED = [
     ({"models": "yolov8n,yolov8n-mnv33"}, "there is no model 'yolov8n-mnv33'; did you mean 'yolov8n?-mnv3.yaml'"),
     ({"models": "yolov8n,yolv5n"}, "there is no model 'yolv5n'; did you mean 'yolov5n.yaml'"),
     ({"models": "yolov8n,yolov8n.yaml"}, "'yolov8n.yaml' is named twice"),
-    ({"models": "yolov8n,broken-yolov8n.yaml"}, "broken-yolov8n.yaml: .*C2g"),
+    ({"models": "yolov8n,broken-yolov8n.yaml"}, "broken-yolov8n.yaml cannot be read as a model: 'C2g'"),
     ({"models": "yolov8n,missing.pt"}, "there is no file missing.pt; without .pt, missing is built"),
     ({"models": "yolov8n,yolov8n-seg"}, "task 'segment'; detectors are what is compared"),
     ({"data": "nowhere.yaml"}, "data=nowhere.yaml: .*nowhere.yaml"),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolo_lite.errors import ConfigError, suggest, typed_line
-from yolo_lite.output import silent
+from yolo_lite.output import errors_only, silent
 from yolo_lite.ultralytics_hooks import configs
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ def _digest(source: str) -> str:
 def _one_sentence(given: str | Path, source: str) -> Iterator[None]:
     """Say in one sentence why a model cannot be read, and let Ultralytics say nothing."""
     try:
-        with silent(), nothing_installed():
+        with silent(), errors_only(), nothing_installed():
             yield
     except ConfigError:
         raise
