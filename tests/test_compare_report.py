@@ -43,6 +43,7 @@ def test_tables_say_the_same(folder):
         values = [float(row["mAP50-95"]) for row in rows if row["model"] == label]
         assert model["metrics"]["mAP50-95"]["mean"] == pytest.approx(np.mean(values))
         assert model["metrics"]["mAP50-95"]["sd"] == pytest.approx(np.std(values, ddof=1))
+    assert [len(model["latency"]) for model in results["models"].values()] == [1, 1, 1]  # the control is no model's
     assert results["models"]["yolov8n-mnv3"]["difference"]["mAP50-95"]["verdict"] == "worse"
     assert results["models"]["yolov8n-twin"]["difference"]["mAP50-95"]["verdict"] == "no difference shown"
     text = (folder / "summary.md").read_text()

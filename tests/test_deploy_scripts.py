@@ -197,6 +197,7 @@ def test_quantisation_table(script, tmp_path):
     lines = quantise.markdown(quantise.read(tmp_path / "x.csv")).splitlines()
     assert "training each on the split `test` of `d.yaml` at 320 px" in lines[2]
     assert "| a | PyTorch | fp32 | 90.00 | 57.00 |  |  |  |  |  |" in lines
+    assert "| a | openvino | fp32 | 90.00 | 57.00 |  | 10.0 | 1.00 | 1.00 | 1.0 |" in lines
     assert "| a | openvino | int8 | 90.00 | 56.40 | -0.60 | 10.0 | 0.50 | 0.50 | 1.0 |" in lines
     assert "| b | openvino | int8 | 90.00 | 54.10 | +0.10 | 10.0 | 0.60 | 1.50 | 1.0 |" in lines
     assert lines[-3:] == ["- b in openvino: int8 is slower than fp32 on this CPU.", "", "Measured with CPU: x."]
