@@ -64,8 +64,8 @@ def test_labels(given, expected):
         ("nothing", "there is no model 'nothing'"),
         ("yolov8n.pt", "there is no file yolov8n.pt; without .pt, yolov8n is built with random weights"),
         (".", "'.' names no model"),
-        ("torn.pt", "{}/torn.pt cannot be read as a model: "),
-        ("yolov8n-torn.yaml", "{}/yolov8n-torn.yaml cannot be read as a model: 'C2g'"),
+        ("torn.pt", "torn.pt cannot be read as a model: "),
+        ("yolov8n-torn.yaml", "yolov8n-torn.yaml cannot be read as a model: 'C2g'"),
         ("yolov8n-wrong", "{}/yolov8n-wrong.yaml, backbone row 2 [-1, 3, ASPPP, [128, true]]: unknown module 'ASPPP'"),
     ],
 )

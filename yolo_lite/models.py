@@ -246,4 +246,4 @@ def _one_sentence(given: str | Path, source: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, FileNotFoundError) and not _is_here(Path(source)):
             raise ConfigError(f"there is no model {str(given)!r}{suggest(Path(source).name, all_names())}") from None
-        raise ConfigError(f"{source} cannot be read as a model: {typed_line(error)}") from None
+        raise ConfigError(f"{given} cannot be read as a model: {typed_line(error)}") from None

@@ -1,9 +1,9 @@
 """How much an export differs from PyTorch: what is compared, how, and how much is no difference.
 
-    settle(network, imgsz)                               # a model with random weights only
-    expected = arrays(network(image))
-    run, _ = RUNTIMES["onnxruntime"].open(export(...), 1, "fp32")
-    deviation(run(image.numpy()), expected, imgsz)       # at most TOLERANCE times that of `network` in float64
+settle(network, imgsz)                               # a model with random weights only
+expected = arrays(network(image))
+run, _ = RUNTIMES["onnxruntime"].open(export(...), 1, "fp32")
+deviation(run(image.numpy()), expected, imgsz)       # at most TOLERANCE times that of `network` in float64
 """
 
 from collections.abc import Iterable, Sequence
