@@ -1,14 +1,15 @@
 """Latency of the compared models, and the rival of equal latency."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from yolo_lite import ConfigError
 from yolo_lite.compare import baselines, latency
-from yolo_lite.compare.models import Model
 from yolo_lite.compare.plan import make_plan
 from yolo_lite.files import write_json
+from yolo_lite.models import Model
 
 pytest.importorskip("onnxruntime")
 HOW = {"runtimes": ["onnxruntime"], "threads": [1]}
@@ -30,14 +31,16 @@ def test_latency(tmp_path):
     found = latency.latency(models, 3, 320, HOW, seconds=0.5)
     assert json.loads(json.dumps(found)) == found and found["models"] == {"yolov8n": "a", "narrow": "b"}
     host, narrow, control = found["measurements"]
-    assert (host["model"], narrow["model"], control["model"]) == ("yolov8n", "narrow", "yolov8n (again)")
+    assert [(row["model"], row["control"]) for row in (host, narrow, control)] == [
+        ("yolov8n", False), ("narrow", False), ("yolov8n", True),
+    ]  # fmt: skip
     assert host["size"] > narrow["size"] > 10**6 and host["parameters"] == 3_006_233  # of 3 classes, not 80
     assert 0 < narrow["p50"] <= narrow["p90"] and narrow["ratio"] < 1
     write_json(tmp_path / "latency.json", found)
     assert latency.is_current(tmp_path / "latency.json", models, 320, HOW)
     assert not latency.is_current(tmp_path / "latency.json", models, 64, HOW)
     assert not latency.is_current(tmp_path / "latency.json", models[:1], 320, HOW)
-    assert not latency.is_current(tmp_path / "latency.json", [models[0], models[1]._replace(digest="c")], 320, HOW)
+    assert not latency.is_current(tmp_path / "latency.json", [models[0], replace(models[1], digest="c")], 320, HOW)
     assert not latency.is_current(tmp_path / "latency.json", models, 320, {**HOW, "threads": [1, 2]})
     assert not latency.is_current(tmp_path / "missing.json", models, 320, HOW)
 
@@ -53,7 +56,8 @@ def test_the_rival_is_the_nearest_in_fp32(monkeypatch):
             ratio = float(model.label.rpartition("-w")[2]) / 0.62 if number else 1.0
             for precision, factor in (("fp32", 1.0), ("bf16", 0.5)):
                 time = {"ratio": ratio * factor, "low": ratio * factor, "high": ratio * factor}
-                rows.append({"model": model.label, "precision": precision, "runtime": "openvino", "threads": 1, **time})
+                row = {"model": model.label, "precision": precision, "runtime": "openvino", "threads": 1}
+                rows.append({**row, "control": False, **time})
         return {"measurements": rows, "environment": {"CPU": "x"}}
 
     monkeypatch.setattr("yolo_lite.compare.latency.latency", latency)

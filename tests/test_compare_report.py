@@ -22,8 +22,8 @@ def folder(tmp_path_factory):
     folder = write_comparison(tmp_path_factory.mktemp("report") / "made-up", LEVELS)
     measurements = [
         {"model": label, "runtime": "onnxruntime", "threads": 1, "precision": "fp32", "p50": 10.0 - i, "p90": 11.0 - i,
-         "ratio": 1 - i / 10, "low": 0.9 - i / 10, "high": 1.1 - i / 10, "size": 10**7}
-        for i, label in enumerate([*LEVELS, "yolov8n (again)"])
+         "ratio": 1 - i / 10, "low": 0.9 - i / 10, "high": 1.1 - i / 10, "size": 10**7, "control": i == len(LEVELS)}
+        for i, label in enumerate([*LEVELS, "yolov8n"])
     ]  # fmt: skip
     latency = {"models": {label: label for label in LEVELS}, "imgsz": 64, "seconds": 1, "runtimes": ["onnxruntime"],
                "threads": [1], "environment": {"CPU": "a processor"}, "measurements": measurements}  # fmt: skip
@@ -43,6 +43,7 @@ def test_tables_say_the_same(folder):
         values = [float(row["mAP50-95"]) for row in rows if row["model"] == label]
         assert model["metrics"]["mAP50-95"]["mean"] == pytest.approx(np.mean(values))
         assert model["metrics"]["mAP50-95"]["sd"] == pytest.approx(np.std(values, ddof=1))
+    assert [len(model["latency"]) for model in results["models"].values()] == [1, 1, 1]  # the control is no model's
     assert results["models"]["yolov8n-mnv3"]["difference"]["mAP50-95"]["verdict"] == "worse"
     assert results["models"]["yolov8n-twin"]["difference"]["mAP50-95"]["verdict"] == "no difference shown"
     text = (folder / "summary.md").read_text()

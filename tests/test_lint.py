@@ -93,7 +93,7 @@ def test_info_of_a_config_and_a_checkpoint(tmp_path):
     torch.save({}, tmp_path / "empty.pt")
     (tmp_path / "made.onnx").write_bytes(b"onnx")
     for name, message in (
-        ("yolov8n-mnv33.yaml", "there is no model 'yolov8n-mnv33.yaml'; did you mean 'yolov8-mnv3.yaml'?"),
+        ("yolov8n-mnv33.yaml", "there is no model 'yolov8n-mnv33.yaml'; did you mean 'yolov8n-mnv3.yaml'?"),
         ("empty.pt", "empty.pt cannot be read as a model: "),
         ("none.pt", "there is no file none.pt"),
         ("made.onnx", "made.onnx is an exported file; info reads the .pt or .yaml that it was made from"),

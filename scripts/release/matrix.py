@@ -15,8 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from export_parity import TOLERANCE, deviation, settle, tensors
-
+from yolo_lite.bench.parity import TOLERANCE, deviation, settle, tensors
 from yolo_lite.compose import make
 from yolo_lite.datasets import shapes
 from yolo_lite.errors import ConfigError
@@ -95,7 +94,7 @@ def train_and_export(path, task, folder):
     if not all(map(math.isfinite, (*losses, *metrics))):
         raise ValueError(f"losses {losses}, metrics {metrics}")
     network = yolo.model.float()
-    settle(network)
+    settle(network, SIZE)
     if getattr(network, "end2end", False):
         network.end2end = False  # as Ultralytics exports by default
     image = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
@@ -118,7 +117,7 @@ def difference(actual, expected, task, path):
         return max(abs(expected[0][0] - row).max(-1).min() for row in actual[0][0])
     if task == "classify":
         return abs(actual[0] - expected[0]).max() / abs(expected[0]).max()
-    return deviation(actual, expected)
+    return deviation(actual, expected, SIZE)
 
 
 def watch_gradients(trainer):

@@ -16,9 +16,11 @@ from pathlib import Path
 import yaml
 
 from yolo_lite import make
-from yolo_lite.bench.run import environment, measure, say
+from yolo_lite.bench import measure
+from yolo_lite.bench.runtimes import environment
 from yolo_lite.cost import row_gflops
 from yolo_lite.files import write
+from yolo_lite.output import say
 from yolo_lite.ultralytics_hooks import configs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +61,7 @@ def main(seconds="10", imgsz="640", threads="1"):
         for row, neck in zip(measured, [*necks, necks[0]], strict=True):
             ratio = f"**{row.ratio:.2f}**" if row.low > 1 else f"{row.ratio:.2f}"
             lines.append(
-                f"| {row.model} | {row.parameters / 1e6:.2f} M | {row.gflops:.2f} | {neck:.2f} | {ratio} "
+                f"| {row.name} | {row.parameters / 1e6:.2f} M | {row.gflops:.2f} | {neck:.2f} | {ratio} "
                 f"| {row.low:.2f} to {row.high:.2f} |"
             )
     versions = [f"- {name}: {value}" for name, value in environment(["onnxruntime"]).items()]

@@ -159,13 +159,24 @@ def _value(key, text):
 
 
 def _bench(rest):
+    from yolo_lite import options
     from yolo_lite.bench import run
+    from yolo_lite.errors import ConfigError
 
-    keys = _keys("bench", rest, ("models", "runtimes", "imgsz", "threads", "seconds", "int8", "data", "out"))
+    kinds = {"models": options.WORDS, "runtimes": options.WORDS, "imgsz": options.IMGSZ}
+    kinds |= {"threads": options.listed(options.whole(), "whole numbers above 0 with commas between")}
+    kinds |= {"seconds": options.SECONDS, "int8": options.FLAG, "data": options.TEXT, "out": options.TEXT}
+    keys = _keys("bench", rest, tuple(kinds))
     if "models" not in keys:
         raise UsageError("yolo-lite bench needs models=yolov8n,my.pt,...; see yolo-lite help")
+    values = {}
+    for key, word in keys.items():
+        try:
+            values[key] = kinds[key].read(word)
+        except (KeyError, ValueError):
+            raise ConfigError(f"{key} has to be {kinds[key].wanted}, found {word!r}") from None
     try:
-        run.run(**keys)
+        run.run(**values)
     except KeyboardInterrupt:
         print("\nyolo-lite: stopped; what was measured and exported so far is kept", file=sys.stderr)
         return 130

@@ -8,8 +8,8 @@ import sys
 import tempfile
 
 from yolo_lite import torch_build
+from yolo_lite.environment import DISTRIBUTION, installed_version
 
-DISTRIBUTION = "yolo-lite-backbones"
 REPOSITORY = "git+https://github.com/yolo-lite/yolo-lite"
 MARKS = {True: "ok", None: "warn", False: "FAIL"}
 _AGAIN = f"Install again, and nothing else: pip install --force-reinstall --no-deps {REPOSITORY}"
@@ -23,7 +23,7 @@ def run():
         (bool): Whether yolo_lite works with the stock `yolo` command.
     """
     for name in ("ultralytics", "torch", "torchvision", "timm", DISTRIBUTION):
-        print(f"      {name} {_version(name)}")
+        print(f"      {name} {installed_version(name) or 'is not installed'}")
     print(f"      Python {platform.python_version()}, {platform.platform()}")
     healthy = True
     for good, text, advice in (*torch_build.check(), _release(), _startup_file(), _active(), _parser()):
@@ -32,13 +32,6 @@ def run():
             print(f"      {advice}")
         healthy &= good is not False
     return healthy
-
-
-def _version(name):
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "is not installed"
 
 
 def _release():

@@ -4,8 +4,9 @@ import inspect
 import sys
 from pathlib import Path
 
+from yolo_lite import models
 from yolo_lite.backbones import Backbone
-from yolo_lite.bench.export import is_exported, load
+from yolo_lite.bench.runtimes import is_exported
 from yolo_lite.commands.list import print_table, published_at
 from yolo_lite.compose.budget import USUAL_WIDTHS
 from yolo_lite.cost import cost, costs
@@ -63,9 +64,9 @@ def show_info(name):
 
 def _show_model(name):
     """Print what there is to know of a whole model."""
-    model = load(name, name, IMGSZ)
-    if model.yolo is None:
+    if is_exported(name):
         raise ConfigError(f"{name} is an exported file; info reads the .pt or .yaml that it was made from")
+    model = models.load(name, IMGSZ)
     d = model.yolo.model.yaml
     print(f"{name}: {model.yolo.task}, {d.get('nc')} classes\n")
     print(f"cost        {model.parameters / 1e6:.2f} M parameters, {model.gflops:.2f} GFLOPs at {IMGSZ} px, fused")

@@ -1,7 +1,6 @@
 """`yolo-lite compare`: train several detectors alike, several seeds each, and report honestly which one to use.
 
     plan.py          settings in, a checked list of runs out; what a comparison's folder holds
-    models.py        what is compared
     baselines.py     the stock base shrunk to equal cost: the size-matched baseline
     run.py           a plan, done: its runs, the report, the latency
     local.py         runs side by side on this machine; cluster.py: on a Ray cluster

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from yolo_lite.compare import models as zoo
+from yolo_lite import models as zoo
 from yolo_lite.errors import ConfigError
 from yolo_lite.files import write
 from yolo_lite.output import errors_only
@@ -207,11 +207,12 @@ def _timed(host, choices, model, classes, imgsz, how):
         files = [str(write_yaml(f"{host}-w{width:g}", d, Path(folder))) for width, d in choices]
         models = [model, *(zoo.Model(Path(file).stem, file, file, "", 0, 0.0, 0) for file in files)]
         found = latency(models, classes, imgsz, how, seconds=SECONDS)
-    rows = {row["model"]: row for row in found["measurements"] if row["precision"] == "fp32"}  # bf16 may stand beside
+    timed = (row for row in found["measurements"] if row["precision"] == "fp32" and not row["control"])
+    rows = {row["model"]: row for row in timed}
     return [
-        {key: rows[timed.label][key] for key in ("ratio", "low", "high", "runtime", "threads")}
+        {key: rows[each.label][key] for key in ("ratio", "low", "high", "runtime", "threads")}
         | {"environment": found["environment"]}
-        for timed in models[1:]
+        for each in models[1:]
     ]
 
 

@@ -1,11 +1,11 @@
 """Latency of the compared models, by `yolo_lite.bench`, when no training runs."""
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
-from yolo_lite.bench import export
-from yolo_lite.bench import run as bench
-from yolo_lite.compare import models as zoo
+from yolo_lite import models as zoo
+from yolo_lite.bench import interleaved, runtimes
 from yolo_lite.errors import ConfigError
 from yolo_lite.files import read_json
 from yolo_lite.output import errors_only
@@ -20,11 +20,11 @@ def runtimes_of(how):
         ConfigError: One is unknown, or lacks a package.
     """
     if how["runtimes"]:
-        export.check_runtimes(how["runtimes"])
+        runtimes.check_runtimes(how["runtimes"])
         return how["runtimes"]
-    found = [name for name in bench.DEFAULT_RUNTIMES if not export.missing(name)]
+    found = [name for name in runtimes.DEFAULT if not runtimes.missing(name)]
     if not found:
-        lacking = " ".join(export.missing(bench.DEFAULT_RUNTIMES[0]))
+        lacking = " ".join(runtimes.missing(runtimes.DEFAULT[0]))
         raise ConfigError(f"latency needs {lacking}: pip install 'yolo-lite-backbones[compare]', or set latency=False")
     return found
 
@@ -43,19 +43,20 @@ def latency(models, classes, imgsz, how, say=None, seconds=SECONDS):
     Returns:
         (dict): What was measured, how and where, as plain data.
     """
-    runtimes = runtimes_of(how)
+    names = runtimes_of(how)
     with tempfile.TemporaryDirectory(prefix="yolo_lite_") as folder:
         files = {model.label: str(_checkpoint(model, classes, Path(folder))) for model in models}
-        found = bench.measure(files, runtimes, how["threads"], imgsz, seconds, folder=Path(folder) / "exports", say=say)
+        exports, say = Path(folder) / "exports", say or (lambda text: None)
+        found = interleaved.measure(files, names, how["threads"], imgsz, seconds, exports, say=say)
     return {
         "models": {model.label: model.digest for model in models},
         "classes": classes,
         "imgsz": imgsz,
         "seconds": seconds,
-        "runtimes": list(runtimes),
+        "runtimes": list(names),
         "threads": list(how["threads"]),
-        "environment": bench.environment(runtimes),
-        "measurements": [measurement._asdict() for measurement in found],
+        "environment": runtimes.environment(names),
+        "measurements": [asdict(measurement) for measurement in found],
     }
 
 

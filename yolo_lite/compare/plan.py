@@ -8,11 +8,12 @@ import importlib.util
 import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
+from yolo_lite import models as zoo
 from yolo_lite.compare import baselines
-from yolo_lite.compare import models as zoo
 from yolo_lite.compare.folder import is_finished
 from yolo_lite.datasets import scan as datasets
 from yolo_lite.errors import ConfigError, suggest
@@ -96,7 +97,8 @@ def make_plan(settings=None, more=()):
         raise ConfigError("data= is missing: name a dataset's YAML file, for example data=coco8.yaml")
     train = _check_train(train)
     data = datasets.load(ours["data"], ours["split"])
-    models = zoo.load(names, data, train["imgsz"], (old or {}).get("models", {}))
+    known = {(each["given"], each["digest"]): label for label, each in (old or {"models": {}})["models"].items()}
+    models = list(zoo.load_detectors(names, len(data.record["classes"]), train["imgsz"], known))
     baseline = _label(ours["baseline"], "baseline", models) if ours["baseline"] else models[0].label
     seeds = _seeds(ours["seeds"], models)
     found = _rivals(ours["match"], ours["rivals"], models, data, train["imgsz"], folder, old, how)
@@ -324,7 +326,7 @@ def _read_folder(folder):
 
 
 def _model_record(model):
-    return {key: value for key, value in model._asdict().items() if key not in {"label", "source"}}
+    return {key: value for key, value in asdict(model).items() if key not in {"label", "source"}}
 
 
 def _check_same(old, new, folder):

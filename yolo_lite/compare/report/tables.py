@@ -99,7 +99,7 @@ def _model(label, record, runs, latency):
         "train_seconds": plain.mean(run["train_seconds"] for run in mine),
         "peak_memory": max((run.get("peak_memory", 0) for run in mine), default=0) or None,
         "peak_gpu_memory": max((run.get("peak_gpu_memory", 0) for run in mine), default=0) or None,
-        "latency": [row for row in (latency or {"measurements": []})["measurements"] if row["model"] == label]
+        "latency": [row for row in latency["measurements"] if row["model"] == label and not row.get("control")]
         if latency and latency["models"].get(label) == known["digest"]
         else [],
     }
