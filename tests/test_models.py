@@ -1,4 +1,4 @@
-"""Every shipped config: builds, is lighter than its host, trains a step, fuses completely, exports."""
+"""Every shipped config: builds, is lighter than its base, trains a step, fuses completely, exports."""
 
 import copy
 
@@ -17,7 +17,7 @@ from yolo_lite.ultralytics_hooks import configs, internals
 CONFIGS = sorted(name for name in configs.configs() if name.startswith("yolo"))
 LIGHT = [
     name for name in CONFIGS if "-timm" not in name and "-aspp" not in name
-]  # promised to be lighter than their hosts
+]  # promised to be lighter than their bases
 SCALES = [(c, letter) for c in CONFIGS for letter in yaml.safe_load(configs.configs()[c].read_text("utf-8"))["scales"]]
 
 
@@ -26,8 +26,8 @@ def task_of(config):
 
 
 def named(config, letter):
-    host = config.partition("-")[0]
-    return config.replace(host, host + letter, 1)
+    base = config.partition("-")[0]
+    return config.replace(base, base + letter, 1)
 
 
 def build(config, letter="n", **keys):
@@ -78,7 +78,7 @@ def test_fuse_leaves_no_batchnorm_and_changes_nothing(config, script):
 
 
 @pytest.mark.core
-def test_batchnorm_settings_survive_the_hosts_initialisation():
+def test_batchnorm_settings_survive_ultralytics_initialisation():
     model = build("yolov8-mnv3.yaml")
     ours = {(m.eps, m.momentum) for m in model.model[:5].modules() if isinstance(m, nn.BatchNorm2d)}
     theirs = {(m.eps, m.momentum) for m in model.model[5:].modules() if isinstance(m, nn.BatchNorm2d)}
@@ -95,10 +95,10 @@ def test_image_channels(channels):
 
 
 @pytest.mark.parametrize("config", LIGHT)
-def test_lighter_than_its_host(config, script):
+def test_lighter_than_its_base(config, script):
     configs = script("configs")
     row = configs.figures(config, configs.shipped()[config])
-    assert row.parameters < row.host_parameters and row.gflops < row.host_gflops
+    assert row.parameters < row.base_parameters and row.gflops < row.base_gflops
 
 
 def test_configs_are_what_make_writes_and_figures_as_measured(script):
@@ -121,7 +121,7 @@ def test_cost_counts_what_is_there():
 def test_every_scale_builds_and_costs_what_its_header_says(config, letter, script):
     configs = script("configs")
     row = configs.figures(config, configs.shipped()[config], letter)
-    assert config not in LIGHT or (row.parameters < row.host_parameters and row.gflops < row.host_gflops)
+    assert config not in LIGHT or (row.parameters < row.base_parameters and row.gflops < row.base_gflops)
     assert figure_line(letter, row) in configs.configs()[config].read_text("utf-8").splitlines()
 
 
@@ -143,8 +143,8 @@ def test_onnx_agrees(config, script, tmp_path, monkeypatch):
     image, other = torch.rand(2, 1, 3, parity.IMGSZ, parity.IMGSZ)
     with torch.no_grad():
         expected, another, exact = (
-            [each.float().numpy() for each in parity.tensors(model(picture))[:1]]
-            for model, picture in (
+            [each.float().numpy() for each in parity.tensors(model(x))[:1]]
+            for model, x in (
                 (yolo.model, image),
                 (yolo.model, other),
                 (copy.deepcopy(yolo.model).double(), image.double()),

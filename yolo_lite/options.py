@@ -92,7 +92,7 @@ COMMANDS: dict[str, Command] = {
             Option(
                 "neck", one_of(*NECKS), "base",
                 "the base's own (base), ASPP or LR-ASPP in place of its SPPF (aspp, lraspp), ExtraDW blocks in place "
-                "of Concat and C2f, C3 or C3k2 (extradw), YOLOv8's PAN of fewer channels (slim), a depthwise PAN (light)",
+                "of Concat and C2f, C3 or C3k2 (extradw), YOLOv8's PAN of fewer channels (slim), or a depthwise one",
                 "light",
             ),
             Option("head", one_of(*HEADS), "base", "the base's own, depthwise branches, or few channels", "light"),
@@ -187,7 +187,7 @@ COMMANDS: dict[str, Command] = {
             ),
             Option(
                 "runtimes", NAMES, None,
-                "of onnxruntime, openvino, ncnn, torchscript, litert; without it the first three where they are installed",
+                "of onnxruntime, openvino, ncnn, torchscript, litert; without it the first three, where installed",
                 "onnxruntime,openvino",
             ),
             Option("imgsz", IMGSZ, 640, "height and width of the image, pixels", "640"),

@@ -14,10 +14,10 @@ Commands of our own:
     yolo-lite list timm=PATTERN    timm's networks of such names, for TimmBackbone
     yolo-lite info NAME            one backbone, ours or timm's, or one model, like yolov8n-mnv3.yaml or best.pt:
                                    cost, weights, and what edge compilers dislike in it
-    yolo-lite make host=yolov8 backbone=ghostnet_100 [neck=aspp] [head=light] [task=segment] [width=0.5] [scale=n]
+    yolo-lite make base=yolov8 backbone=ghostnet_100 [neck=aspp] [head=light] [task=segment] [width=0.5] [scale=n]
                    [max_gflops=3.0] [max_params=1.5] [imgsz=640] [weights=imagenet]
                    [edge=True] [count=False] [note="for the header"] [out=my.yaml] [exist_ok=True]
-                                   a YAML for any host, backbone, neck (aspp, lraspp, extradw, slim, light) and head
+                                   a YAML for any base, backbone, neck (aspp, lraspp, extradw, slim, light) and head
                                    (light, slim); with a budget, of the largest width that fits;
                                    with edge=True ReLU6 and no squeeze-excite, for int8 and edge compilers
     yolo-lite compare data=... models=A,B baseline=A seeds=0,1,2 epochs=50
