@@ -175,13 +175,17 @@ def _text(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def _read_keys(word: str) -> Any:
+def _read_mapping(word: str) -> Any:
     import yaml
 
     try:
         return yaml.safe_load(word)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict) and value != {}
 
 
 def _is_text(value: Any) -> bool:
@@ -191,5 +195,11 @@ def _is_text(value: Any) -> bool:
 FLAG = Kind("True or False", lambda word: {"true": True, "false": False}[word.lower()], lambda v: isinstance(v, bool))
 TEXT = Kind("a text", str, _is_text, form=_text)
 NAME = Kind("a name", str, _is_text, form=_text)
-KEYS = Kind("a mapping of keys to values", _read_keys, lambda value: isinstance(value, dict) and value != {})
+KEYS = Kind("a mapping of keys to values", _read_mapping, _is_mapping)
+WEIGHTS = Kind(
+    "imagenet, a path, or {file: path, mean: [...], std: [...]}",
+    lambda word: _read_mapping(word) if word.startswith("{") else word,
+    lambda value: _is_text(value) or _is_mapping(value),
+    form=_text,
+)
 IMGSZ = whole(least=32, multiple=32)  # pixels: five strides of 2

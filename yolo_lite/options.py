@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_lite.errors import ConfigError, UsageError, one_line, suggest
-from yolo_lite.kinds import FLAG, IMGSZ, KEYS, NAME, TEXT, Kind, keyed, listed, number, one_of, whole
+from yolo_lite.kinds import FLAG, IMGSZ, KEYS, NAME, TEXT, WEIGHTS, Kind, keyed, listed, number, one_of, whole
 
 REQUIRED: Any = object()  # the default of an option that has to be given
 ANY: int = 1 << 31  # so many words that it does not matter
@@ -112,7 +112,7 @@ COMMANDS: dict[str, Command] = {
             Option(
                 "imgsz", IMGSZ, None, "the image size at which GFLOPs are counted, pixels; 640, to classify 224", "640"
             ),
-            Option("weights", TEXT, None, "imagenet or a checkpoint's path, for backbone_weights", "imagenet"),
+            Option("weights", WEIGHTS, None, "imagenet or a checkpoint's path, for backbone_weights", "imagenet"),
             Option(
                 "edge", FLAG, False, "ReLU6 everywhere and no squeeze-excite, for int8 and edge compilers", "True"
             ),
@@ -177,7 +177,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "bench": Command(
         "time models in the runtimes that people deploy with, interleaved: tables, CSV and a plot",
-        "models=A,B,... [key=value ...]",
+        "[SETTINGS.yaml] [key=value ...]",
         "yolo-lite bench models=yolov8n,yolov8n-mnv3,best.pt runtimes=onnxruntime,openvino,ncnn threads=1,2",
         (
             Option(
@@ -202,6 +202,7 @@ COMMANDS: dict[str, Command] = {
             Option("data", TEXT, None, "the dataset's YAML whose training images calibrate int8", "my.yaml"),
             Option("out", TEXT, None, "the results' folder; without it runs/bench, runs/bench2, ...", "runs/bench"),
         ),
+        words=(0, 1),
     ),
     "list": Command(
         "the backbones, ours or timm's: cost, channels, published weights",
@@ -237,7 +238,7 @@ def split(command: str, words: Iterable[str]) -> tuple[dict[str, str], list[str]
         if not equals:
             others.append(word)
         elif key in keys:
-            raise UsageError(f"{command} has {key}= twice; leave one out")
+            raise UsageError(f"{command} has {key}= twice; leave one out; {_more(command)}")
         else:
             keys[key] = value
     return keys, others
@@ -253,11 +254,29 @@ def parse(command: str, words: Iterable[str]) -> tuple[dict[str, Any], list[str]
     keys, others = split(command, words)
     least, most = COMMANDS[command].words
     if not least <= len(others) <= most:
-        wanted = "key=value" if COMMANDS[command].options else "nothing behind it"
-        wanted = wanted if most == 0 else COMMANDS[command].usage
-        found = " ".join(others) or "nothing"
-        raise UsageError(f"{command} takes {wanted}, found {found}; see yolo-lite {command} --help")
+        found = " ".join(others) or "none"
+        wanted = COMMANDS[command].usage or "no arguments"
+        raise UsageError(f"{command} takes {wanted}, found {found}; {_more(command)}")
     return read(command, keys), others
+
+
+def settings(command: str, words: Iterable[str]) -> dict[str, Any]:
+    """Return what a command line sets: its key=value, and beneath them those of a YAML file, if it names one.
+
+    Raises:
+        UsageError: As `parse`, or the file is no YAML.
+        ConfigError: As `parse`, or the file cannot be read.
+    """
+    values, files = parse(command, words)
+    for file in files:
+        if not file.endswith((".yaml", ".yml")):
+            raise UsageError(f"{command} takes key=value or a YAML file with such, found {file!r}; {_more(command)}")
+        values = {**read_file(command, file), **values}
+    return values
+
+
+def _more(command: str) -> str:
+    return f"see yolo-lite {command} --help"
 
 
 def read(command: str, keys: Mapping[str, str]) -> dict[str, Any]:
@@ -271,7 +290,7 @@ def read(command: str, keys: Mapping[str, str]) -> dict[str, Any]:
     values = {}
     for key, word in keys.items():
         if key not in options:
-            raise UsageError(f"{command} has no {key}={suggest(key, options)}; see yolo-lite {command} --help")
+            raise UsageError(f"{command} has no {key}={suggest(key, options)}; {_more(command)}")
         option = options[key]
         nothing = word.lower() in ("none", "null") and option.default is None
         try:

@@ -6,22 +6,32 @@ import platform
 import subprocess
 import sys
 import tempfile
+import warnings
 
-DISTRIBUTION = "yolo-lite-backbones"
+from yolo_lite.environment import DISTRIBUTION, installed_version
+from yolo_lite.options import parse
+
+Check = tuple[bool, str, str]  # whether it is well, what was found, what to do
 _PROBE = "import ultralytics.nn.tasks as tasks; print(hasattr(tasks.parse_model, 'yolo_lite'))"
 
 
-def run():
+def main(words: list[str]) -> int:
+    """Print the checks; the exit status says whether all is well."""
+    parse("doctor", words)
+    return 0 if run() else 1
+
+
+def run() -> bool:
     """Print one line per check.
 
     Returns:
         (bool): Whether yolo_lite works with the stock `yolo` command.
     """
     for name in ("ultralytics", "torch", "torchvision", "timm", DISTRIBUTION):
-        print(f"      {name} {_version(name)}")
+        print(f"      {name} {installed_version(name) or 'is not installed'}")
     print(f"      Python {platform.python_version()}, {platform.platform()}")
     healthy = True
-    for check in (_release, _startup_file, _active, _parser):
+    for check in (_release, _startup_file, _active, _parser, _entry_points):
         good, text, advice = check()
         print(f"{'ok' if good else 'FAIL':4}  {text}")
         if advice:
@@ -30,17 +40,10 @@ def run():
     return healthy
 
 
-def _version(name):
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "is not installed"
-
-
-def _release():
+def _release() -> Check:
     from yolo_lite.ultralytics_hooks import internals
 
-    def number(text):
+    def number(text: str) -> list[int]:
         return [int("".join(filter(str.isdigit, part)) or 0) for part in text.split(".")[:3]]
 
     first, last = internals.TESTED
@@ -53,7 +56,7 @@ def _release():
     return True, text, ""
 
 
-def _startup_file():
+def _startup_file() -> Check:
     try:
         files = importlib.metadata.files(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
@@ -64,7 +67,7 @@ def _startup_file():
     return False, "the start-up files are missing", f"Install again: pip install --force-reinstall {DISTRIBUTION}"
 
 
-def _active():
+def _active() -> Check:
     with tempfile.TemporaryDirectory() as elsewhere:  # where no checkout can be imported by accident
         probe = subprocess.run([sys.executable, "-c", _PROBE], cwd=elsewhere, capture_output=True, text=True)
     if probe.stdout.strip().endswith("True"):
@@ -76,7 +79,7 @@ def _active():
     return False, text, reason[-1] if reason else f"Install again: pip install --force-reinstall {DISTRIBUTION}"
 
 
-def _parser():
+def _parser() -> Check:
     from ultralytics.nn import tasks
 
     from yolo_lite.errors import ConfigError
@@ -85,5 +88,17 @@ def _parser():
     try:
         parser.teach(getattr(tasks.parse_model, "__wrapped__", tasks.parse_model))
     except ConfigError as error:
-        return False, "Ultralytics' model parser cannot be taught", str(error)
-    return True, "Ultralytics' model parser can be taught our modules", ""
+        return False, "Ultralytics' model parser cannot be patched", str(error)
+    return True, "Ultralytics' model parser can be patched for our modules", ""
+
+
+def _entry_points() -> Check:
+    from yolo_lite import discovery
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it warns of is printed here
+        broken = discovery.failures()
+    if not broken:
+        return True, "no broken entry points of other packages", ""
+    text = "; ".join(f"the entry point {name} failed: {reason}" for name, reason in broken.items())
+    return False, text, "Our own models work. Update or uninstall the package that is named."
