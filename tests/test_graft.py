@@ -1,4 +1,4 @@
-"""`make`: any backbone, neck and head on any host, readable, within a budget, refused in a sentence."""
+"""`make`: any backbone, neck and head on any base, readable, within a budget, refused in a sentence."""
 
 import re
 import sys
@@ -22,7 +22,7 @@ COMMAND = Path(sys.executable).with_name("yolo-lite")
 CONFIGS = sorted(name for name in configs.configs() if name.startswith("yolo"))
 CLAIMED = [
     ("yolov5", "detect"),
-    *[(host, task) for host in ("yolov8", "yolo11", "yolo26") for task in TASKS],
+    *[(base, task) for base in ("yolov8", "yolo11", "yolo26") for task in TASKS],
     ("rtdetr-l", "detect"),
 ]
 
@@ -44,30 +44,30 @@ def check_step(model, task, size=128):
             assert parameter.grad.any(), name
 
 
-@pytest.mark.parametrize(("host", "task"), CLAIMED)
-def test_every_host_and_task_trains_a_step(host, task):
-    text = make(host, "shufflenet_v2_x0_5", task=task, width=1.0, scale="l" if host == "rtdetr-l" else "n", count=False)
-    check_step(build(text, task), task, size=160 if host == "rtdetr-l" else 128)
+@pytest.mark.parametrize(("base", "task"), CLAIMED)
+def test_every_base_and_task_trains_a_step(base, task):
+    text = make(base, "shufflenet_v2_x0_5", task=task, width=1.0, scale="l" if base == "rtdetr-l" else "n", count=False)
+    check_step(build(text, task), task, size=160 if base == "rtdetr-l" else 128)
 
 
 @pytest.mark.parametrize(
-    ("host", "task"), [pair for pair in CLAIMED if pair[1] != "classify" and pair[0] != "rtdetr-l"]
+    ("base", "task"), [pair for pair in CLAIMED if pair[1] != "classify" and pair[0] != "rtdetr-l"]
 )
-def test_light_neck_and_head_on_every_host(host, task):
-    text = make(host, "mobilenetv4_conv_small", "light", "light", task, width=0.5, scale="n", count=False)
+def test_light_neck_and_head_on_every_base(base, task):
+    text = make(base, "mobilenetv4_conv_small", "light", "light", task, width=0.5, scale="n", count=False)
     model = build(text, task)
     assert type(model.model[-1]).__name__.startswith("Light")
     check_step(model, task)
-    plain = build(make(host, "mobilenetv4_conv_small", task=task, width=0.5, scale="n", count=False), task)
+    plain = build(make(base, "mobilenetv4_conv_small", task=task, width=0.5, scale="n", count=False), task)
     assert all(ours < theirs for ours, theirs in zip(cost(model), cost(plain), strict=True))
 
 
 @pytest.mark.parametrize("neck", ["aspp", "lraspp", "extradw"])
-@pytest.mark.parametrize("host", ["yolov5", "yolo26"])
-def test_necks_keep_every_other_row(host, neck):
+@pytest.mark.parametrize("base", ["yolov5", "yolo26"])
+def test_necks_keep_every_other_row(base, neck):
     """Only the rows that a neck replaces differ from those of the plain swap, and none moves."""
     plain, other = (
-        yaml.safe_load(make(host, "ghostnet_100", each, width=0.5, scale="n", count=False)) for each in ("host", neck)
+        yaml.safe_load(make(base, "ghostnet_100", each, width=0.5, scale="n", count=False)) for each in ("base", neck)
     )
     replaced = {
         "aspp": {"SPPF": "ASPP"},
@@ -87,15 +87,15 @@ def test_necks_keep_every_other_row(host, neck):
 
 def test_extradw_makes_the_neck_of_yolo11_lighter_by_15_percent():
     """C3k2ExtraDW alone, in place of C3k2 in the neck of stock YOLO11n; the head stays as it is."""
-    host = yaml_model_load("yolo11n.yaml")
-    swapped = {**host, "head": [[*r[:2], r[2].replace("C3k2", "C3k2ExtraDW"), r[3]] for r in host["head"]]}
-    models = [internals.build_model(d) for d in (host, swapped)]
+    base = yaml_model_load("yolo11n.yaml")
+    swapped = {**base, "head": [[*r[:2], r[2].replace("C3k2", "C3k2ExtraDW"), r[3]] for r in base["head"]]}
+    models = [internals.build_model(d) for d in (base, swapped)]
     heads = [[p.shape for p in model.model[-1].parameters()] for model in models]
     assert heads[0] == heads[1]
     rows = [row_gflops(model) for model in models]
     for each, model in zip(rows, models, strict=True):
         assert 0.98 * cost(model)[1] < sum(each) <= cost(model)[1]  # all but the attention's products
-    stock, ours = (sum(each[len(host["backbone"]) : -1]) for each in rows)
+    stock, ours = (sum(each[len(base["backbone"]) : -1]) for each in rows)
     assert stock == pytest.approx(1.57, abs=0.01)
     assert ours <= 0.85 * stock
 
@@ -116,7 +116,7 @@ def test_comments_number_their_rows(config):
 
 
 def test_budget_takes_the_largest_width_that_fits():
-    options = {"host": "yolov8", "backbone": "mobilenetv3_large_100", "neck": "light", "head": "light", "scale": "n"}
+    options = {"base": "yolov8", "backbone": "mobilenetv3_large_100", "neck": "light", "head": "light", "scale": "n"}
     text = make(**options, max_gflops=3.0)
     alpha = yaml.safe_load(text)["backbone_width"]["n"]
     header = " ".join(line.removeprefix("# ") for line in text.splitlines() if line.startswith("#"))
@@ -130,7 +130,7 @@ def test_budget_takes_the_largest_width_that_fits():
     assert fewer < alpha
 
 
-def test_width_is_chosen_to_be_lighter_than_the_host():
+def test_width_is_chosen_to_be_lighter_than_the_base():
     text = make("yolov8", "mnasnet1_0", scale="n")
     alpha = yaml.safe_load(text)["backbone_width"]["n"]
     assert "yes" in text.partition("ImageNet weights")[2].splitlines()[1]
@@ -141,30 +141,30 @@ def test_width_is_chosen_to_be_lighter_than_the_host():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"host": "yolov8n"}, "unknown host 'yolov8n'; did you mean 'yolov8'?"),
+        ({"base": "yolov8n"}, "unknown base 'yolov8n'; did you mean 'yolov8'?"),
         ({"backbone": "ghostnet_10"}, "unknown backbone 'ghostnet_10'; did you mean 'ghostnet_100'?"),
         ({"backbone": "efficientvit_m0"}, "takes level P3 of its backbone; efficientvit_m0 gives P4, P5"),
         ({"neck": "asp"}, "unknown neck 'asp'; did you mean 'aspp'?"),
         ({"head": "lite"}, "unknown head 'lite'; did you mean 'light'?"),
         ({"task": "segmentation"}, "unknown task 'segmentation'; did you mean 'segment'?"),
-        ({"host": "yolov5", "task": "segment"}, "host yolov5 has no model for the task segment, only for detect"),
-        ({"host": "rtdetr-l", "neck": "aspp"}, "host rtdetr-l has no SPPF that ASPP could replace"),
-        ({"host": "rtdetr-l", "head": "light"}, "head=light has no form of rtdetr-l's RTDETRDecoder"),
+        ({"base": "yolov5", "task": "segment"}, "base yolov5 has no model for the task segment, only for detect"),
+        ({"base": "rtdetr-l", "neck": "aspp"}, "base rtdetr-l has no SPPF that ASPP could replace"),
+        ({"base": "rtdetr-l", "head": "light"}, "head=light has no form of rtdetr-l's RTDETRDecoder"),
         ({"task": "classify", "head": "light"}, "a classifier has no neck"),
-        ({"host": "yolov8-p6"}, "host yolov8-p6's backbone ends with level P6"),
-        ({"scale": "q"}, "host yolov8 has the scales n, s, m, l, x, found scale=q"),
+        ({"base": "yolov8-p6"}, "base yolov8-p6's backbone ends with level P6"),
+        ({"scale": "q"}, "base yolov8 has the scales n, s, m, l, x, found scale=q"),
         ({"width": 0.0}, "width has to be a finite number above 0"),
         ({"width": {"n": 0.5}}, "width lacks the scale s"),
-        ({"width": {"n": 0.5, "z": 1.0}, "scale": "n"}, "host yolov8 has the scales n, s, m, l, x, found width=z:1.0"),
+        ({"width": {"n": 0.5, "z": 1.0}, "scale": "n"}, "base yolov8 has the scales n, s, m, l, x, found width=z:1.0"),
         ({"width": 99.0}, "width has to be at most 10, found 99.0"),
         ({"imgsz": 100}, "imgsz has to be a multiple of 32, found 100; near it is 96"),
         ({"imgsz": 0}, "imgsz has to be a whole number above 0, found 0"),
         ({"max_gflops": 0, "scale": "n"}, "the budget of GFLOPs has to be a finite number above 0, found 0"),
-        ({"host": 5}, "host has to be a name, found 5"),
-        ({"host": "yolov8-seg"}, "host 'yolov8-seg' names a task; use host=yolov8 task=segment"),
-        ({"host": "yolov8-world"}, "WorldDetect takes words besides the image"),
-        ({"host": "yolov9e"}, "no plain sequence of maps"),
-        ({"host": "yolov9c", "scale": "n"}, "has one scale without a letter, found scale=n"),
+        ({"base": 5}, "base has to be a name, found 5"),
+        ({"base": "yolov8-seg"}, "base 'yolov8-seg' names a task; use base=yolov8 task=segment"),
+        ({"base": "yolov8-world"}, "WorldDetect takes words besides the image"),
+        ({"base": "yolov9e"}, "no plain sequence of maps"),
+        ({"base": "yolov9c", "scale": "n"}, "has one scale without a letter, found scale=n"),
         ({"weights": "imagenet", "width": 0.6}, "no published weights for mobilenetv3_large_100 at width 0.6"),
         ({"weights": "nofile.pth"}, "there is no file 'nofile.pth'"),
         ({"weights": "*.pth"}, "there is no file '*.pth'"),
@@ -180,8 +180,8 @@ def test_width_is_chosen_to_be_lighter_than_the_host():
         ({"out": "my.yml"}, "needs a name that ends in .yaml"),
         ({"out": "nowhere/my.yaml"}, "there is no folder nowhere"),
         ({"out": "rtdetr-my.yaml"}, "needs a name without rtdetr"),
-        ({"out": "my.yaml", "host": "rtdetr-l"}, "needs rtdetr in its name, like rtdetr-l-my.yaml"),
-        ({"out": "yolov8-my.yaml", "host": "yolov8-rtdetr"}, "needs rtdetr in its name, like yolov8-rtdetr-my.yaml"),
+        ({"out": "my.yaml", "base": "rtdetr-l"}, "needs rtdetr in its name, like rtdetr-l-my.yaml"),
+        ({"out": "yolov8-my.yaml", "base": "yolov8-rtdetr"}, "needs rtdetr in its name, like yolov8-rtdetr-my.yaml"),
     ],
 )
 def test_refuses_what_does_not_go_together(options, said, tmp_path, monkeypatch):
@@ -204,7 +204,7 @@ def test_keeps_a_file_that_exists(tmp_path):
 
 
 def test_command_writes_a_config_that_the_stock_command_trains(tiny_data, tmp_path):
-    words = ["host=yolov8", "backbone=ghostnet_100", "neck=aspp", "head=light", "width=n:0.5,s:1", "scale=n"]
+    words = ["base=yolov8", "backbone=ghostnet_100", "neck=aspp", "head=light", "width=n:0.5,s:1", "scale=n"]
     made = run(COMMAND, "make", *words, "out=yolov8-mine.yaml", cwd=tmp_path)
     assert made.stdout.strip().endswith("yolov8-mine.yaml")
     assert re.search(r"#   n +\d\.\d\d M \(3.15\)", (tmp_path / "yolov8-mine.yaml").read_text())

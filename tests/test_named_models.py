@@ -72,7 +72,7 @@ def test_labels(given, expected):
 def test_the_same_sentence_everywhere(given, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "torn.pt").write_bytes(b"torn")
-    stock = configs.host_configs()["yolov8"].read_text("utf-8")
+    stock = configs.stock_configs()["yolov8"].read_text("utf-8")
     (tmp_path / "yolov8-torn.yaml").write_text(stock.replace("C2f", "C2g"))
     (tmp_path / "yolov8-wrong.yaml").write_text(stock.replace("C2f", "ASPPP"))
     said = []

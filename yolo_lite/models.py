@@ -204,7 +204,7 @@ def measure(network: "torch.nn.Module", imgsz: int) -> tuple[int, float, int]:
 
 def all_names() -> list[str]:
     """Return the names of all model YAMLs, Ultralytics' and ours, with their scale letters."""
-    files = [f"{stem}.yaml" for stem in configs.host_configs()]
+    files = [f"{stem}.yaml" for stem in configs.stock_configs()]
     files += [name for name in configs.configs() if name.startswith("yolo")]
     scaled = (re.sub(r"^(yolov?\d+)(?=[-.])", rf"\1{letter}", name) for name in files for letter in "nsmlx")
     return list(dict.fromkeys(scaled))

@@ -24,7 +24,7 @@ PATTERN = (
     "A pattern: put any timm name into the first row. Most networks at full width are heavier than the backbone they "
     "replace, and this one's figures are stated below."
 )
-ASPP = "An experiment: ASPP in place of SPPF. Compare its figures with its host's before you choose it."
+ASPP = "An experiment: ASPP in place of SPPF. Compare its figures with its base's before you choose it."
 
 BACKBONES = {
     "mnv1": "mobilenetv1_100",
@@ -41,22 +41,22 @@ BACKBONES = {
     "efficientnet-lite": "efficientnet_lite0",
     "timm": "timm/mobilenetv4_conv_small",
 }
-# A width with published weights where one is lighter than the host
+# A width with published weights where one is lighter than the base
 ALPHAS = {"n": 0.5, "s": 1.0, "m": 1.0, "l": 1.0, "x": 1.0}
 SWAPPABLE = ("yolov5", "yolov8", "yolo11", "yolo26")
-OTHER_ALPHAS = {  # at scale n where 0.5 is slower than the host, see docs/latency.md
+OTHER_ALPHAS = {  # at scale n where 0.5 is slower than the base, see docs/latency.md
     ("yolov5", "mnv1"): {"n": 0.25, "s": 0.75},
-    **{(host, "efficientnet"): {"n": 0.35} for host in ("yolov5", "yolov8")},
-    **{(host, "efficientnet-lite"): {"n": 0.35} for host in ("yolov5", "yolov8")},
-    **{(host, "ghostnet"): {"n": 0.35} for host in SWAPPABLE},
+    **{(base, "efficientnet"): {"n": 0.35} for base in ("yolov5", "yolov8")},
+    **{(base, "efficientnet-lite"): {"n": 0.35} for base in ("yolov5", "yolov8")},
+    **{(base, "ghostnet"): {"n": 0.35} for base in SWAPPABLE},
     ("yolov5", "ghostnetv2"): {"n": 0.25},
     ("yolov8", "ghostnetv2"): {"n": 0.35},
-    **{(host, "mnv3-small"): {"n": 1.0} for host in ("yolov5", "yolov8")},
+    **{(base, "mnv3-small"): {"n": 1.0} for base in ("yolov5", "yolov8")},
     ("yolov8", "mnv4"): {"n": 1.0},
-    **{(host, "shufflenetv2"): {"m": 1.5, "l": 2.0, "x": 2.0} for host in SWAPPABLE},
+    **{(base, "shufflenetv2"): {"m": 1.5, "l": 2.0, "x": 2.0} for base in SWAPPABLE},
 }
 LITE = {  # the preset: what costs least time for what it finds, see docs/lite.md
-    "host": "yolo26",
+    "base": "yolo26",
     "backbone": "csplite_100",
     "neck": "slim",
     "head": "slim",
@@ -70,7 +70,7 @@ LITE = {  # the preset: what costs least time for what it finds, see docs/lite.m
 }
 LITE_MNV4 = "The preset with a backbone that has ImageNet weights: docs/lite.md."
 LITE_TASKS = ("detect", "segment", "pose", "obb")
-LATER_HOSTS = ("mnv3", "mnv4", "mnasnet", "ghostnet", "shufflenetv2")
+LATER_BASES = ("mnv3", "mnv4", "mnasnet", "ghostnet", "shufflenetv2")
 WITH_ASPP = ("mnasnet", "mnv1", "mnv2", "mnv3", "ghostnet", "shufflenetv1", "shufflenetv2")
 WITH_EXTRADW = (("yolov8", "mnv4"), ("yolo11", "mnv4"))
 
@@ -79,22 +79,22 @@ def shipped():
     """Return the arguments of `graft.make` for every config, by file name."""
     made = {}
 
-    def add(host, short, suffix="", **options):
-        alphas = None if short == "timm" else {**ALPHAS, **OTHER_ALPHAS.get((host, short), {})}
-        made[f"{host}-{short}{suffix}.yaml"] = {"host": host, "backbone": BACKBONES[short], "width": alphas, **options}
+    def add(base, short, suffix="", **options):
+        alphas = None if short == "timm" else {**ALPHAS, **OTHER_ALPHAS.get((base, short), {})}
+        made[f"{base}-{short}{suffix}.yaml"] = {"base": base, "backbone": BACKBONES[short], "width": alphas, **options}
 
-    for host in ("yolov5", "yolov8"):
+    for base in ("yolov5", "yolov8"):
         for short in BACKBONES:
             if short != "timm":
-                add(host, short)
+                add(base, short)
     add("yolov8", "timm", note=PATTERN)
-    for host in ("yolo11", "yolo26"):
-        for short in LATER_HOSTS:
-            add(host, short)
+    for base in ("yolo11", "yolo26"):
+        for short in LATER_BASES:
+            add(base, short)
     for short in WITH_ASPP:
         add("yolov5", short, "-aspp", neck="aspp", note=ASPP)
-    for host, short in WITH_EXTRADW:
-        add(host, short, "-extradw", neck="extradw")
+    for base, short in WITH_EXTRADW:
+        add(base, short, "-extradw", neck="extradw")
     for task in LITE_TASKS:
         made[f"yolo26-lite{make.TASKS[task]}.yaml"] = {**LITE, "task": task}
     made["yolo26-lite-mnv4.yaml"] = {**LITE, "backbone": BACKBONES["mnv4"], "note": LITE_MNV4}
@@ -102,16 +102,16 @@ def shipped():
 
 
 def experiment(name):
-    """Tell whether a config is one that may be heavier than its host."""
+    """Tell whether a config is one that may be heavier than its base."""
     return "-aspp" in name or "-timm" in name
 
 
 def figures(name, options, letter="n"):
-    """Count what a shipped config costs at one scale, and its host."""
+    """Count what a shipped config costs at one scale, and its base."""
     body = (ROOT / "cfg" / name).read_text("utf-8").partition("\n\n")[2]
     task = options.get("task", "detect")
-    host = options["host"] + make.TASKS[task]
-    return count(body, host, task, letter, options["backbone"], options["width"], 640)
+    base = options["base"] + make.TASKS[task]
+    return count(body, base, task, letter, options["backbone"], options["width"], 640)
 
 
 def table_line(name, row):
@@ -119,7 +119,7 @@ def table_line(name, row):
     return (
         f"| `{name.removesuffix('.yaml').replace('-', 'n-', 1)}` | {'-' if row.alpha is None else f'{row.alpha:g}'} "
         f"| {'yes' if row.published else 'no'} | {row.parameters / 1e6:.2f} M | {row.gflops:.2f} "
-        f"| {row.parameters / row.host_parameters:.0%} | {row.gflops / row.host_gflops:.0%} "
+        f"| {row.parameters / row.base_parameters:.0%} | {row.gflops / row.base_gflops:.0%} "
         f"| {time_of(name, 'onnxruntime')} | {time_of(name, 'openvino')} |"
     )
 
@@ -137,7 +137,7 @@ def measured_times():
 
 
 def time_of(name, runtime):
-    """Write a config's time at scale n over its host's, bold where it is slower."""
+    """Write a config's time at scale n over its base's, bold where it is slower."""
     row = measured_times().get((name.removesuffix(".yaml").replace("-", "n-", 1), runtime))
     if row is None:
         return "not measured"
@@ -145,18 +145,18 @@ def time_of(name, runtime):
 
 
 def slower_line():
-    """Name the configs that are slower than their hosts, the experiments apart."""
+    """Name the configs that are slower than their bases, the experiments apart."""
     found = [
         f"`{config}` ({float(row['ratio']):.2f} in {'OpenVINO' if runtime == 'openvino' else runtime})"
         for (config, runtime), row in sorted(measured_times().items())
         if float(row["ratio"]) > 1 and not experiment(config)
     ]
-    return f"Slower than their hosts in fp32, of all configs but the experiments: {', '.join(found) or 'none'}."
+    return f"Slower than their bases in fp32, of all configs but the experiments: {', '.join(found) or 'none'}."
 
 
 HEAD = [
-    "| config, scale n | alpha | ImageNet weights | parameters | GFLOPs | parameters / host's | GFLOPs / host's "
-    "| time / host's, onnxruntime | OpenVINO |",
+    "| config, scale n | alpha | ImageNet weights | parameters | GFLOPs | parameters / base's | GFLOPs / base's "
+    "| time / base's, onnxruntime | OpenVINO |",
     "|---|---|---|---|---|---|---|---|---|",
 ]
 
@@ -171,12 +171,12 @@ def write_pages(configs=True):
         print(lines[name], flush=True)
     title = (
         "# The configs\n\nFused, 640 px, 80 classes, scale n; the other scales are in each file's header. Times are in "
-        "fp32 on one thread of an x86 CPU, **bold** where a config is slower than its host; intervals and versions are "
+        "fp32 on one thread of an x86 CPU, **bold** where a config is slower than its base; intervals and versions are "
         "in [latency.md](latency.md).\n"
     )
     tables = "".join(
-        f"\n## {host}\n\n" + "\n".join([*HEAD, *(line for name, line in lines.items() if name.startswith(host))]) + "\n"
-        for host in sorted({options["host"] for options in shipped().values()}, key=lambda h: int(re.sub(r"\D", "", h)))
+        f"\n## {base}\n\n" + "\n".join([*HEAD, *(line for name, line in lines.items() if name.startswith(base))]) + "\n"
+        for base in sorted({options["base"] for options in shipped().values()}, key=lambda h: int(re.sub(r"\D", "", h)))
     )
     write(ROOT / "docs" / "configs.md", title + tables)
     readme = ROOT / "README.md"

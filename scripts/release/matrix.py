@@ -1,10 +1,10 @@
-"""Every host x task x backbone that is claimed: trains, validates, exports; writes docs/matrix.md.
+"""Every base x task x backbone that is claimed: trains, validates, exports; writes docs/matrix.md.
 
 Each combination is made by `yolo-lite make`, trained for one epoch on eight generated pictures of its task through the
 stock trainer (finite loss, a finite gradient at every parameter), validated, exported to ONNX and run on one picture
 beside PyTorch. Results are appended to a file; started again, the script goes on.
 
-    python scripts/release/matrix.py [results=runs/matrix.jsonl] [hosts=yolov8,yolo11]
+    python scripts/release/matrix.py [results=runs/matrix.jsonl] [bases=yolov8,yolo11]
 """
 
 import copy
@@ -22,7 +22,7 @@ from yolo_lite.errors import ConfigError
 from yolo_lite.files import write
 
 ROOT = Path(__file__).resolve().parents[2]
-HOSTS = ("yolov5", "yolov8", "yolo11", "yolo26", "rtdetr-l")
+BASES = ("yolov5", "yolov8", "yolo11", "yolo26", "rtdetr-l")
 MADE = {  # what `make` is asked for, by column
     "MobileNetV3": {"backbone": "mobilenetv3_large_100"},
     "MobileNetV4": {"backbone": "mobilenetv4_conv_small"},
@@ -36,16 +36,16 @@ MADE = {  # what `make` is asked for, by column
 SIZE = 160  # pixels; RT-DETR takes its 300 queries from the cells of its levels, 525 at this size
 
 
-def main(results="runs/matrix.jsonl", hosts=None):
+def main(results="runs/matrix.jsonl", bases=None):
     results = Path(results).absolute()
     results.parent.mkdir(parents=True, exist_ok=True)
     done = read(results)
-    wanted = [(host, task, name) for host in HOSTS for task in make.TASKS for name in MADE]
+    wanted = [(base, task, name) for base in BASES for task in make.TASKS for name in MADE]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         shapes.SPLITS = {"train": 8, "val": 4}
         for number, key in enumerate(wanted, 1):
-            if key in done or (hosts and key[0] not in hosts.split(",")):
+            if key in done or (bases and key[0] not in bases.split(",")):
                 continue
             done[key] = attempt(*key, Path(folder))
             with results.open("a") as file:
@@ -60,13 +60,13 @@ def read(results):
     return {tuple(line[:3]): line[3] for line in map(json.loads, lines)}
 
 
-def attempt(host, task, name, folder):
+def attempt(base, task, name, folder):
     """Return "yes" and the deviation of the export, the sentence of a refusal, or how it fails."""
-    path = folder / f"{host}-made.yaml"
+    path = folder / f"{base}-made.yaml"
     try:
-        scale = "l" if host == "rtdetr-l" else "n"
+        scale = "l" if base == "rtdetr-l" else "n"
         options = {"width": 0.5, **MADE[name]}
-        make.make(host, task=task, scale=scale, count=False, out=path, exist_ok=True, **options)
+        make.make(base, task=task, scale=scale, count=False, out=path, exist_ok=True, **options)
     except ConfigError as error:
         return f"refused: {error}"
     try:
@@ -147,24 +147,24 @@ def dataset(task, folder):
 
 def write_page(done):
     lines = [
-        "# Hosts, tasks and backbones",
+        "# Bases, tasks and backbones",
         "",
-        "Written by `scripts/release/matrix.py`. Every combination was made by `yolo-lite make`, trained for an epoch by",
-        "the stock trainer with finite losses and gradients, validated, and exported to ONNX; the number is the largest",
-        f"difference of an output of the export from PyTorch's, boxes relative to the image ({SIZE} px), others to the",
+        "Written by `scripts/release/matrix.py`. Every combination was made by `yolo-lite make`, trained for an epoch",
+        "by the stock trainer with finite losses and gradients, validated, and exported to ONNX; the number is the",
+        f"largest difference of an output of the export from PyTorch's, boxes relative to the image ({SIZE} px), others to the",
         f"largest value; it is at most {TOLERANCE} times what PyTorch's own rounding does, measured in float64.",
         "",
-        f"| host | task | {' | '.join(MADE)} |",
+        f"| base | task | {' | '.join(MADE)} |",
         f"|{'---|' * (len(MADE) + 2)}",
     ]
     notes = {}
-    for host in HOSTS:
+    for base in BASES:
         for task in make.TASKS:
-            found = [done.get((host, task, name), "not run") for name in MADE]
+            found = [done.get((base, task, name), "not run") for name in MADE]
             notes |= {each.removeprefix("refused: "): None for each in found if each.startswith("refused")}
             if not all(each.startswith("refused") for each in found):
                 cells = ("refused" if each.startswith("refused") else each.replace("|", "/") for each in found)
-                lines.append(f"| {host} | {task} | {' | '.join(cells)} |")
+                lines.append(f"| {base} | {task} | {' | '.join(cells)} |")
     lines += ["", "Refused, each with its sentence:", "", *(f"- {note}" for note in notes), ""]
     write(ROOT / "docs" / "matrix.md", "\n".join(lines))
 

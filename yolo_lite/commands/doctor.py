@@ -6,9 +6,12 @@ import platform
 import subprocess
 import sys
 import tempfile
+import warnings
 
 from yolo_lite import torch_build
 from yolo_lite.environment import DISTRIBUTION, installed_version
+from yolo_lite.options import parse
+from yolo_lite.torch_build import Line
 
 REPOSITORY = "git+https://github.com/yolo-lite/yolo-lite"
 MARKS = {True: "ok", None: "warn", False: "FAIL"}
@@ -16,7 +19,13 @@ _AGAIN = f"Install again, and nothing else: pip install --force-reinstall --no-d
 _PROBE = "import ultralytics.nn.tasks as tasks; print(hasattr(tasks.parse_model, 'yolo_lite'))"
 
 
-def run():
+def main(words: list[str]) -> int:
+    """Print the checks; the exit status says whether all is well."""
+    parse("doctor", words)
+    return 0 if run() else 1
+
+
+def run() -> bool:
     """Print one line per check; a warning does no harm to the result.
 
     Returns:
@@ -26,7 +35,8 @@ def run():
         print(f"      {name} {installed_version(name) or 'is not installed'}")
     print(f"      Python {platform.python_version()}, {platform.platform()}")
     healthy = True
-    for good, text, advice in (*torch_build.check(), _release(), _startup_file(), _active(), _parser()):
+    own = (_release(), _startup_file(), _active(), _parser(), _entry_points())
+    for good, text, advice in (*torch_build.check(), *own):
         print(f"{MARKS[good]:4}  {text}")
         if advice:
             print(f"      {advice}")
@@ -34,10 +44,10 @@ def run():
     return healthy
 
 
-def _release():
+def _release() -> Line:
     from yolo_lite.ultralytics_hooks import internals
 
-    def number(text):
+    def number(text: str) -> list[int]:
         return [int("".join(filter(str.isdigit, part)) or 0) for part in text.split(".")[:3]]
 
     first, last = internals.TESTED
@@ -50,7 +60,7 @@ def _release():
     return True, text, ""
 
 
-def _startup_file():
+def _startup_file() -> Line:
     try:
         files = importlib.metadata.files(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
@@ -61,7 +71,7 @@ def _startup_file():
     return False, "the start-up files are missing", _AGAIN
 
 
-def _active():
+def _active() -> Line:
     with tempfile.TemporaryDirectory() as elsewhere:  # where no checkout can be imported by accident
         probe = subprocess.run([sys.executable, "-c", _PROBE], cwd=elsewhere, capture_output=True, text=True)
     if probe.stdout.strip().endswith("True"):
@@ -73,7 +83,7 @@ def _active():
     return False, text, reason[-1] if reason else _AGAIN
 
 
-def _parser():
+def _parser() -> Line:
     from ultralytics.nn import tasks
 
     from yolo_lite.errors import ConfigError
@@ -83,4 +93,16 @@ def _parser():
         parser.patch(getattr(tasks.parse_model, "__wrapped__", tasks.parse_model))
     except ConfigError as error:
         return False, "Ultralytics' model parser cannot be patched", str(error)
-    return True, "Ultralytics' model parser can be patched", ""
+    return True, "Ultralytics' model parser can be patched for our modules", ""
+
+
+def _entry_points() -> Line:
+    from yolo_lite import discovery
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it warns of is printed here
+        broken = discovery.failures()
+    if not broken:
+        return True, "no broken entry points of other packages", ""
+    text = "; ".join(f"the entry point {name} failed: {reason}" for name, reason in broken.items())
+    return False, text, "Our own models work. Update or uninstall the package that is named."

@@ -1,4 +1,4 @@
-"""What a model YAML costs at each scale beside its stock host, and the width that makes it fit a budget."""
+"""What a model YAML costs at each scale beside its base, and the width that makes it fit a budget."""
 
 import functools
 from typing import NamedTuple
@@ -16,41 +16,41 @@ USUAL_WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25)
 
 
 class Figures(NamedTuple):
-    """What a model costs at one scale, and its stock host."""
+    """What a model costs at one scale, and its base."""
 
     parameters: int
     gflops: float
-    host_parameters: int
-    host_gflops: float
+    base_parameters: int
+    base_gflops: float
     alpha: float | None  # None: the backbone has no width multiplier
     published: bool  # whether there are ImageNet weights at this alpha
 
 
-def figure_lines(body, host, task, letters, backbone, widths, imgsz):
-    """Return the header's table: what the model costs at each scale, beside the stock host."""
+def figure_lines(body, base, task, letters, backbone, widths, imgsz):
+    """Return the header's table: what the model costs at each scale, beside the base."""
     classes = yaml.safe_load(body)["nc"]
     return [
-        f"# Fused, {imgsz} px, {classes} classes, beside the stock host's:",
+        f"# Fused, {imgsz} px, {classes} classes, beside its base:",
         "#   scale   parameters         GFLOPs             alpha   ImageNet weights",
-        *(figure_line(letter, figures(body, host, task, letter, backbone, widths, imgsz)) for letter in letters),
+        *(figure_line(letter, figures(body, base, task, letter, backbone, widths, imgsz)) for letter in letters),
     ]
 
 
 def figure_line(letter, row):
     """Write one line of the header's table."""
     return (
-        f"#   {letter}     {row.parameters / 1e6:7.2f} M ({row.host_parameters / 1e6:.2f})".ljust(31)
-        + f"{row.gflops:7.2f} ({row.host_gflops:.2f})".ljust(20)
+        f"#   {letter}     {row.parameters / 1e6:7.2f} M ({row.base_parameters / 1e6:.2f})".ljust(31)
+        + f"{row.gflops:7.2f} ({row.base_gflops:.2f})".ljust(20)
         + ("-" if row.alpha is None else f"{row.alpha:4.2f}").ljust(8)
         + ("yes" if row.published else "no")
     )
 
 
-def figures(body, host, task, letter, backbone, widths, imgsz):
-    """Count what a YAML costs at one scale, and the stock model `host` of the same task."""
+def figures(body, base, task, letter, backbone, widths, imgsz):
+    """Count what a YAML costs at one scale, and the stock model `base` of the same task."""
     alpha = None if widths is None else widths[letter]
     known = bool(published(backbone.removeprefix("timm/")) if alpha is None else published(backbone, alpha))
-    return Figures(*_cost(body, letter, task, imgsz), *_host_cost(host, letter, task, imgsz), alpha, known)
+    return Figures(*_cost(body, letter, task, imgsz), *_base_cost(base, letter, task, imgsz), alpha, known)
 
 
 def load(body, letter, name="model.yaml"):
@@ -66,12 +66,12 @@ def _cost(body, letter, task, imgsz):
 
 
 @functools.lru_cache(maxsize=64)
-def _host_cost(stem, letter, task, imgsz):
+def _base_cost(stem, letter, task, imgsz):
     d = load(configs.stock_configs()[stem].read_text("utf-8"), letter)
     return cost(internals.build_model(d, task), imgsz)
 
 
-def choose_widths(text, backbone, letters, task, imgsz, host, width):
+def choose_widths(text, backbone, letters, task, imgsz, base, width):
     """Return alpha for each letter, as given or chosen."""
     if width is not None:
         given = width if isinstance(width, dict) else dict.fromkeys(letters, width)
@@ -87,7 +87,7 @@ def choose_widths(text, backbone, letters, task, imgsz, host, width):
     usual += [each for each in USUAL_WIDTHS if each not in usual]
     chosen = {}
     for letter in letters:
-        limit = _host_cost(host, letter, task, imgsz)
+        limit = _base_cost(base, letter, task, imgsz)
         for alpha in usual:
             found = _cost(text(dict.fromkeys(letters, alpha)), letter, task, imgsz)
             if all(ours < theirs for ours, theirs in zip(found, limit, strict=True)):

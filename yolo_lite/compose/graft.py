@@ -1,7 +1,7 @@
-"""The rows of a grafted model: a host's, with a backbone, a neck and a head of ours in place of its own.
+"""The rows of a grafted model: a base's, with a backbone, a neck and a head of ours in place of its own.
 
-Which of the host's rows are replaced, and which level each row of its head takes, follows from the strides of its rows,
-so a new host needs no work here.
+Which of the base's rows are replaced, and which level each row of its head takes, follows from the strides of its rows,
+so a new base needs no work here.
 """
 
 import json
@@ -15,7 +15,7 @@ from yolo_lite.discovery import families, specs
 from yolo_lite.errors import ConfigError, suggest
 
 POOLINGS = {"SPP", "SPPF", "SPPELAN"}
-CSP = {"C2f", "C3", "C3k2", "RepC3"}  # follow a Concat in a host's neck
+CSP = {"C2f", "C3", "C3k2", "RepC3"}  # follow a Concat in a base's neck
 LIGHT_NECK = 256  # channels, before the model's width
 SLIM_NECK = {3: 256, 4: 384, 5: 512}  # likewise, of each level
 
@@ -35,8 +35,8 @@ class Row(NamedTuple):
         return "\n" * self.gap + text + (f" # {self.comment}" if self.comment else "")
 
 
-class Host(NamedTuple):
-    """A host's model, as its YAML has it."""
+class Base(NamedTuple):
+    """A base's model, as its YAML has it."""
 
     name: str
     d: dict
@@ -62,42 +62,42 @@ def _is_plain(text):
         return False
 
 
-def grafted(host, backbone, neck, head):
+def grafted(base, backbone, neck, head):
     """Return the rows of the new backbone and head."""
     stages, places = _stages(backbone)
-    if host.features[-1] not in places:
+    if base.features[-1] not in places:
         given = ", ".join(f"P{each}" for each in sorted(places))
-        raise ConfigError(f"host {host.name}'s backbone ends with level P{host.features[-1]}; {backbone} gives {given}")
-    context, rest, last = host.context, host.head[:-1], host.head[-1]
-    if last.module == "Classify" and (neck, head) != ("host", "host"):
+        raise ConfigError(f"base {base.name}'s backbone ends with level P{base.features[-1]}; {backbone} gives {given}")
+    context, rest, last = base.context, base.head[:-1], base.head[-1]
+    if last.module == "Classify" and (neck, head) != ("base", "base"):
         raise ConfigError("a classifier has no neck, and its head is light already; leave neck and head out")
-    if head != "host":
+    if head != "base":
         kind = head.capitalize()
         if kind + last.module not in specs():
             able = ", ".join(name.removeprefix(kind) for name in specs() if name.startswith(kind))
-            raise ConfigError(f"head={head} has no form of {host.name}'s {last.module}; it has of {able}")
+            raise ConfigError(f"head={head} has no form of {base.name}'s {last.module}; it has of {able}")
         last = last._replace(module=kind + last.module, comment=last.comment and kind + last.comment)
     if context and context[0].module not in POOLINGS:  # an attention, which gives as many channels as it takes
         stages = [*stages, Row(-1, 1, "Conv", [context[0].args[0], 1, 1])]
     if neck in ("aspp", "lraspp"):
-        context = _with_pyramid(host, neck.upper())
+        context = _with_pyramid(base, neck.upper())
     if neck == "extradw":
-        rest = _with_extra_dw(host, rest)
+        rest = _with_extra_dw(base, rest)
     if neck in ("slim", "light"):
-        rows = _own_neck(host, stages, places, last, {"slim": _slim_neck, "light": _light_neck}[neck])
+        rows = _own_neck(base, stages, places, last, {"slim": _slim_neck, "light": _light_neck}[neck])
         return rows[: len(stages) + 1], rows[len(stages) + 1 :]
 
-    old = len(host.features)
+    old = len(base.features)
 
     def place(index):
         if index < 0:
             return index
         if index >= old:
             return index - old + len(stages)
-        level = host.features[index]
+        level = base.features[index]
         if level not in places:
             given = ", ".join(f"P{each}" for each in sorted(places))
-            raise ConfigError(f"host {host.name} takes level P{level} of its backbone; {backbone} gives {given}")
+            raise ConfigError(f"base {base.name} takes level P{level} of its backbone; {backbone} gives {given}")
         return places[level]
 
     moved = []
@@ -108,7 +108,7 @@ def grafted(host, backbone, neck, head):
     rows = stages + moved
     taken = {each for row in rows for each in (row.inputs if isinstance(row.inputs, list) else [row.inputs])}
     rows = [row._replace(comment=row.comment or str(i) * (i in taken)) for i, row in enumerate(rows)]
-    return rows[: len(rows) - len(host.head)], rows[len(rows) - len(host.head) :]
+    return rows[: len(rows) - len(base.head)], rows[len(rows) - len(base.head) :]
 
 
 def _stages(backbone):
@@ -136,13 +136,13 @@ def _stages(backbone):
     return rows, {level: index for index, level in enumerate(levels, 1)}
 
 
-def _with_pyramid(host, module):
-    if not any(row.module in POOLINGS for row in host.context):
-        raise ConfigError(f"host {host.name} has no SPPF that {module} could replace")
-    return [row._replace(module=module, args=row.args[:1]) if row.module in POOLINGS else row for row in host.context]
+def _with_pyramid(base, module):
+    if not any(row.module in POOLINGS for row in base.context):
+        raise ConfigError(f"base {base.name} has no SPPF that {module} could replace")
+    return [row._replace(module=module, args=row.args[:1]) if row.module in POOLINGS else row for row in base.context]
 
 
-def _with_extra_dw(host, rows):
+def _with_extra_dw(base, rows):
     """Replace each Concat of two maps and the CSP block after it."""
     rows = list(rows)
     for i, (first, second) in enumerate(zip(rows, rows[1:], strict=False)):
@@ -153,18 +153,18 @@ def _with_extra_dw(host, rows):
             rows[i] = first._replace(inputs=inputs, module="ExtraDWFusion", args=second.args[:1], comment=comment)
             args = second.args if second.module == "C3k2" else second.args[:1]
             rows[i + 1] = second._replace(module="C3k2ExtraDW", args=args)
-    if rows == list(host.head[:-1]):
-        raise ConfigError(f"host {host.name} has no Concat with a block of {', '.join(sorted(CSP))} after it")
+    if rows == list(base.head[:-1]):
+        raise ConfigError(f"base {base.name} has no Concat with a block of {', '.join(sorted(CSP))} after it")
     return rows
 
 
-def _own_neck(host, stages, places, last, neck):
-    """Replace all between backbone and head by a PAN over P3, P4 and P5, whose first row pools P5 as the host does."""
+def _own_neck(base, stages, places, last, neck):
+    """Replace all between backbone and head by a PAN over P3, P4 and P5, whose first row pools P5 as the base does."""
     missing = [level for level in (3, 4, 5) if level not in places]
     if missing or not isinstance(last.inputs, list) or len(last.inputs) != 3:
-        found = f"the backbone lacks P{missing[0]}" if missing else f"{last.module} of {host.name} takes others"
+        found = f"the backbone lacks P{missing[0]}" if missing else f"{last.module} of {base.name} takes others"
         raise ConfigError(f"a neck of ours joins P3, P4 and P5 for a head that takes the three; {found}")
-    pooling = next((row for row in host.context if row.module in POOLINGS), Row(-1, 1, "Conv", [0, 1, 1]))
+    pooling = next((row for row in base.context if row.module in POOLINGS), Row(-1, 1, "Conv", [0, 1, 1]))
     n = len(stages)
     rows, outputs = neck(n, places, pooling._replace(inputs=-1, comment=str(n)))
     return [*stages, *rows, last._replace(inputs=outputs)]

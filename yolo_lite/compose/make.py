@@ -1,6 +1,6 @@
-"""`yolo-lite make`: put a backbone, a neck and a head of ours into a host's model, and write it as a YAML.
+"""`yolo-lite make`: put a backbone, a neck and a head of ours into a base's model, and write it as a YAML.
 
-The host's structure is read from its own YAML in the installed Ultralytics; what becomes of its rows is in rows.py.
+The base's structure is read from its own YAML in the installed Ultralytics; what becomes of its rows is in rows.py.
 """
 
 import functools
@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from yolo_lite.compose.budget import choose_widths, figure_lines, fit_width, load
-from yolo_lite.compose.graft import Host, Row, flow, grafted
+from yolo_lite.compose.graft import Base, Row, flow, grafted
 from yolo_lite.discovery import families
 from yolo_lite.errors import ConfigError, suggest
 from yolo_lite.registry import NO_EDGE_WEIGHTS
@@ -22,16 +22,16 @@ from yolo_lite.weights.published import find, find_timm
 
 SUFFIXES = ("-seg", "-pose", "-obb", "-cls", "-depth", "-sem")
 TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}
-NECKS = ("host", "aspp", "lraspp", "extradw", "slim", "light")
-HEADS = ("host", "light", "slim")
+NECKS = ("base", "aspp", "lraspp", "extradw", "slim", "light")
+HEADS = ("base", "light", "slim")
 TEXT_HEADS = ("WorldDetect", "YOLOEDetect", "YOLOESegment", "YOLOESegment26")  # that take words besides the image
 
 
 def make(
-    host="yolov8",
+    base="yolov8",
     backbone="mobilenetv3_large_100",
-    neck="host",
-    head="host",
+    neck="base",
+    head="base",
     task="detect",
     width=None,
     weights=None,
@@ -46,18 +46,18 @@ def make(
     count=True,
     keys=None,
 ):
-    """Write a model YAML: a host of Ultralytics with a backbone of ours, and if asked for a neck and a head of ours.
+    """Write a model YAML: a base of Ultralytics with a backbone of ours, and if asked for a neck and a head of ours.
 
     Args:
-        host: The name of one of Ultralytics' model YAMLs, without a scale letter.
+        base: The name of one of Ultralytics' model YAMLs, without a scale letter.
         backbone: A name of `list_backbones()`, or one of timm's; `timm/` in front takes timm's own where both have it.
-        neck: "host" for its own; "aspp" or "lraspp" in place of its SPPF; "extradw" for ExtraDWFusion and C3k2ExtraDW
+        neck: "base" for its own; "aspp" or "lraspp" in place of its SPPF; "extradw" for ExtraDWFusion and C3k2ExtraDW
             in place of Concat and C2f, C3 or C3k2; "slim" for YOLOv8's PAN with fewer channels; "light" for a depthwise
             PAN of constant width.
-        head: "host" for its own, "light" for one with depthwise branches, "slim" for one with few channels.
+        head: "base" for its own, "light" for one with depthwise branches, "slim" for one with few channels.
         task: "detect", "segment", "pose", "obb" or "classify".
         width: The width multiplier alpha, one number or one for each scale letter; None chooses for each letter the
-            largest published (else the largest usual) one that makes the model lighter than its host.
+            largest published (else the largest usual) one that makes the model lighter than its base.
         weights: What the YAML's `backbone_weights` says.
         edge: ReLU6 everywhere and no squeeze-excite: what int8 keeps and edge compilers take.
         scale: Keep this scale letter only.
@@ -67,7 +67,7 @@ def make(
         out: The file to write.
         exist_ok: Whether an existing file is replaced.
         note: A sentence for the header.
-        keys: Values of the YAML's keys where they differ from the host's, like {"reg_max": 8}.
+        keys: Values of the YAML's keys where they differ from the base's, like {"reg_max": 8}.
         count: Whether the header says what the model costs, which takes some ten seconds for each scale.
 
     Returns:
@@ -76,7 +76,7 @@ def make(
     Raises:
         ConfigError: Anything in it does not exist or does not go together, or no alpha fits the budget.
     """
-    for key, value in (("host", host), ("backbone", backbone)):
+    for key, value in (("base", base), ("backbone", backbone)):
         if not isinstance(value, str) or not value:
             raise ConfigError(f"{key} has to be a name, found {value!r}")
     for key, value, known in (("neck", neck, NECKS), ("head", head, HEADS), ("task", task, tuple(TASKS))):
@@ -88,17 +88,17 @@ def make(
         raise ConfigError(
             f"imgsz has to be a multiple of 32, found {imgsz}; near it is {max(round(imgsz / 32), 1) * 32}"
         )
-    path = None if out is None else _check_out(Path(out), host, exist_ok)
-    model, stock = _read(host, task), host + TASKS[task]
+    path = None if out is None else _check_out(Path(out), base, exist_ok)
+    model, stock = _read(base, task), base + TASKS[task]
     model.d.update({**(_edge_keys(backbone, weights) if edge else {}), **(keys or {})})
     rows = grafted(model, backbone, neck, head)
     letters = list(model.d.get("scales") or [""])
     if scale is not None and scale not in letters:
         has = f"the scales {', '.join(letters)}" if letters != [""] else "one scale without a letter"
-        raise ConfigError(f"host {host} has {has}, found scale={scale}")
+        raise ConfigError(f"base {base} has {has}, found scale={scale}")
     for letter in width if isinstance(width, dict) else ():
         if letter not in letters:
-            raise ConfigError(f"host {host} has the scales {', '.join(letters)}, found width={letter}:{width[letter]}")
+            raise ConfigError(f"base {base} has the scales {', '.join(letters)}, found width={letter}:{width[letter]}")
     letters = [scale] if scale else letters
     budget = {"GFLOPs": max_gflops, "M parameters": max_params}
     has_budget = any(value is not None for value in budget.values())
@@ -135,7 +135,7 @@ def make(
     return result
 
 
-# Reading the host -----------------------------------------------------------------------------------------------------
+# Reading the base -----------------------------------------------------------------------------------------------------
 
 
 def _read(name, task):
@@ -144,19 +144,19 @@ def _read(name, task):
     if stem not in known:
         plain = [each for each in known if not any(each.endswith(suffix) for suffix in SUFFIXES)]
         if name not in known:
-            raise ConfigError(f"unknown host {name!r}{suggest(name, plain)}")
+            raise ConfigError(f"unknown base {name!r}{suggest(name, plain)}")
         able = [each for each in TASKS if name + TASKS[each] in known]
-        raise ConfigError(f"host {name} has no model for the task {task}, only for {', '.join(able)}")
+        raise ConfigError(f"base {name} has no model for the task {task}, only for {', '.join(able)}")
     task = next((each for each, suffix in TASKS.items() if suffix and name.endswith(suffix)), None)
     if task is not None:
-        raise ConfigError(f"host {name!r} names a task; use host={name.removesuffix(TASKS[task])} task={task}")
+        raise ConfigError(f"base {name!r} names a task; use base={name.removesuffix(TASKS[task])} task={task}")
     text = known[stem].read_text("utf-8")
     d = yaml.safe_load(text)
     if not all(isinstance(d.get(section), list) for section in ("backbone", "head")):
-        raise ConfigError(f"host {name} has no backbone and head to work on")
+        raise ConfigError(f"base {name} has no backbone and head to work on")
     if d["head"][-1][2] in TEXT_HEADS:
         raise ConfigError(
-            f"host {name}'s {d['head'][-1][2]} takes words besides the image; its backbone stays as it is"
+            f"base {name}'s {d['head'][-1][2]} takes words besides the image; its backbone stays as it is"
         )
     every = d["backbone"] + d["head"]
     lines = text.partition("\nbackbone:")[2].splitlines()
@@ -171,9 +171,9 @@ def _read(name, task):
         levels = configs.stock_levels(d)
     except Exception:  # rows that give several maps, as YOLOv9e's
         raise ConfigError(
-            f"host {name} has backbone rows that are no plain sequence of maps; choose another host"
+            f"base {name} has backbone rows that are no plain sequence of maps; choose another base"
         ) from None
-    return Host(name, d, keys, levels[:end], rows[end:count], rows[count:])
+    return Base(name, d, keys, levels[:end], rows[end:count], rows[count:])
 
 
 def _edge_keys(backbone, weights):
@@ -188,17 +188,17 @@ def _edge_keys(backbone, weights):
 # Text -----------------------------------------------------------------------------------------------------------------
 
 
-def _text(host, backbone, rows, widths, *, letters, weights):
+def _text(base, backbone, rows, widths, *, letters, weights):
     """Write a YAML without its header."""
     lines = []
-    for key, value in host.d.items():
+    for key, value in base.d.items():
         if key in ("backbone", "head"):
             continue
         if key == "scales" and value:
             lines.append("scales: # [depth, width, max_channels] of neck and head, as in every Ultralytics YAML")
             lines += [f"  {letter}: {_scale(value[letter])}" for letter in letters]
         elif key != "scales":
-            comment = host.comments.get(key)
+            comment = base.comments.get(key)
             lines.append(f"{key}: {flow(value)}" + (f" # {comment}" if comment else ""))
     if widths is not None:
         alphas = ", ".join(f"{letter}: {float(widths[letter])}" for letter in letters)
@@ -216,21 +216,21 @@ def _scale(values):
     return f"[{depth}, {width}, {most}]"
 
 
-def _header(host, backbone, neck, head, task, path, notes):
+def _header(base, backbone, neck, head, task, path, notes):
     paper = families()[backbone].paper if backbone in families() else "through timm"
-    parts = [f"{key} {value}" for key, value in (("neck", neck), ("head", head)) if value != "host"]
-    name = path.name if path is not None else f"{host.name}-my.yaml"
-    example = re.sub(r"(yolov?\d+)", r"\g<1>" + next(iter(host.d.get("scales") or [""])), name, count=1)
+    parts = [f"{key} {value}" for key, value in (("neck", neck), ("head", head)) if value != "base"]
+    name = path.name if path is not None else f"{base.name}-my.yaml"
+    example = re.sub(r"(yolov?\d+)", r"\g<1>" + next(iter(base.d.get("scales") or [""])), name, count=1)
     data = {"classify": "imagenet10", "obb": "dota8.yaml"}.get(task, f"coco8{TASKS[task]}.yaml")
     sentences = [
-        f"{host.name}{TASKS[task]} with {', '.join([f'the backbone {backbone}', *parts])}: {paper}",
+        f"{base.name}{TASKS[task]} with {', '.join([f'the backbone {backbone}', *parts])}: {paper}",
         f"Use: yolo train model={example} data={data}",
         *filter(None, notes),
     ]
     return [f"# {line}" for each in sentences for line in textwrap.wrap(each, 118)]
 
 
-def _check_out(path, host, exist_ok):
+def _check_out(path, base, exist_ok):
     """Refuse a name under which the model could not be used."""
     from ultralytics.utils import LOGGER
 
@@ -242,8 +242,8 @@ def _check_out(path, host, exist_ok):
         raise ConfigError(f"out={path}: is a folder")
     if path.exists() and not exist_ok:
         raise ConfigError(f"out={path}: exists already; choose another name, or give exist_ok=True")
-    if ("rtdetr" in host) != ("rtdetr" in path.stem):
-        wanted = f"rtdetr in its name, like {host}-my.yaml" if "rtdetr" in host else "a name without rtdetr"
+    if ("rtdetr" in base) != ("rtdetr" in path.stem):
+        wanted = f"rtdetr in its name, like {base}-my.yaml" if "rtdetr" in base else "a name without rtdetr"
         raise ConfigError(f"out={path}: Ultralytics tells RT-DETR by the file's name; needs {wanted}")
     other = next((each for each in ("yoloe", "-world", "fastsam", "sam_", "sam2") if each in path.stem.lower()), None)
     if other:
@@ -260,9 +260,9 @@ def _check_out(path, host, exist_ok):
         raise ConfigError(
             f"out={path}: would hide Ultralytics' own {path.name}; choose a name like {path.stem}-my.yaml"
         )
-    if "rtdetr" not in host and not re.search(r"yolo(?:e-)?v?\d+", path.stem):
+    if "rtdetr" not in base and not re.search(r"yolo(?:e-)?v?\d+", path.stem):
         LOGGER.warning(
-            f"out={path}: under this name the first scale is used always; one like {host}-{path.stem}.yaml lets "
-            f"model={host}s-{path.stem}.yaml choose"
+            f"out={path}: under this name the first scale is used always; one like {base}-{path.stem}.yaml lets "
+            f"model={base}s-{path.stem}.yaml choose"
         )
     return path
