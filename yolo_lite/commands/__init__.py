@@ -109,7 +109,7 @@ def _compare(rest):
     from pathlib import Path
 
     from yolo_lite.compare import compare, write_report
-    from yolo_lite.compare.plan import parse
+    from yolo_lite.compare.settings import parse
     from yolo_lite.compare.report.tables import headline
 
     if len(rest) == 1 and Path(rest[0]).is_dir():
