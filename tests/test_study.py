@@ -3,10 +3,11 @@
 import json
 
 import pytest
-from made_up import write_comparison
+from made_up import make_size_matched, write_comparison
 
 from yolo_lite import ConfigError
-from yolo_lite.compare.report.tables import gather, write_files
+from yolo_lite.compare.report.results import gather
+from yolo_lite.compare.report.tables import write_files
 from yolo_lite.files import between
 
 
@@ -19,9 +20,7 @@ def made_up(folder, preset, rival):
     """A finished study with these levels of mAP50-95, the stock model at 0.5."""
     levels = {"yolov8n": 0.5, "yolo26n": 0.47, "yolo26s-lite": preset, "yolov8n-w0.6": rival}
     write_comparison(folder, levels)
-    record = json.loads((folder / "comparison.json").read_text())
-    record["models"]["yolov8n-w0.6"]["rival_of"] = ["yolo26s-lite"]
-    (folder / "comparison.json").write_text(json.dumps(record))
+    make_size_matched(folder, "yolov8n-w0.6", "yolo26s-lite")
     write_files(gather(folder), folder)
 
 
@@ -58,8 +57,8 @@ def test_backbones_stand_beside_their_hosts_and_the_shrunk_one(study, tmp_path):
     record = json.loads((folder / "comparison.json").read_text())
     for label, gflops in {"yolov8n-a": 1.0, "yolov8n-w0.6": 1.01}.items():
         record["models"][label]["gflops"] = gflops
-    record["models"]["yolov8n-w0.6"]["rival_of"] = ["yolov8n-a"]
     (folder / "comparison.json").write_text(json.dumps(record))
+    make_size_matched(folder, "yolov8n-w0.6", "yolov8n-a")
     times = {"yolov8n": 10.0, "yolov5n": 8.0, "yolov8n-a": 7.5, "yolov5n-b-aspp": 10.0}
     measured = [
         {"model": label, "runtime": runtime, "precision": "fp32", "threads": 1, "p50": p50 * factor, "p90": 1,

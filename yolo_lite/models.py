@@ -39,7 +39,6 @@ class Model:
         parameters: Fused.
         gflops: Fused, at the image size that was asked for.
         size: Bytes of its fused weights in float32.
-        rival_of: Labels of the models that this one was shrunk for.
     """
 
     label: str
@@ -49,7 +48,6 @@ class Model:
     parameters: int
     gflops: float
     size: int
-    rival_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

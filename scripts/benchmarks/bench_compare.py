@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from yolo_lite.compare.plan import parse
+from yolo_lite.compare.settings import parse
 
 BIN = Path(sys.executable).parent
 APART = """

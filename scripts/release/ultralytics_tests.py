@@ -2,8 +2,8 @@
 
     python scripts/release/ultralytics_tests.py [folder=runs/ultralytics_tests] [tests="tests -m 'not slow'"]
 
-Run it with the Python of an environment in which the plugin is installed (`pip install '.[test]'`). The tests come from
-the installed release's source archive, which pip gets from PyPI; nothing else is downloaded. Ultralytics is told that it
+Run it with the Python of an environment in which the plugin is installed (`pip install '.[test]'`). The tests come
+from the installed release's source archive, which pip gets from PyPI; nothing else is downloaded. Ultralytics is told that it
 is offline, and its checkpoints are made from its own YAMLs with random weights. What then still wants a file from the
 network fails alike with and without us, and is counted. The outcome of every test is written to outcomes.csv.
 """
@@ -49,7 +49,8 @@ def main(folder="runs/ultralytics_tests", tests="tests -m 'not slow'"):
     counts = Counter(outcome for _, outcome, other in rows if outcome == other)
     alike = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))
     print(
-        f"Ultralytics {version}: {len(rows)} tests; with and without the hook alike: {alike}; different: {len(different)}"
+        f"Ultralytics {version}: {len(rows)} tests; with and without the hook alike: {alike}; "
+        f"different: {len(different)}"
     )
     for name, with_hook, without in different:
         print(f"{name}: {with_hook} with the hook, {without} without")

@@ -12,7 +12,7 @@
     python scripts/studies/study_bccd.py data=path/to/bccd.yaml latency=True
         the same, then time the models (quiet machine!)
     python scripts/studies/study_bccd.py collect [study=backbones]
-        copy what is finished into docs, and write the report there, and what the studies show into lite.md and the README
+        copy what is finished into docs, write the report there, and what the studies show into lite.md and the README
 
 Interrupt it whenever you like, the first command goes on: with what its folder holds, and with the runs in docs that
 the folder lacks. A new `lite` study times shrunk models before it trains: start it on a quiet machine.
@@ -26,11 +26,12 @@ import sys
 from pathlib import Path
 
 from yolo_lite.compare import collect, compare, write_report
-from yolo_lite.compare.plan import parse
+from yolo_lite.compare.report.results import read_results
 from yolo_lite.compare.report.tables import headline
+from yolo_lite.compare.settings import parse
 from yolo_lite.compare.significance import differences
 from yolo_lite.errors import ConfigError
-from yolo_lite.files import between, read_json, write
+from yolo_lite.files import between, write
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -47,7 +48,7 @@ STUDIES = {
         "models": ["yolov8n", "yolov5n", *SWAPPED, *WITH_ASPP],
         "seeds": {"all": THREE, **dict.fromkeys(["yolov8n", *SWAPPED], SIX)},  # and the rival has its model's
         "match": "gflops",
-        "rivals": ["yolov8n-mnv3"],
+        "match_for": ["yolov8n-mnv3"],
         "imgsz": 256,
         "baseline": "yolov8n",
     },
@@ -56,7 +57,7 @@ STUDIES = {
         "models": ["yolov8n", "yolo26n", PRESET],
         "seeds": SIX,
         "match": "latency",
-        "rivals": [f"{PRESET}:yolov8n"],
+        "match_for": [f"{PRESET}:yolov8n"],
         "imgsz": 320,
         "baseline": "yolov8n",
     },
@@ -120,7 +121,7 @@ def main(words):
 
 def findings(docs=DOCS):
     """Return what the finished studies show: lines by page and the mark that they belong to."""
-    results = {kind: read_json(docs / study["folder"] / "results.json") for kind, study in STUDIES.items()}
+    results = {kind: read_results(docs / study["folder"]) for kind, study in STUDIES.items()}
     found = {}
     if results["backbones"]:
         found["README.md", "study"] = found["docs/study.md", "study"] = host_table(results["backbones"])
@@ -183,7 +184,7 @@ def rival_table(results):
     models = results["models"]
     pairs = {
         label: rival
-        for rival in set(results["rivals"].values())
+        for rival in set(results["size_matched"].values())
         for label in models
         if host_of(label) == host_of(rival) and label != rival
         and abs(models[label]["gflops"] / models[rival]["gflops"] - 1) < 0.02
@@ -285,7 +286,7 @@ def preset_lines(results):
     """Hold the lite preset against what it was made for."""
     lines = ["", f"| `{PRESET}` against | mAP50-95, 95 % interval | wanted | |", "|---|---|---|---|"]
     for other, wanted, reached in (
-        (results["rivals"][PRESET], "the interval above 0", lambda found: (found["low"] or 0) > 0),
+        (results["size_matched"][PRESET], "the interval above 0", lambda found: (found["low"] or 0) > 0),
         ("yolo26n", "the interval above 0", lambda found: (found["low"] or 0) > 0),
         ("yolov8n", "at most 1.0 below", lambda found: found["mean"] >= -0.01),
     ):
