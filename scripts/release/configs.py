@@ -17,7 +17,9 @@ import yaml
 from yolo_lite.compose import make
 from yolo_lite.compose.budget import figure_line
 from yolo_lite.compose.budget import figures as count
+from yolo_lite.compose.recipe import Recipe
 from yolo_lite.files import between, write
+from yolo_lite.options import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 PATTERN = (
@@ -96,7 +98,7 @@ def shipped():
     for base, short in WITH_EXTRADW:
         add(base, short, "-extradw", neck="extradw")
     for task in LITE_TASKS:
-        made[f"yolo26-lite{make.TASKS[task]}.yaml"] = {**LITE, "task": task}
+        made[f"yolo26-lite{TASKS[task]}.yaml"] = {**LITE, "task": task}
     made["yolo26-lite-mnv4.yaml"] = {**LITE, "backbone": BACKBONES["mnv4"], "note": LITE_MNV4}
     return made
 
@@ -109,9 +111,8 @@ def experiment(name):
 def figures(name, options, letter="n"):
     """Count what a shipped config costs at one scale, and its base."""
     body = (ROOT / "cfg" / name).read_text("utf-8").partition("\n\n")[2]
-    task = options.get("task", "detect")
-    base = options["base"] + make.TASKS[task]
-    return count(body, base, task, letter, options["backbone"], options["width"], 640)
+    width = options["width"]
+    return count(body, Recipe.of(options), letter, width[letter] if isinstance(width, dict) else width)
 
 
 def table_line(name, row):

@@ -20,6 +20,7 @@ from yolo_lite.compose import make
 from yolo_lite.datasets import shapes
 from yolo_lite.errors import ConfigError
 from yolo_lite.files import write
+from yolo_lite.options import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 BASES = ("yolov5", "yolov8", "yolo11", "yolo26", "rtdetr-l")
@@ -40,7 +41,7 @@ def main(results="runs/matrix.jsonl", bases=None):
     results = Path(results).absolute()
     results.parent.mkdir(parents=True, exist_ok=True)
     done = read(results)
-    wanted = [(base, task, name) for base in BASES for task in make.TASKS for name in MADE]
+    wanted = [(base, task, name) for base in BASES for task in TASKS for name in MADE]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         shapes.SPLITS = {"train": 8, "val": 4}
@@ -135,7 +136,7 @@ def watch_gradients(trainer):
 
 def dataset(task, folder):
     """Return the generated dataset in a task's form, made at the first call."""
-    name = f"shapes{make.TASKS[task]}"
+    name = f"shapes{TASKS[task]}"
     shapes.generate(folder / name, task)
     if task == "classify":
         return str(folder / name)
@@ -159,7 +160,7 @@ def write_page(done):
     ]
     notes = {}
     for base in BASES:
-        for task in make.TASKS:
+        for task in TASKS:
             found = [done.get((base, task, name), "not run") for name in MADE]
             notes |= {each.removeprefix("refused: "): None for each in found if each.startswith("refused")}
             if not all(each.startswith("refused") for each in found):

@@ -2,15 +2,17 @@
 
 import sys
 
-from yolo_lite.compose import make as composing
-from yolo_lite.options import checked, settings
+from yolo_lite.compose.make import compose
+from yolo_lite.compose.recipe import Recipe
+from yolo_lite.options import settings
 
 
 def main(words: list[str]) -> int:
     """Do what the words of the command line, or the recipe's file among them, say."""
-    values = checked("make", settings("make", words))
-    if values["count"]:
+    recipe = Recipe.of(settings("make", words))
+    recipe.check()
+    if recipe.count:
         print("counting what it costs, some seconds for each scale; count=False leaves that out", file=sys.stderr)
-    text = composing.make(**values)
-    print(values["out"] or text.rstrip())
+    text = compose(recipe)
+    print(recipe.out or text.rstrip())
     return 0
