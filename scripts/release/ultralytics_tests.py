@@ -2,10 +2,10 @@
 
     python scripts/release/ultralytics_tests.py [folder=runs/ultralytics_tests] [tests="tests -m 'not slow'"]
 
-Run it with the Python of an environment in which the plugin is installed (`pip install '.[test]'`). The tests come
-from the installed release's source archive, which pip gets from PyPI; nothing else is downloaded. Ultralytics is told that it
-is offline, and its checkpoints are made from its own YAMLs with random weights. What then still wants a file from the
-network fails alike with and without us, and is counted. The outcome of every test is written to outcomes.csv.
+Run it with the Python of an environment in which the plugin is installed (`pip install '.[test]'`). The tests come from
+the installed release's source archive, which pip gets from PyPI; nothing else is downloaded. Ultralytics is told that
+it is offline, and its checkpoints are made from its own YAMLs with random weights. What then still wants a file from
+the network fails alike with and without us, and is counted. The outcome of every test is written to outcomes.csv.
 """
 
 import csv
