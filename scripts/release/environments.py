@@ -2,6 +2,8 @@
 
     python scripts/release/environments.py [rows=floors,Colab] [results=runs/environments.jsonl] [docs=docs]
                                            [any_python=False] [pytest="-m core"]
+    python scripts/release/environments.py find=3.10        print the command of that Python
+    python scripts/release/environments.py floors=3.10      print what pip installs for the oldest of everything
 
 For each row: a fresh virtual environment, what a user has there is installed first, then this checkout, which must
 change none of it; then `yolo-lite doctor`, an epoch of the stock command, and the core tests. Results are appended to a
@@ -181,5 +183,21 @@ def write(entries, docs):
     page.write_text(f"{head}{begin}{table(entries)}\n{end}{rest.partition(end)[2]}", "utf-8")
 
 
+def floors(python):
+    """Return what `pip install` takes for all floors at once; torch 2.3 has no wheels for Python 3.13 and later."""
+    first = ROWS[0]
+    if tuple(map(int, python.split("."))) >= (3, 13):
+        return " ".join(["torch==2.6.0", "torchvision==0.21.0", *first.first[2:]])
+    return " ".join([*first.first, *first.bounds])
+
+
 if __name__ == "__main__":
-    sys.exit(main(**dict(argument.split("=", 1) for argument in sys.argv[1:])))
+    options = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    if "find" in options:
+        found = find_python(options["find"])
+        print(found or "", end="")
+        sys.exit(found is None)
+    if "floors" in options:
+        print(floors(options["floors"]))
+        sys.exit()
+    sys.exit(main(**options))
