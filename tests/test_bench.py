@@ -325,10 +325,10 @@ def test_command(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["imgsz=32"], 2, "yolo-lite bench needs models="),
-        (["model=yolov8n"], 2, "yolo-lite bench has no model=; did you mean 'models'?; see yolo-lite help"),
-        (["models=yolov8n", "fast"], 2, "yolo-lite bench takes key=value, found 'fast'"),
-        (["models=yolov8n", "models=yolo26n"], 2, "yolo-lite bench has models= twice"),
+        (["imgsz=32"], 2, "bench needs models="),
+        (["model=yolov8n"], 2, "bench has no model=; did you mean 'models'?; see yolo-lite bench --help"),
+        (["models=yolov8n", "fast"], 2, "bench takes key=value or a YAML file with such, found 'fast'"),
+        (["models=yolov8n", "models=yolo26n"], 2, "bench has models= twice"),
         (["models=yolov8n", "int8=True"], 1, "int8=True and data= belong together"),
         (["models=yolov8n", "imgsz=big"], 1, "imgsz has to be a multiple of 32, found 'big'"),
         (["models=nothing", "runtimes=onnxruntime"], 1, "there is no model 'nothing'"),

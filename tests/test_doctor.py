@@ -4,7 +4,8 @@ import importlib.metadata
 
 import pytest
 
-from yolo_lite import doctor, torch_build
+from yolo_lite import torch_build
+from yolo_lite.commands import doctor
 from yolo_lite.torch_build import Build
 
 pytestmark = pytest.mark.core

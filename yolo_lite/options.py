@@ -321,7 +321,8 @@ def checked(command: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return all options of a command with their values, defaults where nothing (or None) is given.
 
     Raises:
-        ConfigError: One is missing, unknown, or has a value that it cannot have.
+        UsageError: One is missing.
+        ConfigError: One is unknown, or has a value that it cannot have.
     """
     options = {option.name: option for option in COMMANDS[command].options}
     for key in settings:
@@ -331,7 +332,7 @@ def checked(command: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     for name, option in options.items():
         value = settings.get(name)
         if value is None and option.default is REQUIRED:
-            raise ConfigError(f"{command} needs {name}=, {option.help}; like {name}={option.example}")
+            raise UsageError(f"{command} needs {name}=, {option.help}; like {name}={option.example}")
         if value is None or (value == "" and option.default == ""):
             value = option.default
         values[name] = value if value in (None, "") else option.kind.check(name, value, option.example)

@@ -22,6 +22,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import yaml
+
 from yolo_lite import environment
 from yolo_lite.bench.parity import TOLERANCE, arrays, deviation, settle
 from yolo_lite.bench.runtimes import RUNTIMES, missing
@@ -86,7 +88,10 @@ def read(results):
 def digest(name):
     """A short word for what a config's YAML says."""
     file = ROOT / "cfg" / name
-    return hashlib.sha1(file.read_bytes()).hexdigest()[:8] if file.exists() else ""
+    if not file.exists():
+        return ""
+    content = json.dumps(yaml.safe_load(file.read_text("utf-8")), sort_keys=True)  # comments change no export
+    return hashlib.sha1(content.encode()).hexdigest()[:8]
 
 
 def in_processes(name, runtimes):

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from yolo_lite import kinds
 from yolo_lite import models as zoo
-from yolo_lite import options
 from yolo_lite.bench.export import Exported, Subject, export, load, size_of
 from yolo_lite.bench.measurement import Measurement, Precision, median_interval, threads_in_words
 from yolo_lite.bench.process import Conditions, Entry, Say, time_in_process
@@ -142,9 +142,9 @@ def _check(
     if not named or not runtimes:
         raise ConfigError(f"there are no {'runtimes' if named else 'models'} to measure")
     for number in threads or [0]:
-        options.whole().check("threads", number)
-    options.IMGSZ.check("imgsz", imgsz)
-    options.SECONDS.check("seconds", seconds)
+        kinds.whole().check("threads", number)
+    kinds.IMGSZ.check("imgsz", imgsz)
+    kinds.number().check("seconds", seconds)
     check_runtimes(runtimes, int8=data is not None)
     if data is not None:
         from yolo_lite.datasets.images import training_files

@@ -23,7 +23,7 @@ def evaluate(job: Job) -> Evaluation:
 
     Writes `images.npz`, what the validator counted in each image, and `samples.json`, detections on the sample images.
     """
-    from ultralytics.models import YOLO
+    from ultralytics import YOLO
 
     folder = Path(job.folder)
     last = folder / "weights" / "last.pt"

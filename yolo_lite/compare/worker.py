@@ -88,7 +88,7 @@ def _run(job: Job, record: RunRecord) -> RunRecord:
 
 def train(job: Job, start: Start) -> list[str]:
     """Train as the stock command does; return what Ultralytics did otherwise than it was told."""
-    from ultralytics.models import YOLO
+    from ultralytics import YOLO
 
     folder = Path(job.folder)
     if start.kind == "evaluate":

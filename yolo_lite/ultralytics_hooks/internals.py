@@ -72,7 +72,6 @@ INTERNALS = {  # module:attribute -> what for
     "ultralytics.utils:RANK": "only the first of several workers says it",
     "ultralytics.utils.metrics:compute_ap": "average precision of a resample",
     "ultralytics.utils.torch_utils:fuse_conv_and_bn": "fuses a backbone without a model",
-    "ultralytics.utils.torch_utils:get_cpu_info": "names the processor in reports",
     "ultralytics.utils.torch_utils:strip_optimizer": "ends a training that was killed at its very end",
 }
 NEWER = {  # the same, of what the oldest release lacks, and what is done there
