@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 from yolo_lite._version import __version__
 
@@ -14,13 +14,13 @@ DISTRIBUTION = "yolo-lite-backbones"
 PACKAGES = ("ultralytics", "torch", "torchvision", "timm", "numpy", "opencv-python")
 
 
-class Machine(TypedDict):
+class Machine(TypedDict, total=False):
     """A machine; torch's threads and GPUs stand there where torch is loaded."""
 
     processor: str
     cores: int | None
-    threads: NotRequired[int]
-    gpus: NotRequired[list[str]]
+    threads: int
+    gpus: list[str]
     system: str
 
 
