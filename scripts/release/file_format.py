@@ -5,7 +5,7 @@ YAML, whose rows name classes and give them arguments. `tests/file_format/format
 and timm name is theirs, and left out.
 
     rows        YAML name -> a row's arguments, its class, and names and shapes of the tensors that they build
-    backbones   every native backbone -> how many tensors it has, and a digest of their names and shapes
+    backbones   every native backbone, a quarter as wide -> how many tensors it has, a digest of their names and shapes
     attributes  every class of ours in a checkpoint -> what it holds: attributes, submodules and tensors by name
     globals     every name of ours in a checkpoint's pickle
     packages    those of all the other names
@@ -103,7 +103,7 @@ def differences(now, kept, where=()):
 
 def current():
     """Return the list of the code as it is."""
-    built, backbones = small_modules(), {name: create_backbone(name) for name in list_backbones()}
+    built, backbones = small_modules(), {name: create_backbone(name, width=0.25) for name in list_backbones()}
     modules = nn.ModuleList([*(module for _, module in built), *backbones.values(), Repeat(nn.Identity, [], [])])
     names, attributes = pickled(modules), {}
     for module in modules.modules():
