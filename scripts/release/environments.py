@@ -43,7 +43,7 @@ ROWS = [
     Row("Colab", "3.12", ("torch==2.11.0", "torchvision==0.26.0", "timm==1.0.27", "ultralytics")),
     Row("newest on 3.13", "3.13", NEWEST),
     Row("newest on 3.14", "3.14", NEWEST),
-    Row("ultralytics[export]", "3.11", ("ultralytics[export]==8.4.190",)),
+    Row("ultralytics[export]", "3.11", ("ultralytics[export]==8.4.190",), ("torch<2.15",)),  # litert-torch's bound
 ]
 
 
@@ -156,6 +156,7 @@ def call(*command, cwd=None, **environment):
     if process.returncode:
         print(process.stdout[-6000:], process.stderr[-6000:], flush=True)
         lines = [line for line in (process.stdout + process.stderr).splitlines() if line.strip()]
+        lines = [line for line in lines if line.startswith("ERROR")] or lines
         words = re.sub(r"\S*/", "", " ".join([Path(command[0]).name, *map(str, command[1:4])]))
         raise Failure(f"fails at {words}: {(lines or ['no output'])[-1][:200]}")
     return process.stdout
