@@ -94,6 +94,7 @@ def run(row, any_python, pytest):
         if not any_python:
             return {**entry, "note": f"not run: no Python {row.python} found"}
         python = sys.executable
+        print(f"no Python {row.python} found: {python} instead", flush=True)
     entry["Python"] = call(python, "-c", "import platform; print(platform.python_version())").strip()
     with tempfile.TemporaryDirectory() as folder:
         try:
