@@ -27,8 +27,9 @@ def test_loads_in_a_fresh_process(trained, tmp_path):
 def skip_without_safe_loading():
     import torch
     import ultralytics
+    from ultralytics.nn import tasks
 
-    if not hasattr(sys.modules["ultralytics.nn.tasks"], "SAFE_LOAD"):
+    if not hasattr(tasks, "SAFE_LOAD"):
         pytest.skip(f"Ultralytics {ultralytics.__version__} has no safe loading")
     if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
         pytest.skip(f"safe loading needs torch 2.6, this is {torch.__version__}")
