@@ -23,19 +23,24 @@ def test_loads_in_a_fresh_process(trained, tmp_path):
     assert "SETTINGS {(1e-05, 0.1)}" in load(trained / "weights/best.pt", tmp_path)
 
 
-def test_loads_in_safe_mode(trained, tmp_path):
+def skip_without_safe_loading():
+    import torch
     import ultralytics
+    from ultralytics.nn import tasks
 
-    if not hasattr(sys.modules["ultralytics.nn.tasks"], "SAFE_LOAD"):
+    if not hasattr(tasks, "SAFE_LOAD"):
         pytest.skip(f"Ultralytics {ultralytics.__version__} has no safe loading")
+    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        pytest.skip(f"safe loading needs torch 2.6, this is {torch.__version__}")
+
+
+def test_loads_in_safe_mode(trained, tmp_path):
+    skip_without_safe_loading()
     assert "SETTINGS {(1e-05, 0.1)}" in load(trained / "weights/best.pt", tmp_path, ULTRALYTICS_SAFE_LOAD="1")
 
 
 def test_safe_mode_still_refuses_others(trained, tmp_path):
-    import ultralytics
-
-    if not hasattr(sys.modules["ultralytics.nn.tasks"], "SAFE_LOAD"):
-        pytest.skip(f"Ultralytics {ultralytics.__version__} has no safe loading")
+    skip_without_safe_loading()
     (tmp_path / "stranger.py").write_text("import torch\nclass Stranger(torch.nn.Identity):\n    pass\n")
     code = f"""
         import sys; sys.path.insert(0, {str(tmp_path)!r})

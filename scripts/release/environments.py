@@ -2,8 +2,6 @@
 
     python scripts/release/environments.py [rows=floors,Colab] [results=runs/environments.jsonl] [docs=docs]
                                            [any_python=False] [pytest="-m core"]
-    python scripts/release/environments.py find=3.10        print the command of that Python
-    python scripts/release/environments.py floors=3.10      print what pip installs for the oldest of everything
 
 For each row: a fresh virtual environment, what a user has there is installed first, then this checkout, which must
 change none of it; then `yolo-lite doctor`, an epoch of the stock command, and the core tests. Results are appended to a
@@ -45,7 +43,7 @@ ROWS = [
     Row("Colab", "3.12", ("torch==2.11.0", "torchvision==0.26.0", "timm==1.0.27", "ultralytics")),
     Row("newest on 3.13", "3.13", NEWEST),
     Row("newest on 3.14", "3.14", NEWEST),
-    Row("ultralytics[export]", "3.11", ("ultralytics[export]==8.4.190",)),
+    Row("ultralytics[export]", "3.11", ("ultralytics[export]==8.4.190",), ("torch<2.15",)),  # litert-torch's bound
 ]
 
 
@@ -96,6 +94,7 @@ def run(row, any_python, pytest):
         if not any_python:
             return {**entry, "note": f"not run: no Python {row.python} found"}
         python = sys.executable
+        print(f"no Python {row.python} found: {python} instead", flush=True)
     entry["Python"] = call(python, "-c", "import platform; print(platform.python_version())").strip()
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -158,6 +157,7 @@ def call(*command, cwd=None, **environment):
     if process.returncode:
         print(process.stdout[-6000:], process.stderr[-6000:], flush=True)
         lines = [line for line in (process.stdout + process.stderr).splitlines() if line.strip()]
+        lines = [line for line in lines if line.startswith("ERROR")] or lines
         words = re.sub(r"\S*/", "", " ".join([Path(command[0]).name, *map(str, command[1:4])]))
         raise Failure(f"fails at {words}: {(lines or ['no output'])[-1][:200]}")
     return process.stdout
@@ -183,21 +183,5 @@ def write(entries, docs):
     page.write_text(f"{head}{begin}{table(entries)}\n{end}{rest.partition(end)[2]}", "utf-8")
 
 
-def floors(python):
-    """Return what `pip install` takes for all floors at once; torch 2.3 has no wheels for Python 3.13 and later."""
-    first = ROWS[0]
-    if tuple(map(int, python.split("."))) >= (3, 13):
-        return " ".join(["torch==2.6.0", "torchvision==0.21.0", *first.first[2:]])
-    return " ".join([*first.first, *first.bounds])
-
-
 if __name__ == "__main__":
-    options = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    if "find" in options:
-        found = find_python(options["find"])
-        print(found or "", end="")
-        sys.exit(found is None)
-    if "floors" in options:
-        print(floors(options["floors"]))
-        sys.exit()
-    sys.exit(main(**options))
+    sys.exit(main(**dict(argument.split("=", 1) for argument in sys.argv[1:])))

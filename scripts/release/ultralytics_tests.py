@@ -2,10 +2,10 @@
 
     python scripts/release/ultralytics_tests.py [folder=runs/ultralytics_tests] [tests="tests -m 'not slow'"]
 
-Run it with the Python of an environment in which the plugin is installed (`pip install '.[test]'`). The tests come from
-the installed release's source archive, which pip gets from PyPI; nothing else is downloaded. Ultralytics is told that
-it is offline, and its checkpoints are made from its own YAMLs with random weights. What then still wants a file from
-the network fails alike with and without us, and is counted. The outcome of every test is written to outcomes.csv.
+Run it with the Python of an environment in which the plugin is installed (`pip install '.[test]'`). The tests come
+from the installed release's source archive, which pip gets from PyPI; nothing else is downloaded. Ultralytics is told
+that it is offline, and its checkpoints are made from its own YAMLs with random weights. What then still wants a file
+from the network fails alike with and without us, and is counted. Each test's outcome is written to outcomes.csv.
 """
 
 import csv
@@ -48,10 +48,7 @@ def main(folder="runs/ultralytics_tests", tests="tests -m 'not slow'"):
     different = [row for row in rows if row[1] != row[2]]
     counts = Counter(outcome for _, outcome, other in rows if outcome == other)
     alike = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))
-    print(
-        f"Ultralytics {version}: {len(rows)} tests; with and without the hook alike: {alike}; "
-        f"different: {len(different)}"
-    )
+    print(f"Ultralytics {version}, {len(rows)} tests, hook on and off: alike {alike}; different: {len(different)}")
     for name, with_hook, without in different:
         print(f"{name}: {with_hook} with the hook, {without} without")
     return int(bool(different) or not counts["passed"])
