@@ -4,7 +4,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TextIO
+from typing import TextIO
 
 from yolo_lite.compare.plan import Plan, Run
 from yolo_lite.compare.record import RunRecord, is_finished
@@ -24,7 +24,7 @@ class Progress:
         self.before = 0  # epochs that were done when we began
         self.live = self.stream.isatty()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         self.before = self._done()
         return self
 
