@@ -33,7 +33,7 @@ def test_latency(tmp_path):
     assert latency.is_current(read, models, CONDITIONS)
     assert not latency.is_current(read, models, replace(CONDITIONS, imgsz=64))
     assert not latency.is_current(read, models[:1], CONDITIONS)
-    assert not latency.is_current(read, [models[0], models[1]._replace(digest="c")], CONDITIONS)
+    assert not latency.is_current(read, [models[0], replace(models[1], digest="c")], CONDITIONS)
     assert not latency.is_current(read, models, replace(CONDITIONS, threads=(1, 2)))
     assert not latency.is_current(None, models, CONDITIONS)
 
