@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -458,30 +459,47 @@ def test_a_process_whose_turn_never_came_writes_nothing(tmp_path):
     assert (tmp_path / "run" / "log.txt").read_text() == ""
 
 
-def test_a_run_ends_with_its_command(tiny_data, tmp_path):
-    """Closing its standard input is all that a worker needs to end."""
-    from yolo_lite.compare.process import start
-
+@pytest.fixture
+def endless(tiny_data, tmp_path):
+    """A run that does not end by itself, and a function that waits until it trains."""
     settings = {"epochs": 1000, "imgsz": 64, "batch": 4, "plots": False}
     job = Job(str(tmp_path / "run"), "m", "yolov8n.yaml", 0, command="", data=str(tiny_data), settings=settings)
+
+    def wait_for(process):
+        patience = time.monotonic() + 120
+        while not (tmp_path / "run" / "results.csv").exists():
+            assert process.poll() is None and time.monotonic() < patience
+            time.sleep(0.1)
+
+    return job, wait_for
+
+
+def test_a_run_ends_when_its_standard_input_closes(endless):
+    from yolo_lite.compare.process import start
+
+    job, wait_for_training = endless
     process = start(job)
-    patience = time.monotonic() + 120
-    while not (tmp_path / "run" / "results.csv").exists():  # it trains
-        assert process.poll() is None and time.monotonic() < patience
-        time.sleep(0.1)
+    wait_for_training(process)
     process.stdin.close()
     process.wait(timeout=60)
-    assert process.returncode != 0 and not (tmp_path / "run" / "run.json").exists()
+    assert process.returncode != 0 and not Path(job.folder, "run.json").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="hands a file descriptor on")
+def test_a_run_ends_with_its_command(endless):
+    """The run holds one end of a pipe: that it has ended is what the other end says."""
+    job, wait_for_training = endless
+    ours, runs = os.pipe()
     code = (
-        "import sys, time\nfrom yolo_lite.compare import process as runs\n"
-        f"job = runs.{job!r}\nprocess = runs.start(job)\nprint(process.pid, flush=True)\ntime.sleep(60)"
+        "import time\nfrom pathlib import Path\nfrom yolo_lite.compare import process as runs\n"
+        f"job = runs.{job!r}\nruns.begin(runs.open_process(Path(job.folder), [{runs}]), job)\ntime.sleep(600)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    child = int(parent.stdout.readline())
+    parent = subprocess.Popen([sys.executable, "-c", code], pass_fds=[runs])
+    os.close(runs)
+    wait_for_training(parent)
     parent.kill()
     parent.wait()
-    patience = time.monotonic() + 30
-    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
-        assert time.monotonic() < patience
-        time.sleep(0.1)
-    assert not (tmp_path / "run" / "run.json").exists()
+    has_ended, _, _ = select.select([ours], [], [], 30)
+    assert has_ended and os.read(ours, 1) == b""
+    os.close(ours)
+    assert not Path(job.folder, "run.json").exists()

@@ -163,6 +163,7 @@ def _checkpoint(model: zoo.Model, classes: int, folder: Path) -> Path:
     """Write a model with random weights, which do not change the time, but with the dataset's classes, which do."""
     import torch
 
+    built: Any
     with errors_only():
         built, _ = zoo.build(model.source, classes)
     path = folder / f"{model.label.removesuffix('.pt')}-{len(list(folder.iterdir()))}.pt"
