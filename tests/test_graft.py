@@ -14,7 +14,7 @@ from ultralytics.nn.tasks import yaml_model_load
 from yolo_lite import ConfigError, make
 from yolo_lite.compose.budget import alphas
 from yolo_lite.compose.base import flow
-from yolo_lite.compose.make import TASKS
+from yolo_lite.options import TASKS
 from yolo_lite.cost import cost, row_gflops
 from yolo_lite.ultralytics_hooks import configs, internals
 

@@ -10,7 +10,7 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from yolo_lite.compose.budget import figure_line
-from yolo_lite.compose.make import TASKS
+from yolo_lite.options import TASKS
 from yolo_lite.cost import cost
 from yolo_lite.ultralytics_hooks import configs, internals
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import python
 
 from yolo_lite import make
-from yolo_lite.compose.make import TASKS
+from yolo_lite.options import TASKS
 from yolo_lite.datasets import shapes
 
 
