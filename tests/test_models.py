@@ -10,8 +10,8 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from yolo_lite.compose.budget import figure_line
-from yolo_lite.options import TASKS
 from yolo_lite.cost import cost
+from yolo_lite.options import TASKS
 from yolo_lite.ultralytics_hooks import configs, internals
 
 CONFIGS = sorted(name for name in configs.configs() if name.startswith("yolo"))

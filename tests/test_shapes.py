@@ -8,8 +8,8 @@ import pytest
 from conftest import python
 
 from yolo_lite import make
-from yolo_lite.options import TASKS
 from yolo_lite.datasets import shapes
+from yolo_lite.options import TASKS
 
 
 def test_deterministic_and_varied():
