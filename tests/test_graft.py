@@ -12,10 +12,12 @@ from steps import train_step
 from ultralytics.nn.tasks import yaml_model_load
 
 from yolo_lite import ConfigError, make
+from yolo_lite.commands import main
 from yolo_lite.compose.base import flow
 from yolo_lite.compose.budget import alphas
+from yolo_lite.compose.recipe import Recipe
 from yolo_lite.cost import cost, row_gflops
-from yolo_lite.options import TASKS
+from yolo_lite.options import COMMANDS, TASKS
 from yolo_lite.ultralytics_hooks import configs, internals
 
 COMMAND = Path(sys.executable).with_name("yolo-lite")
@@ -149,7 +151,7 @@ def test_width_is_chosen_to_be_lighter_than_the_base():
             "neck has to be one of base, aspp, lraspp, extradw, slim, light, found 'asp'; did you mean 'aspp'?",
         ),
         ({"head": "lite"}, "head has to be one of base, light, slim, found 'lite'; did you mean 'light'?"),
-        ({"task": "segmentation"}, "found 'segmentation'; did you mean 'segment'?"),
+        ({"task": "segmentation"}, "classify, found 'segmentation'; did you mean 'segment'?"),
         ({"base": "yolov5", "task": "segment"}, "base yolov5 has no model for the task segment, only for detect"),
         ({"base": "rtdetr-l", "neck": "aspp"}, "base rtdetr-l has no SPPF that ASPP could replace"),
         ({"base": "rtdetr-l", "head": "light"}, "head=light has no form of rtdetr-l's RTDETRDecoder"),
@@ -161,9 +163,13 @@ def test_width_is_chosen_to_be_lighter_than_the_base():
         ({"width": {"n": 0.5, "z": 1.0}, "scale": "n"}, "base yolov8 has the scales n, s, m, l, x, found width=z:1.0"),
         ({"width": 99.0}, "width has to be at most 10, found 99.0"),
         ({"imgsz": 100}, "imgsz has to be a multiple of 32, found 100; near it is 96"),
-        ({"imgsz": 0}, "imgsz has to be a multiple of 32, found 0"),
+        ({"imgsz": 0}, "imgsz has to be a multiple of 32, found 0; near it is 32"),
         ({"max_gflops": 0, "scale": "n"}, "max_gflops has to be a finite number above 0, found 0"),
-        ({"base": 5}, "base has to be a name, found 5"),
+        ({"base": 5}, "base has to be a name, found 5; like base=yolov8"),
+        ({"host": "yolov8"}, "make has no host=; there are base, backbone, neck"),
+        ({"backbone": "ghostnet_10", "edge": True}, "unknown backbone 'ghostnet_10'; did you mean 'ghostnet_100'?"),
+        ({"neck": "slim", "base": "yolov8-p2"}, "joins P3, P4 and P5 for a head that takes them; Detect of yolov8-p2"),
+        ({"weights": {"mean": [0, 0, 0]}, "width": 1.0}, "backbone_weights has to be null, imagenet, a path, or"),
         ({"base": "yolov8-seg"}, "base 'yolov8-seg' names a task; use base=yolov8 task=segment"),
         ({"base": "yolov8-world"}, "WorldDetect takes words besides the image"),
         ({"base": "yolov9e"}, "no plain sequence of maps"),
@@ -175,7 +181,7 @@ def test_width_is_chosen_to_be_lighter_than_the_base():
         ({"out": "yolov8mine.yaml"}, "use yolov8-mine.yaml"),
         ({"out": "yoloe-11-my.yaml"}, "takes 'yoloe' in a name for another kind of model"),
         ({"max_gflops": 3.0}, "a budget is for one model: give scale=n"),
-        ({"max_gflops": -1.0, "scale": "n"}, "max_gflops has to be a finite number above 0"),
+        ({"max_gflops": -1.0, "scale": "n"}, "max_gflops has to be a finite number above 0, found -1.0"),
         ({"max_gflops": 3.0, "scale": "n", "width": 1.0}, "a budget chooses the width"),
         ({"max_params": 0.01, "scale": "n"}, "no width of mobilenetv3_large_100 fits 0.01 M parameters"),
         ({"backbone": "timm/repvit_m0_9", "width": 0.5}, "timm/repvit_m0_9 is timm's and has no width multiplier"),
@@ -216,12 +222,33 @@ def test_command_writes_a_config_that_the_stock_command_trains(tiny_data, tmp_pa
         "plots=False", "project=runs", "name=run", cwd=tmp_path,
     )  # fmt: skip
     assert "yolo_lite.heads.LightDetect" in trained.stdout and "yolo_lite.necks.ASPP" in trained.stdout
-    assert "keys has to be a mapping" in run(COMMAND, "make", "keys=nc", cwd=tmp_path, check=False).stdout
     wrong = run(COMMAND, "make", "nek=aspp", cwd=tmp_path, check=False)
-    assert (wrong.returncode, wrong.stdout) == (
-        2,
-        "yolo-lite: make has no nek=; did you mean 'neck'?; see yolo-lite make --help\n",
-    )
+    said = "yolo-lite: make has no nek=; did you mean 'neck'?; see yolo-lite make --help\n"
+    assert (wrong.returncode, wrong.stdout) == (2, said)
+
+
+def test_command_line_file_and_python_make_the_same(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"backbone": "ghostnet_100", "width": {"n": 0.5}, "scale": "n", "keys": {"nc": 3, "reg_max": 8}}
+    text = make(**options, count=False)
+    d = yaml.safe_load(text)
+    assert (d["nc"], d["reg_max"], list(d["scales"])) == (3, 8, ["n"])
+    Path("recipe.yaml").write_text(yaml.safe_dump({**options, "scale": "s", "count": False}))
+    words = ["backbone=ghostnet_100", "width=n:0.5", "scale=n", "keys={nc: 3, reg_max: 8}", "count=False"]
+    for each in (words, ["recipe.yaml", "scale=n"]):  # what stands on the command line goes before the file
+        assert main(["make", *each]) == 0
+        assert capsys.readouterr().out == text.rstrip() + "\n"
+    Path("recipe.yaml").write_text("bakbone: ghostnet_100")
+    assert main(["make", "recipe.yaml"]) == 1
+    assert capsys.readouterr().err == "yolo-lite: make has no bakbone=; did you mean 'backbone'?\n"
+
+
+def test_recipe_has_every_option_and_its_default():
+    recipe = Recipe()
+    assert vars(recipe) == COMMANDS["make"].defaults and recipe == Recipe.of({})
+    recipe.check()
+    with pytest.raises(ConfigError, match="scale has to be a text, found 5"):
+        Recipe(scale=5).check()
 
 
 @pytest.mark.parametrize("text", ["plain", "5", "*.pth", "@w", "{file: w", "a\\b: c", "it's", 'say "x"', "null", ""])

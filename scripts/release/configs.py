@@ -10,13 +10,15 @@ import csv
 import functools
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from yolo_lite.compose import make
-from yolo_lite.compose.budget import figure_line
-from yolo_lite.compose.budget import figures as count
+from yolo_lite import make
+from yolo_lite.compose import budget
+from yolo_lite.compose.budget import Figures, figure_line
 from yolo_lite.compose.recipe import Recipe
 from yolo_lite.files import between, write
 from yolo_lite.options import TASKS
@@ -76,12 +78,14 @@ LATER_BASES = ("mnv3", "mnv4", "mnasnet", "ghostnet", "shufflenetv2")
 WITH_ASPP = ("mnasnet", "mnv1", "mnv2", "mnv3", "ghostnet", "shufflenetv1", "shufflenetv2")
 WITH_EXTRADW = (("yolov8", "mnv4"), ("yolo11", "mnv4"))
 
+Options = Mapping[str, Any]  # of `yolo-lite make`
 
-def shipped():
-    """Return the arguments of `graft.make` for every config, by file name."""
-    made = {}
 
-    def add(base, short, suffix="", **options):
+def shipped() -> dict[str, Options]:
+    """Return what `make` is asked for, for every config by its file's name."""
+    made: dict[str, Options] = {}
+
+    def add(base: str, short: str, suffix: str = "", **options: Any) -> None:
         alphas = None if short == "timm" else {**ALPHAS, **OTHER_ALPHAS.get((base, short), {})}
         made[f"{base}-{short}{suffix}.yaml"] = {"base": base, "backbone": BACKBONES[short], "width": alphas, **options}
 
@@ -103,56 +107,24 @@ def shipped():
     return made
 
 
-def experiment(name):
+def experiment(name: str) -> bool:
     """Tell whether a config is one that may be heavier than its base."""
     return "-aspp" in name or "-timm" in name
 
 
-def figures(name, options, letter="n"):
+def figures(name: str, options: Options, letter: str = "n") -> Figures:
     """Count what a shipped config costs at one scale, and its base."""
     body = (ROOT / "cfg" / name).read_text("utf-8").partition("\n\n")[2]
-    width = options["width"]
-    return count(body, Recipe.of(options), letter, width[letter] if isinstance(width, dict) else width)
+    alphas = options["width"]
+    return budget.figures(body, Recipe.of(options), letter, None if alphas is None else alphas[letter])
 
 
-def table_line(name, row):
-    """Write a config's line in the tables."""
-    return (
-        f"| `{name.removesuffix('.yaml').replace('-', 'n-', 1)}` | {'-' if row.alpha is None else f'{row.alpha:g}'} "
-        f"| {'yes' if row.published else 'no'} | {row.parameters / 1e6:.2f} M | {row.gflops:.2f} "
-        f"| {row.parameters / row.base_parameters:.0%} | {row.gflops / row.base_gflops:.0%} "
-        f"| {time_of(name, 'onnxruntime')} | {time_of(name, 'openvino')} |"
-    )
+# Tables ---------------------------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def measured_times():
-    """Return the measured rows of docs/latency.csv by config and runtime."""
-    file = ROOT / "docs" / "latency.csv"
-    rows = csv.DictReader(file.open(encoding="utf-8")) if file.exists() else []
-    return {
-        (row["config"], row["runtime"]): row
-        for row in rows
-        if row["model"] == row["config"] and row["precision"] == "fp32"
-    }
-
-
-def time_of(name, runtime):
-    """Write a config's time at scale n over its base's, bold where it is slower."""
-    row = measured_times().get((name.removesuffix(".yaml").replace("-", "n-", 1), runtime))
-    if row is None:
-        return "not measured"
-    return f"**{float(row['ratio']):.2f}**" if float(row["ratio"]) > 1 else f"{float(row['ratio']):.2f}"
-
-
-def slower_line():
-    """Name the configs that are slower than their bases, the experiments apart."""
-    found = [
-        f"`{config}` ({float(row['ratio']):.2f} in {'OpenVINO' if runtime == 'openvino' else runtime})"
-        for (config, runtime), row in sorted(measured_times().items())
-        if float(row["ratio"]) > 1 and not experiment(config)
-    ]
-    return f"Slower than their bases in fp32, of all configs but the experiments: {', '.join(found) or 'none'}."
+def at_n(name: str) -> str:
+    """Return the name under which Ultralytics finds a config at scale n."""
+    return name.removesuffix(".yaml").replace("-", "n-", 1)
 
 
 HEAD = [
@@ -162,43 +134,88 @@ HEAD = [
 ]
 
 
-def write_pages(configs=True):
-    """Write every config, if asked, and the tables."""
-    lines = {}
-    for name, options in shipped().items():
-        if configs:
-            make.make(**options, out=ROOT / "cfg" / name, exist_ok=True)
-        lines[name] = table_line(name, figures(name, options))
-        print(lines[name], flush=True)
+def table_line(name: str, row: Figures) -> str:
+    """Write a config's line in the tables."""
+    return (
+        f"| `{at_n(name)}` | {'-' if row.alpha is None else f'{row.alpha:g}'} "
+        f"| {'yes' if row.published else 'no'} | {row.parameters / 1e6:.2f} M | {row.gflops:.2f} "
+        f"| {row.parameters / row.base_parameters:.0%} | {row.gflops / row.base_gflops:.0%} "
+        f"| {time_of(name, 'onnxruntime')} | {time_of(name, 'openvino')} |"
+    )
+
+
+@functools.cache
+def measured_ratios() -> dict[tuple[str, str], float]:
+    """Return docs/latency.csv's time over the base's by config and runtime, in fp32."""
+    file = ROOT / "docs" / "latency.csv"
+    rows = csv.DictReader(file.read_text("utf-8").splitlines()) if file.exists() else []
+    return {
+        (row["config"], row["runtime"]): float(row["ratio"])
+        for row in rows
+        if row["model"] == row["config"] and row["precision"] == "fp32"
+    }
+
+
+def time_of(name: str, runtime: str) -> str:
+    """Write a config's time at scale n over its base's, bold where it is slower."""
+    ratio = measured_ratios().get((at_n(name), runtime))
+    if ratio is None:
+        return "not measured"
+    return f"**{ratio:.2f}**" if ratio > 1 else f"{ratio:.2f}"
+
+
+def slower_line() -> str:
+    """Name the configs that are slower than their bases, the experiments apart."""
+    found = [
+        f"`{config}` ({ratio:.2f} in {'OpenVINO' if runtime == 'openvino' else runtime})"
+        for (config, runtime), ratio in sorted(measured_ratios().items())
+        if ratio > 1 and not experiment(config)
+    ]
+    return f"Slower than their bases in fp32, of all configs but the experiments: {', '.join(found) or 'none'}."
+
+
+def page(lines: Mapping[str, str]) -> str:
+    """Return docs/configs.md from each config's line."""
     title = (
         "# The configs\n\nFused, 640 px, 80 classes, scale n; the other scales are in each file's header. Times are in "
         "fp32 on one thread of an x86 CPU, **bold** where a config is slower than its base; intervals and versions are "
         "in [latency.md](latency.md).\n"
     )
-    tables = "".join(
-        f"\n## {base}\n\n" + "\n".join([*HEAD, *(line for name, line in lines.items() if name.startswith(base))]) + "\n"
-        for base in sorted({options["base"] for options in shipped().values()}, key=lambda h: int(re.sub(r"\D", "", h)))
+    bases = sorted({options["base"] for options in shipped().values()}, key=lambda base: int(re.sub(r"\D", "", base)))
+    tables = [[*HEAD, *(line for name, line in lines.items() if name.startswith(base))] for base in bases]
+    return title + "".join(
+        f"\n## {base}\n\n" + "\n".join(table) + "\n" for base, table in zip(bases, tables, strict=True)
     )
-    write(ROOT / "docs" / "configs.md", title + tables)
+
+
+def write_pages(configs: bool = True) -> None:
+    """Write every config, if asked, and the tables."""
+    lines: dict[str, str] = {}
+    for name, options in shipped().items():
+        if configs:
+            make(**options, out=ROOT / "cfg" / name, exist_ok=True)
+        lines[name] = table_line(name, figures(name, options))
+        print(lines[name], flush=True)
+    write(ROOT / "docs" / "configs.md", page(lines))
     readme = ROOT / "README.md"
     shown = [line for name, line in lines.items() if name.startswith("yolov8") and not experiment(name)]
     write(readme, between(between(readme.read_text("utf-8"), "figures", [*HEAD, *shown]), "slower", [slower_line()]))
 
 
-def check():
+def check() -> list[str]:
     """Return what stands in the files and is not so: configs that `make` writes otherwise, and figures of scale n."""
     wrong = []
-    tables = (ROOT / "README.md").read_text("utf-8") + (ROOT / "docs" / "configs.md").read_text("utf-8")
+    tables = ((ROOT / "README.md").read_text("utf-8") + (ROOT / "docs" / "configs.md").read_text("utf-8")).splitlines()
     for name, options in shipped().items():
         text = (ROOT / "cfg" / name).read_text("utf-8")
-        if yaml.safe_load(text) != yaml.safe_load(make.make(**options, count=False)):
+        if yaml.safe_load(text) != yaml.safe_load(make(**options, count=False)):
             wrong.append(f"{name}: yolo-lite make writes another one now")
         row = figures(name, options)
         if figure_line("n", row) not in text.splitlines():
             wrong.append(f"{name}: {figure_line('n', row)}")
-        if table_line(name, row) not in tables.splitlines():
+        if table_line(name, row) not in tables:
             wrong.append(f"tables: {table_line(name, row)}")
-    if slower_line() not in tables.splitlines():
+    if slower_line() not in tables:
         wrong.append(f"README.md: {slower_line()}")
     return wrong
 

@@ -147,14 +147,14 @@ def train(folder: Path, study: dict[str, Any], settings: dict[str, Any]) -> int:
     return 1 if outcome.failed else 0
 
 
-def keep(folder: Path, kept: Path, plot: str) -> Results:
+def keep(folder: Path, kept: Path, plot: str) -> Any:
     """Write a comparison's report in its own folder, and into `kept` what docs keeps of it: results and one plot.
 
     Raises:
         ConfigError: The folder holds no comparison, or nothing is finished in it.
     """
-    results = write_report(folder).to_plain()
-    write_kept(results, kept)
+    results = write_report(folder)
+    write_kept(results.to_plain(), kept)
     for file in ("results.csv", "summary.md", f"plots/{plot}.svg"):
         write(kept / Path(file).name, (folder / file).read_bytes())
     return results

@@ -10,7 +10,6 @@ from yolo_lite.options import settings
 def main(words: list[str]) -> int:
     """Do what the words of the command line, or the recipe's file among them, say."""
     recipe = Recipe.of(settings("make", words))
-    recipe.check()
     if recipe.count:
         print("counting what it costs, some seconds for each scale; count=False leaves that out", file=sys.stderr)
     text = compose(recipe)

@@ -91,7 +91,7 @@ class Latency:
     def from_plain(cls, plain: Mapping[str, Any]) -> "Latency":
         """Read what `latency.json` holds."""
         known = {field.name: plain[field.name] for field in fields(cls) if field.name in plain}
-        return cls(**known | {"measurements": [Row.from_plain(each) for each in plain["measurements"]]})
+        return cls(**known | {"measurements": [Row.from_plain(each) for each in plain.get("measurements", ())]})
 
     def to_plain(self) -> dict[str, Any]:
         """Return it as it stands in `latency.json`."""

@@ -144,4 +144,4 @@ def _rows(text: str, d: dict[str, Any]) -> list[Row]:
     beside = [(match[1] or "", not lines[i - 1].strip()) for i, match in enumerate(found) if match]
     if len(beside) != len(rows):  # written in another form than today's
         beside = [("", False)] * len(rows)
-    return [Row(*row, comment=comment, gap=gap) for row, (comment, gap) in zip(rows, beside, strict=True)]
+    return [Row(*[*row, *notes]) for row, notes in zip(rows, beside, strict=True)]

@@ -110,7 +110,8 @@ def figure_line(letter: str, row: Figures) -> str:
 def _cost(body: str, letter: str, task: str, imgsz: int) -> Cost:
     d = load(body, letter)
     d["backbone_weights"] = None  # they cost nothing
-    return cost(internals.build_model(d, task), imgsz)
+    found: Cost = cost(internals.build_model(d, task), imgsz)
+    return found
 
 
 def _base_cost(recipe: Recipe, letter: str) -> Cost:
@@ -120,7 +121,8 @@ def _base_cost(recipe: Recipe, letter: str) -> Cost:
 @functools.lru_cache(maxsize=64)
 def _stock_cost(stem: str, letter: str, task: str, imgsz: int) -> Cost:
     d = load(configs.stock_configs()[stem].read_text("utf-8"), letter)
-    return cost(internals.build_model(d, task), imgsz)
+    found: Cost = cost(internals.build_model(d, task), imgsz)
+    return found
 
 
 def _draft_cost(draft: Draft, letter: str, alpha: float) -> Cost:

@@ -3,7 +3,7 @@
 import re
 import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from yolo_lite.compose.base import Base, Row, flow, read_base
@@ -41,7 +41,7 @@ class Draft:
             ConfigError: They do not go together.
         """
         base = read_base(recipe.base, recipe.task)
-        base.d.update({**recipe.edge_keys, **(recipe.keys or {})})
+        base = replace(base, d={**base.d, **recipe.edge_keys, **(recipe.keys or {})})
         backbone, head = grafted(base, recipe.backbone, recipe.neck, recipe.head)
         return cls(recipe, base, backbone, head, recipe.letters(base.scales))
 

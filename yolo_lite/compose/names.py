@@ -56,10 +56,8 @@ def _fault_of_name(path: Path, base: str) -> str:
     if letter:
         before, after = path.name[: letter.start(1)], path.name[letter.end(1) :]
         use = before + (after if after.startswith(("-", ".", "_")) else f"-{letter[1]}{after}")
-        return (
-            f"Ultralytics would read the scale letter {letter[1]!r} out of this name; use {use}, and name the letter "
-            "in model="
-        )
+        reads = f"Ultralytics would read the scale letter {letter[1]!r} out of this name"
+        return f"{reads}; use {use}, and name the letter in model="
     if path.stem in configs.stock_configs():
         return f"would hide Ultralytics' own {path.name}; choose a name like {path.stem}-my.yaml"
     return ""

@@ -4,14 +4,13 @@ The levels stand here, once; channels are those before the model's width.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from yolo_lite.compose.base import Row
 
 HEAD_LEVELS = (3, 4, 5)
 SLIM_CHANNELS = (256, 384, 512)  # at each of them
 LIGHT_CHANNELS = 256  # at all of them
-UP: tuple[Any, ...] = (-1, 1, "nn.Upsample", ["None", 2, "nearest"])
+UP = Row(-1, 1, "nn.Upsample", ["None", 2, "nearest"])
 
 Pan = Callable[[int, Mapping[int, int], Row], tuple[list[Row], list[int]]]
 
@@ -30,10 +29,10 @@ def slim(n: int, places: Mapping[int, int], top: Row) -> tuple[list[Row], list[i
     c3, c4, c5 = SLIM_CHANNELS
     rows = [
         top.but(args=[c5, *top.args[1:]]),
-        Row(*UP),
+        UP,
         Row([-1, places[4]], 1, "Concat", [1], "cat backbone P4"),
         Row(-1, 3, "C2f", [c4], str(n + 3)),
-        Row(*UP, gap=True),
+        UP.but(gap=True),
         Row([-1, places[3]], 1, "Concat", [1], "cat backbone P3"),
         Row(-1, 3, "C2f", [c3], f"{n + 6} (P3/8-small)"),
         Row(-1, 1, "Conv", [c3, 3, 2], gap=True),
@@ -49,19 +48,19 @@ def slim(n: int, places: Mapping[int, int], top: Row) -> tuple[list[Row], list[i
 def light(n: int, places: Mapping[int, int], top: Row) -> tuple[list[Row], list[int]]:
     """A depthwise PAN whose levels all have the same channels; arguments and result as of `slim`."""
     c = LIGHT_CHANNELS
-    mix = (-1, 1, "UniversalInvertedBottleneck", [c, 2, 5, 0])
+    mix = Row(-1, 1, "UniversalInvertedBottleneck", [c, 2, 5, 0])
     rows = [
         top.but(args=[c, *top.args[1:]]),
-        Row(*UP),
+        UP,
         Row([places[4], -1], 1, "ExtraDWFusion", [c, 5], "fuse backbone P4"),
-        Row(*mix, str(n + 3)),
-        Row(*UP, gap=True),
+        mix.but(comment=str(n + 3)),
+        UP.but(gap=True),
         Row([places[3], -1], 1, "ExtraDWFusion", [c, 5], "fuse backbone P3"),
-        Row(*mix, f"{n + 6} (P3/8-small)"),
+        mix.but(comment=f"{n + 6} (P3/8-small)"),
         Row([n + 3, -1], 1, "ExtraDWFusion", [c, 5, 2], "fuse head P4, P3 by stride 2", gap=True),
-        Row(*mix, f"{n + 8} (P4/16-medium)"),
+        mix.but(comment=f"{n + 8} (P4/16-medium)"),
         Row([n, -1], 1, "ExtraDWFusion", [c, 5, 2], "fuse head P5, P4 by stride 2", gap=True),
-        Row(*mix, f"{n + 10} (P5/32-large)"),
+        mix.but(comment=f"{n + 10} (P5/32-large)"),
     ]
     return rows, [n + 6, n + 8, n + 10]
 

@@ -18,7 +18,7 @@ DEFAULTS = options.COMMANDS["make"].defaults
 
 @dataclass(frozen=True)
 class Recipe:
-    """The options of `yolo-lite make`, which `options.py` explains; `check` checks them."""
+    """The options of `yolo-lite make`, which `options.py` explains; `check` checks them, not the constructor."""
 
     base: str = DEFAULTS["base"]
     backbone: str = DEFAULTS["backbone"]
