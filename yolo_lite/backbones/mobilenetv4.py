@@ -167,13 +167,8 @@ class MobileNetV4Stage(Stage):
         "mobilenetv4_conv_large": Variant(24, CONV_LARGE),
         "mobilenetv4_hybrid_medium": Variant(32, HYBRID_MEDIUM, scale=1e-5),
     }
-    published = {
-        **{name: [Published("timm", name)] for name in variants},
-        "mobilenetv4_conv_small": [
-            Published("timm", "mobilenetv4_conv_small"),
-            Published("timm", "mobilenetv4_conv_small_{percent:03d}"),
-        ],
-    }
+    published = {name: [Published("timm", name)] for name in variants}
+    published["mobilenetv4_conv_small"].append(Published("timm", "mobilenetv4_conv_small_{percent:03d}"))
     aliases = {name.removeprefix("mobilenetv4_"): name for name in variants}
 
     @classmethod
