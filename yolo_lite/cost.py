@@ -100,5 +100,5 @@ def fused(model: Model) -> Model:
         elif isinstance(module, Conv) and hasattr(module, "bn"):
             module.conv = fuse_conv_and_bn(module.conv, module.bn)
             del module.bn
-            module.forward = module.forward_fuse  # type: ignore[method-assign]  # as Ultralytics does it
+            module.forward = module.forward_fuse  # as Ultralytics does it
     return model

@@ -3,11 +3,13 @@
 import importlib.metadata
 import re
 import subprocess
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
 
 PYTORCH = "https://pytorch.org/get-started/locally"
 PARTNERS = ("torch", "torchvision", "torchaudio")  # their metadata say which of the others they were built for
 BUILT_FOR = re.compile(r"torch|torchvision|triton|cuda-toolkit|nvidia-.*")
+Found = TypeVar("Found")
 
 
 class Build(NamedTuple):
@@ -45,7 +47,7 @@ def judge(build: Build) -> list[Line]:
     return [_packages(build), _gpu(build)]
 
 
-def _packages(build):
+def _packages(build: Build) -> Line:
     if build.no_numpy:
         text = f"torch {build.version} cannot exchange arrays with numpy ({build.no_numpy})"
         return False, text, "torch before 2.4 needs an older one: pip install 'numpy<2'"
@@ -57,7 +59,7 @@ def _packages(build):
     return True, "torch, torchvision, numpy and CUDA's packages belong together", ""
 
 
-def _gpu(build):
+def _gpu(build: Build) -> Line:
     torch = f"torch {build.version}, built for {_made_for(build.cuda)}"
     if build.other:
         return True, f"{torch}, can use {build.other}", ""
@@ -76,11 +78,11 @@ def _gpu(build):
     return None, text, f"Is the driver ({driver}) too old for CUDA {build.cuda}, or CUDA_VISIBLE_DEVICES empty?"
 
 
-def _made_for(cuda):
+def _made_for(cuda: str) -> str:
     return f"CUDA {cuda}" if cuda else "the CPU only"
 
 
-def _has_kernels(kernels, capability):
+def _has_kernels(kernels: tuple[str, ...], capability: tuple[int, int]) -> bool:
     """Tell whether a GPU runs one of the kernels: of its own generation and no newer, or to be compiled for it."""
     for kernel in kernels:
         found = re.fullmatch(r"(sm|compute)_(\d+)(\d)[a-z]?", kernel)
@@ -91,7 +93,7 @@ def _has_kernels(kernels, capability):
     return not kernels  # not known
 
 
-def _look():
+def _look() -> Build:
     import torch
 
     has_gpu = torch.cuda.is_available()
@@ -111,7 +113,7 @@ def _look():
     )
 
 
-def _torchvision_cuda(cuda):
+def _torchvision_cuda(cuda: str) -> str:
     """Return the CUDA that torchvision's operators were built for; torch's where it does not say."""
     import torch
 
@@ -125,7 +127,7 @@ def _torchvision_cuda(cuda):
     return f"{number // 1000}.{number % 1000 // 10}" if number > 0 else ""
 
 
-def _driver():
+def _driver() -> dict[str, str]:
     """Return the NVIDIA GPUs that the driver knows, whether torch sees them or not."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
@@ -135,7 +137,7 @@ def _driver():
     return dict(line.rsplit(", ", 1) for line in lines if ", " in line)
 
 
-def _unmet():
+def _unmet() -> Iterator[str]:
     """Yield what the metadata of torch and its partners ask of one another, and of CUDA's packages, in vain."""
     from packaging.requirements import Requirement
 
@@ -150,14 +152,14 @@ def _unmet():
                 yield f"{name} {own} needs {requirement.name}{requirement.specifier}, found {found}"
 
 
-def _metadata(read, name):
+def _metadata(read: Callable[[str], Found], name: str) -> Found | None:
     try:
         return read(name)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def _why_no_numpy():
+def _why_no_numpy() -> str:
     import numpy
     import torch
 

@@ -25,7 +25,7 @@ class Levels(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
-def levels_of(name):
+def levels_of(name: str) -> Levels:
     """Read a network's levels off timm's description, without memory for its weights.
 
     Args:
@@ -40,7 +40,7 @@ def levels_of(name):
     return Levels(name, dict(zip(*_taps(without_memory(lambda: build(name, 3))), strict=True)))
 
 
-def build(name, c1, **options):
+def build(name: str, c1: int, **options: Any) -> Any:  # a module with `feature_info`: nn.Module's type has none
     """Build a network that returns its feature maps, without the 1x1 convolution that only widens for the classifier.
 
     Args:
@@ -56,7 +56,7 @@ def build(name, c1, **options):
     if not timm.is_model(name):
         raise ConfigError(f"timm {timm.__version__} has no network {name!r}{suggest(name, timm.list_models())}")
     try:
-        net = timm.create_model(name, features_only=True, in_chans=c1, **options)
+        net: Any = timm.create_model(name, features_only=True, in_chans=c1, **options)
         net.feature_info.reduction()
     except Exception as error:
         if options or is_about_meta(error):  # about weights, or the device: not a matter of the network
@@ -226,7 +226,7 @@ def _fold(net: nn.Module, c1: int) -> nn.Module | None:
     try:
         before = net(image)
     except Exception:  # networks of a fixed size
-        size = net.pretrained_cfg.get("input_size", (3, 224, 224))[-1] if hasattr(net, "pretrained_cfg") else 224
+        size = getattr(net, "pretrained_cfg", {}).get("input_size", (3, 224, 224))[-1]
         image = nn.functional.interpolate(image, size=(size, size))
         before = net(image)
     for branches, norms in ((True, True), (True, False), (False, False)):
@@ -242,11 +242,11 @@ def _merged(net: nn.Module, image: torch.Tensor, branches: bool, norms: bool) ->
     Which convolution a BatchNorm follows is seen by running the network once. What is not merged into one becomes a
     depthwise 1x1 convolution, its exact equal.
     """
-    import timm.utils
+    from timm.utils.model import reparameterize_model
 
     merged = copy.deepcopy(net)
     if branches:
-        merged = timm.utils.reparameterize_model(merged, inplace=True).to(torch.float64)
+        merged = reparameterize_model(merged, inplace=True).to(torch.float64)
     pairs = _followers(merged, image) if norms else {}
     for name, norm in [(n, m) for n, m in merged.named_modules() if isinstance(m, nn.BatchNorm2d)]:
         conv = pairs.get(norm)

@@ -150,7 +150,7 @@ def _torchscript(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
 
     torch.set_num_threads(threads)
     files = {"config.txt": ""}  # where Ultralytics writes what it knows of the model
-    model = torch.jit.load(str(path), map_location="cpu", _extra_files=files).eval()  # type: ignore[no-untyped-call]
+    model = torch.jit.load(str(path), map_location="cpu", _extra_files=files).eval()
 
     def run(x: "Array") -> "list[Array]":
         with torch.inference_mode():

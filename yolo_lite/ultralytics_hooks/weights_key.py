@@ -6,7 +6,7 @@ model rebuilt from a checkpoint never loads anything.
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -14,9 +14,11 @@ from yolo_lite.backbones._stage import Stage
 from yolo_lite.backbones.timm_backbone import TimmBackbone
 from yolo_lite.errors import ConfigError
 from yolo_lite.registry import NO_EDGE_WEIGHTS, Scale
-from yolo_lite.ultralytics_hooks.checks import Checked, Row
 from yolo_lite.weights.loading import load
 from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD, Source, check_normalisation, find, find_timm, read
+
+if TYPE_CHECKING:
+    from yolo_lite.ultralytics_hooks.checks import Checked, Row  # which ask this file about the key
 
 
 class Request:
@@ -63,7 +65,7 @@ def check_setting(setting: Any, record: bool = True) -> None:
     )
 
 
-def prepare(value: Any, checked: Checked) -> Callable[[nn.Sequential], str] | None:
+def prepare(value: Any, checked: "Checked") -> Callable[[nn.Sequential], str] | None:
     """Read the weights that a model asks for, before anything is built.
 
     Args:
@@ -103,13 +105,13 @@ def prepare(value: Any, checked: Checked) -> Callable[[nn.Sequential], str] | No
     return apply
 
 
-def _cls(row: Row) -> type[Stage] | type[TimmBackbone] | None:
+def _cls(row: "Row") -> type[Stage] | type[TimmBackbone] | None:
     """Return a row's class, if it is one that weights are loaded into."""
     cls = row.spec.cls if row.spec is not None else None
     return cls if cls is not None and issubclass(cls, (Stage, TimmBackbone)) else None
 
 
-def _find(row: Row, setting: Any, scale: Scale) -> tuple[str, Source]:
+def _find(row: "Row", setting: Any, scale: Scale) -> tuple[str, Source]:
     """Return the full name of a row's network, and weights for it."""
     name, cls = str(row.args[0]), _cls(row)
     if cls is None or issubclass(cls, TimmBackbone):
