@@ -12,7 +12,7 @@ from made_up import make_size_matched, write_comparison, write_counts
 
 from yolo_lite import ConfigError
 from yolo_lite.compare import bootstrap, collect, write_report
-from yolo_lite.compare.report import tables
+from yolo_lite.compare.report import data_files
 
 LEVELS = {"yolov8n": 0.5, "yolov8n-mnv3": 0.4, "yolov8n-twin": 0.5}
 
@@ -119,7 +119,7 @@ def test_size_matched_baselines_are_compared(tmp_path):
     make_size_matched(folder, "yolov8n-w0.9", "yolov8n-mnv3")
     results = write_report(folder)
     assert results.size_matched == {"yolov8n-mnv3": "yolov8n-w0.9"}
-    assert "Worse than the size-matched baseline: yolov8n-mnv3" in tables.headline(results)
+    assert "Worse than the size-matched baseline: yolov8n-mnv3" in data_files.headline(results)
     page = (folder / "report.html").read_text("utf-8")
     assert "Against the size-matched baseline" in page and "yolov8n-w0.9" in page
 

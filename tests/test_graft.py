@@ -17,7 +17,7 @@ from yolo_lite.compose.base import flow
 from yolo_lite.compose.budget import alphas
 from yolo_lite.compose.recipe import Recipe
 from yolo_lite.cost import cost, row_gflops
-from yolo_lite.options import COMMANDS, TASKS
+from yolo_lite.options import COMMANDS, HEADS, NECKS, TASKS
 from yolo_lite.ultralytics_hooks import configs, internals
 
 COMMAND = Path(sys.executable).with_name("yolo-lite")
@@ -85,6 +85,15 @@ def test_necks_keep_every_other_row(base, neck):
     assert changed and all(replaced.get(a) == b for a, b in changed)
     assert not any(row[2] in replaced for row in other["backbone"] + other["head"])
     check_step(build(yaml.safe_dump(other)), "detect")
+
+
+@pytest.mark.parametrize("word", [*({"neck": neck} for neck in NECKS), *({"head": head} for head in HEADS)], ids=str)
+def test_every_word_for_a_neck_or_head_does_something(word):
+    plain, other = (
+        yaml.safe_load(make("yolov8", "ghostnet_100", width=0.5, count=False, **each)) for each in ({}, word)
+    )
+    rows = [(each["backbone"], each["head"]) for each in (plain, other)]
+    assert (rows[0] == rows[1]) == ("base" in word.values())
 
 
 def test_extradw_makes_the_neck_of_yolo11_lighter_by_15_percent():

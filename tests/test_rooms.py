@@ -89,4 +89,11 @@ LISTED = sorted({file.parent for file in FILES} - {PACKAGE, *(PACKAGE / name for
 @pytest.mark.parametrize("package", LISTED, ids=lambda path: path.name)
 def test_a_packages_docstring_lists_its_files(package):
     text = ast.get_docstring(ast.parse((package / "__init__.py").read_text("utf-8")))
-    assert {*re.findall(r"\w+\.py", text)} >= {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    assert {*re.findall(r"\w+\.py\b", text)} == {path.name for path in package.glob("*.py")} - {"__init__.py"}
+
+
+def test_the_files_that_design_md_sends_to_are_there():
+    text = (ROOT / "docs" / "design.md").read_text("utf-8")
+    named = set(re.findall(r"`([\w/]+\.(?:py|html\.j2))`", text))
+    assert len(named) > 20
+    assert not [name for name in named if not ((PACKAGE / name).is_file() or (ROOT / name).is_file())]

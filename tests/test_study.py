@@ -8,8 +8,8 @@ import pytest
 from made_up import make_size_matched, write_comparison
 
 from yolo_lite import ConfigError
+from yolo_lite.compare.report.data_files import write_files
 from yolo_lite.compare.report.results import gather
-from yolo_lite.compare.report.tables import write_files
 from yolo_lite.files import between
 
 

@@ -37,13 +37,18 @@ class Row(NamedTuple):
     bounds: tuple[str, ...] = ()  # what these need, and every later command of pip has to be told
 
 
+EXPORT = (  # releases that go together: left to itself, pip's resolver was still looking for them after 40 minutes
+    *("torch<2.15", "torchvision<0.30", "numpy==1.26.4", "protobuf==5.29.6", "onnx==1.21.0", "onnxruntime==1.32.0"),
+    *("tensorflow==2.19.0", "keras==3.15.1", "ydf==0.12.0", "jax==0.7.1", "nncf==3.4.0", "coremltools==9.0"),
+    *("litert-torch==0.10.0", "ai-edge-litert==2.3.0", "ai-edge-quantizer==0.10.0", "litert-lm-builder==0.18.1"),
+)
 ROWS = [
     Row("floors", "3.10", ("torch==2.3.1", "torchvision==0.18.1", "timm==1.0.21", "ultralytics==8.4.0"), ("numpy<2",)),
     Row("JetPack 6", "3.10", ("torch==2.5.1", "torchvision==0.20.1", "ultralytics"), ("numpy<2",)),
     Row("Colab", "3.12", ("torch==2.11.0", "torchvision==0.26.0", "timm==1.0.27", "ultralytics")),
     Row("newest on 3.13", "3.13", NEWEST),
     Row("newest on 3.14", "3.14", NEWEST),
-    Row("ultralytics[export]", "3.11", ("ultralytics[export]==8.4.190",), ("torch<2.15",)),  # litert-torch's bound
+    Row("ultralytics[export]", "3.11", ("ultralytics[export]==8.4.190",), EXPORT),
 ]
 
 

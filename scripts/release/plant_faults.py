@@ -163,7 +163,7 @@ FAULTS = [
         ("test_compare_plan.py", "equal_gflops"),
     ),
     Fault(
-        "compare/report/tables.py",
+        "compare/report/data_files.py",
         '"epochs": run.curves["epoch"][-1]',
         '"epochs": run.curves["epoch"][0]',
         ("test_compare_report.py", "tables_say_the_same"),

@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import Any
 
 from yolo_lite.compare import compare, write_report
+from yolo_lite.compare.report.data_files import headline
 from yolo_lite.compare.report.results import read_results
-from yolo_lite.compare.report.tables import headline
 from yolo_lite.compare.settings import parse
 from yolo_lite.compare.significance import differences
 from yolo_lite.errors import ConfigError

@@ -7,7 +7,7 @@ from pathlib import Path
 def main(words: list[str]) -> int:
     """Compare what the words of the command line, or the YAML file among them, say; of a folder write the report."""
     from yolo_lite.compare import compare, write_report
-    from yolo_lite.compare.report.tables import headline
+    from yolo_lite.compare.report.data_files import headline
     from yolo_lite.compare.settings import parse
 
     if len(words) == 1 and Path(words[0]).is_dir():

@@ -4,7 +4,6 @@
     plan.py          settings in, a checked list of runs out
     comparison.py    what a comparison is, as `comparison.json` holds it; older forms of that file
     folder.py        whether a folder is new or goes on with the same comparison
-    models.py        what is compared
     baselines.py     the base shrunk to equal cost: the size-matched baseline
     run.py           a plan, done: its runs, the report, the latency
     local.py         runs side by side on this machine; cluster.py: on a Ray cluster

@@ -10,7 +10,7 @@ from yolo_lite.compare.local import locked, run_here
 from yolo_lite.compare.plan import Plan, Run, check_folder, write_folder
 from yolo_lite.compare.progress import Progress
 from yolo_lite.compare.record import is_finished
-from yolo_lite.compare.report import tables
+from yolo_lite.compare.report import data_files
 from yolo_lite.errors import ConfigError, one_line
 from yolo_lite.files import write_json
 
@@ -81,7 +81,7 @@ def _report(plan: Plan) -> None:
     if plan.settings.latency and not latency.is_current(known, plan.models, plan.conditions):
         _measure_latency(plan)
         results = page.write_report(plan.folder)
-    _say(tables.headline(results), f"Results saved to {plan.folder}; see report.html")
+    _say(data_files.headline(results), f"Results saved to {plan.folder}; see report.html")
 
 
 def _measure_latency(plan: Plan) -> None:

@@ -22,7 +22,6 @@ TAKEN = {  # training arguments that a comparison decides itself: what to use in
 }
 STAYS = {"plots": False, "deterministic": True}  # unless the user says otherwise
 _OURS = {option.name for option in options.COMMANDS["compare"].options}
-_AS_CHECKED = ("data", "baseline", "split", "match", "parallel", "restart", "ray", "cpus", "gpus", "latency")
 ALL = "all"  # in seeds: the models that have none of their own
 
 
@@ -82,14 +81,10 @@ def read(settings: str | Path | Mapping[str, Any] | None = None, more: Mapping[s
     ours = options.checked("compare", {key: value for key, value in given.items() if key in _OURS})
     train = _checked_train({key: value for key, value in given.items() if key not in _OURS})
     seeds = ours["seeds"] if isinstance(ours["seeds"], dict) else {ALL: ours["seeds"]}
-    checked: dict[str, Any] = {key: ours[key] for key in _AS_CHECKED}
-    checked |= {key: tuple(ours[key] or ()) for key in ("models", "match_for", "runtimes", "threads")}
-    found = Settings(
-        **checked,
-        seeds={name: tuple(each) for name, each in seeds.items()},
-        folder=Path(ours["project"], ours["name"]).absolute(),
-        train=train,
-    )
+    folder = Path(ours.pop("project"), ours.pop("name")).absolute()
+    ours["seeds"] = {name: tuple(each) for name, each in seeds.items()}
+    ours |= {key: tuple(ours[key] or ()) for key in ("models", "match_for", "runtimes", "threads")}
+    found = Settings(**ours, folder=folder, train=train)  # every other option is a field
     _check_together(found)
     return found
 

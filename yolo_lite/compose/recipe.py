@@ -7,7 +7,7 @@ from typing import Any
 
 from yolo_lite import options
 from yolo_lite.compose.graft import swap_of
-from yolo_lite.compose.names import check_out
+from yolo_lite.compose.reserved_names import check_out
 from yolo_lite.discovery import families
 from yolo_lite.errors import ConfigError
 from yolo_lite.registry import MAX_BACKBONE_WIDTH, NO_EDGE_WEIGHTS

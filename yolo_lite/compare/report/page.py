@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolo_lite.compare.report import plots, tables
+from yolo_lite.compare.report import data_files, plots
 from yolo_lite.compare.report.figures import COLOURS, INK, plots_of, styles_of
 from yolo_lite.compare.report.plots import Drawn
 from yolo_lite.compare.report.results import Results, gather
@@ -60,7 +60,7 @@ def write_report(folder: str | Path) -> Results:
     drawn, files = plots.draw_all(plots_of(results))
     for name, content in files.items():
         write(folder / "plots" / name, content)
-    tables.write_files(results, folder)
+    data_files.write_files(results, folder)
     write(folder / "report.html", page(results, drawn, samples(results, folder)))
     return results
 
@@ -72,14 +72,14 @@ def page(results: Results, drawn: Sequence[Drawn], images: Sequence[SampleImage]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"clock": clock, "signed": tables.signed}
+    environment.filters |= {"clock": clock, "signed": data_files.signed}
     return environment.get_template("page.html.j2").render(
         style=(HERE / "style.css").read_text("utf-8"),
         script=(HERE / "script.js").read_text("utf-8"),
         results=results,
         record=results.comparison,
         models=results.models,
-        headline=tables.headline(results),
+        headline=data_files.headline(results),
         plots={part: [each for each in drawn if each.plot.part == part] for part in PARTS},
         styles=styles_of(results),
         ink=INK,
