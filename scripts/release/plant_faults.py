@@ -61,9 +61,9 @@ FAULTS = [
         "files.py",
         "shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)",
         "pass",
-        ("test_bench.py", "interrupted_export_leaves_nothing"),
+        ("test_files.py", "failure_leaves"),
     ),
-    Fault("output.py", "_said.add(text)", "_said.add(None)", ("test_lookup.py", "missing_letter_is_warned_of_once")),
+    Fault("output.py", "_said.add(text)", "_said.add(None)", ("test_files.py", "said_once")),
     Fault(
         "kinds.py", "IMGSZ = whole(least=32, multiple=32)", "IMGSZ = whole(least=32)", ("test_options.py", "refused")
     ),
