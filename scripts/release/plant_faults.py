@@ -144,7 +144,12 @@ FAULTS = [
         "ratios = [first / time for",
         ("test_bench.py", "ratios_are_those_within_a_round"),
     ),
-    Fault("bench/timing.py", "if number > 0:", "if number >= 0:", ("test_bench.py", "rounds_are_interleaved")),
+    Fault(
+        "bench/measurement.py",
+        "(1 - confidence) / 2",
+        "1 - confidence",
+        ("test_bench.py", "median"),
+    ),
     Fault(
         "compose/budget.py",
         "all(ours < theirs for ours, theirs in",
