@@ -40,6 +40,7 @@ def test_tables_say_the_same(folder):
     assert [(row["model"], row["seed"]) for row in rows] == [
         (label, str(seed)) for label in LEVELS for seed in range(3)
     ]
+    assert {row["epochs"] for row in rows} == {"6"}  # the last one, whose figures these are
     for label, model in results["models"].items():
         values = [float(row["mAP50-95"]) for row in rows if row["model"] == label]
         assert model["metrics"]["mAP50-95"]["mean"] == pytest.approx(np.mean(values))
