@@ -27,7 +27,8 @@ CASES = {  # the other models: what is recommended, and what is said
         {"light": Candidate(0.49, 3.0, [timed(6)], to_best(-0.01, NOT_SHOWN))},
         "light",
         "Recommended: light, the cheapest of those not shown to be worse than best (6.0 ms in onnxruntime fp32 "
-        "1 thread, 0.60 [0.59, 0.61] of the first model's); its mAP50-95 differs from best's by -0.010 [-0.030, +0.010].",
+        "1 thread, 0.60 [0.59, 0.61] of the first model's); its mAP50-95 differs from best's by -0.010 "
+        "[-0.030, +0.010].",
     ),
     "cheaper and worse": (
         {"light": Candidate(0.4, 3.0, [timed(6)], to_best(-0.1, "worse"))},
