@@ -1,6 +1,7 @@
 """`yolo-lite bench`: what is measured, how, and what is left behind when something is wrong or interrupted."""
 
 import csv
+import errno
 import importlib.util
 import json
 import os
@@ -11,6 +12,7 @@ import time
 import xml.etree.ElementTree
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, run
@@ -95,7 +97,7 @@ def test_ratios_are_those_within_a_round(tmp_path):
 
 def opened(label):
     """A model that nobody reads."""
-    return zoo.Opened(label, f"{label}.yaml", label, "digest", 1000, 0.5, 10, yolo=object())
+    return zoo.Opened(label, f"{label}.yaml", label, "digest", 1000, 0.5, 10, yolo=SimpleNamespace(names=["one"]))
 
 
 def broken(folder):
@@ -373,16 +375,39 @@ def test_bf16_is_shown_apart_where_openvino_would_use_it(tmp_path, monkeypatch):
 
 def test_slow_int8_gets_a_warning():
     rows = [row("a", "fp32", 1.0), row("a", "int8", 0.6), row("b", "fp32", 0.5), row("b", "int8", 0.6)]
-    rows.append(row("a", "fp32", 0.98, control=True))
+    rows.append(replace(row("a", "fp32", 0.98, control=True), low=0.97, high=1.01))
     notes = report.remarks(rows, [])
     assert [note for note in notes if "WARNING" in note] == [
         "WARNING: b in onnxruntime, 1 thread: int8 takes 1.20 times as long as fp32 on this CPU; keep fp32 here."
     ]
     text = report.markdown(rows, {"CPU": "x"}, notes)
     assert "## int8" in text and "| 0.60 | - | - |" in text.split("## int8")[1]
-    assert any("against itself: 0.980 to 0.980" in note for note in notes)
+    assert any("against itself, with its 95 % intervals: 0.970 to 1.010." in note for note in notes)
     of_files = report.remarks([replace(each, precision="as exported") for each in rows], [])
     assert any("no non-maximum suppression" in note for note in notes) and "suppression" not in "".join(of_files)
+
+
+def test_other_numbers_of_classes_are_said():
+    rows = [replace(row(name, "fp32", 1.0), classes=number) for name, number in (("a", 80), ("b", 3), ("c", None))]
+    (note,) = [note for note in report.remarks(rows, []) if "classes" in note]
+    assert note == (
+        "Numbers of classes differ, and with them the heads: a 80, b 3. For equal ones set nc in the YAMLs' copies."
+    )
+    assert not [note for note in report.remarks(rows[1:], []) if "classes" in note]
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC])
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(code, tmp_path, monkeypatch, capsys):
+    def full(*arguments, **more):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(bench.tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(bench, "measure", None)
+    from yolo_lite.commands import main
+
+    assert main(["bench", "models=yolov8n", "runtimes=onnxruntime", f"out={tmp_path / 'new'}"]) == 1
+    assert f"out={tmp_path / 'new'} cannot be written: [Errno {code}]" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_plotted():

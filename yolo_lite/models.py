@@ -56,6 +56,11 @@ class Opened(Model):
 
     yolo: "YOLO" = field(repr=False, compare=False)
 
+    @property
+    def classes(self) -> int:
+        """How many it tells apart."""
+        return len(self.yolo.names)
+
 
 def load(given: str | Path, imgsz: int, label: str | None = None) -> Opened:
     """Find a model, of any task and with its own classes, read and count it.

@@ -29,6 +29,7 @@ class Exported:
     path: Path
     parameters: ClassVar[None] = None
     gflops: ClassVar[None] = None
+    classes: ClassVar[None] = None
 
 
 Subject = models.Opened | Exported  # what is measured

@@ -119,6 +119,7 @@ def summarised(how: Conditions, entries: Sequence[Entry], rounds: Sequence[Seque
                 gflops=entry.subject.gflops,
                 size=size_of(entry.path),
                 control=entry.control,
+                classes=entry.subject.classes,
             )
         )
     return result

@@ -27,6 +27,7 @@ class Measurement:
         gflops: Fused; None for an exported file.
         size: Bytes of the exported file.
         control: Whether it is the first model once more, to show what differences mean nothing.
+        classes: How many it detects; None for an exported file.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Measurement:
     gflops: float | None
     size: int
     control: bool = False
+    classes: int | None = None
 
     @property
     def name(self) -> str:

@@ -93,15 +93,22 @@ def remarks(measurements: Sequence[Measurement], random: Sequence[str], skipped:
         random: The models that were built with random weights.
         skipped: Sentences on runtimes that were left out.
     """
-    controls = [row.ratio for row in measurements if row.control]
+    controls = [row for row in measurements if row.control]
+    classes = {row.model: row.classes for row in measurements if row.classes is not None}
     notes = list(skipped)
     if random:
         notes.append(f"Random weights: {', '.join(random)}. The time does not depend on weights, the accuracy does.")
+    if len(set(classes.values())) > 1:
+        counts = ", ".join(f"{model} {number}" for model, number in classes.items())
+        notes.append(
+            f"Numbers of classes differ, and with them the heads: {counts}. For equal ones set nc in the YAMLs' copies."
+        )
     if any(row.precision != "as exported" for row in measurements):
         notes.append("Ultralytics' default export: one fixed square image, no non-maximum suppression in it.")
     if controls:
+        low, high = min(row.low for row in controls), max(row.high for row in controls)
         notes.append(
-            f"The first model against itself: {min(controls):.3f} to {max(controls):.3f}. "
+            f"The first model against itself, with its 95 % intervals: {low:.3f} to {high:.3f}. "
             "A ratio no farther from 1 than that shows no difference."
         )
     for row in measurements:

@@ -1,7 +1,7 @@
 """`yolo-lite bench`: measures, writes and prints."""
 
-import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -82,11 +82,14 @@ def _writable(folder: Path) -> Path:
     Raises:
         ConfigError: It cannot.
     """
-    place = next(each for each in (folder, *folder.parents) if each.exists())
-    if not place.is_dir():
-        raise ConfigError(f"out={folder}: {place} is a file; needs a folder")
-    if not os.access(place, os.W_OK):
-        raise ConfigError(f"out={folder}: {place} cannot be written")
+    try:
+        place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        if not place.is_dir():
+            raise ConfigError(f"out={folder}: {place} is a file; needs a folder")
+        with tempfile.TemporaryFile(dir=place) as probe:  # permissions do not tell of read-only and full disks
+            probe.write(bytes(4096))
+    except OSError as error:
+        raise ConfigError(f"out={folder} cannot be written: {typed_line(error)}") from None
     return folder
 
 

@@ -11,7 +11,7 @@ def main(words: list[str]) -> int:
     from yolo_lite.compare.settings import parse
 
     if len(words) == 1 and Path(words[0]).is_dir():
-        print(headline(write_report(words[0])))
+        print(headline(write_report(words[0], lambda text: print(text, file=sys.stderr, flush=True))))
         return 0
     file, settings = parse(words)
     try:

@@ -25,7 +25,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from yolo_lite.compare.report.results import Results
@@ -53,8 +53,8 @@ def compare(settings: str | Path | Mapping[str, Any] | None = None, /, **more: A
     return execute(make_plan(settings, more))
 
 
-def write_report(folder: str | Path) -> Results:
+def write_report(folder: str | Path, say: Callable[[str], None] = lambda text: None) -> Results:
     """Write the report of a comparison from its folder's small files; see `yolo_lite.compare.report`."""
     from yolo_lite.compare.report import page
 
-    return page.write_report(folder)
+    return page.write_report(folder, say)

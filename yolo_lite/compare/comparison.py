@@ -129,6 +129,11 @@ class Comparison:
         found = ((label, model.size_matched) for label, model in self.models.items())
         return {model: label for label, matched in found if matched for model in matched.match_for}
 
+    @property
+    def fraction(self) -> Any:
+        """How much of the training images is used, as Ultralytics' argument says it; 1 for all."""
+        return self.train.get("fraction", 1)
+
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Comparison":
         """Read plain data of any known format.

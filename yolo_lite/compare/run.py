@@ -75,12 +75,11 @@ def _report(plan: Plan) -> None:
     """
     from yolo_lite.compare.report import page  # with matplotlib, which the start need not wait for
 
-    _say(f"{plan.folder.name}: writing the report")
-    results = page.write_report(plan.folder)
+    results = page.write_report(plan.folder, _say)
     known = latency.read(plan.folder)
     if plan.settings.latency and not latency.is_current(known, plan.models, plan.conditions):
         _measure_latency(plan)
-        results = page.write_report(plan.folder)
+        results = page.write_report(plan.folder, _say)
     _say(data_files.headline(results), f"Results saved to {plan.folder}; see report.html")
 
 

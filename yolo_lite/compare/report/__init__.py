@@ -1,6 +1,7 @@
 """The report of a comparison: a folder's small files in, tables, plots and one HTML page out.
 
 results.py     everything that is reported, and results.json in all its formats
+recommendation.py  the model to use
 notes.py       what a reader has to know of how the figures came about
 data_files.py  results.csv, results.json and summary.md
 figures.py     what the plots show; labels.py: where names beside points go; plots.py: how it is drawn

@@ -6,6 +6,7 @@ from typing import Any
 
 from yolo_lite.compare import significance
 from yolo_lite.compare.record import METRICS
+from yolo_lite.compare.report import recommendation
 from yolo_lite.compare.report.results import FILE, MAIN, ModelResult, Results, RunResult
 from yolo_lite.compare.significance import Difference
 from yolo_lite.files import rows_as_csv, write, write_json
@@ -56,6 +57,8 @@ def headline(results: Results) -> str:
     """Return what the comparison shows, in a few sentences."""
     models, baseline = results.models, results.comparison.baseline
     best = max(models, key=lambda label: models[label].metrics[MAIN].mean)
+    if models[best].metrics[MAIN].mean < recommendation.NOTHING:
+        return results.recommendation.sentence
     text = f"Highest {MAIN}: {best}, {models[best].metrics[MAIN]}."
     differences = {label: model.difference[MAIN] for label, model in models.items() if model.difference}
     for verdict, words in _SAID.items():
@@ -65,7 +68,7 @@ def headline(results: Results) -> str:
     lost = [label for label in results.size_matched if _verdict(models[label].to_size_matched) == "worse"]
     if lost:
         text += f" Worse than the size-matched baseline: {', '.join(lost)}."
-    return text
+    return f"{text} {results.recommendation.sentence}"
 
 
 def _few(labels: Sequence[str], of: int) -> str:
@@ -86,6 +89,7 @@ def summary(results: Results) -> str:
     """Return the results as a page of Markdown."""
     comparison = results.comparison
     data = comparison.data
+    part = f" (fraction={comparison.fraction} of those to train)" if comparison.fraction != 1 else ""
     header = ["model", "seeds", "params, M", "GFLOPs", *(f"{way}, ms" for way in results.ways), *METRICS]
     header += [f"{MAIN} to baseline", "verdict"]
     lines = [
@@ -93,7 +97,7 @@ def summary(results: Results) -> str:
         "",
         headline(results),
         "",
-        f"{data.name}: {', '.join(f'{count} {split}' for split, count in data.images.items())} images; "
+        f"{data.name}: {', '.join(f'{count} {split}' for split, count in data.images.items())} images{part}; "
         f"last epoch's weights on the {data.split} split, mean ± standard deviation over seeds. "
         f"Differences to {comparison.baseline} are paired by seed, with unadjusted 95 % Student-t intervals; the "
         "verdict uses p adjusted by Holm over the models.",

@@ -3,7 +3,7 @@
 import base64
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,16 +47,21 @@ class Environment:
     versions: Mapping[str, str]
 
 
-def write_report(folder: str | Path) -> Results:
+def write_report(folder: str | Path, say: Callable[[str], None] = lambda text: None) -> Results:
     """Write a comparison's report from the small files of its runs.
 
     Writes report.html, results.csv, results.json, summary.md and the folder `plots`.
+
+    Args:
+        folder: The comparison's folder.
+        say: Called with what is done next.
 
     Raises:
         ConfigError: The folder holds no comparison, or nothing is finished in it.
     """
     folder = Path(folder)
-    results = gather(folder)
+    results = gather(folder, say)
+    say(f"{results.comparison.name}: drawing the plots")
     drawn, files = plots.draw_all(plots_of(results))
     for name, content in files.items():
         write(folder / "plots" / name, content)

@@ -2,7 +2,7 @@
 
 import csv
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from yolo_lite.compare.evaluate import f1
 from yolo_lite.compare.latency import Latency, Row
 from yolo_lite.compare.record import METRICS, Attempt, RunRecord, read_run
 from yolo_lite.compare.report.notes import notes_on
+from yolo_lite.compare.report.recommendation import Candidate, Recommendation, recommend
 from yolo_lite.compare.significance import Difference
 from yolo_lite.errors import ConfigError
 from yolo_lite.files import plain, read_json
@@ -110,6 +111,7 @@ class Results:
         runs: All, finished or not.
         latency: None where it was not measured.
         notes: What a reader has to know of how the figures came about, as sentences.
+        recommendation: The model to use.
     """
 
     comparison: Comparison
@@ -118,6 +120,7 @@ class Results:
     runs: Sequence[RunResult]
     latency: Latency | None
     notes: Sequence[str]
+    recommendation: Recommendation
 
     @property
     def ways(self) -> list[str]:
@@ -139,12 +142,17 @@ class Results:
             "runs": [run.to_plain() for run in self.runs],
             "latency": self.latency.to_plain() if self.latency else None,
             "notes": list(self.notes),
+            "recommendation": self.recommendation.to_plain(),
         }
         return dict(plain(found))
 
 
-def gather(folder: str | Path) -> Results:
+def gather(folder: str | Path, say: Callable[[str], None] = lambda text: None) -> Results:
     """Read a comparison's folder and work out all that is reported.
+
+    Args:
+        folder: The comparison's folder.
+        say: Called with what is done next, since this takes minutes with many runs and images.
 
     Raises:
         ConfigError: The folder holds no comparison, or nothing is finished in it.
@@ -164,13 +172,15 @@ def gather(folder: str | Path) -> Results:
     against = {label: compared.baseline for label in finished if label != compared.baseline}
     pairs = {model: label for model, label in compared.size_matched.items() if model in finished and label in finished}
     difference, to_size_matched = _differences(finished, against), _differences(finished, pairs)
+    number = sum(map(len, finished.values()))
+    say(f"{compared.name}: {number} runs read; resampling the images of {len(finished)} models")
     images = _image_intervals(folder, finished, against)
     models = {
         label: _model(compared, label, records, timed, difference[label], to_size_matched[label], images.get(label, {}))
         for label, records in finished.items()
     }
     notes = notes_on(compared, [run.record for run in runs], timed)
-    return Results(compared, models, pairs, runs, timed, notes)
+    return Results(compared, models, pairs, runs, timed, notes, _recommendation(finished, models))
 
 
 def _runs(folder: Path, compared: Comparison) -> list[RunResult]:
@@ -191,6 +201,17 @@ def _differences(runs: Mapping[str, Sequence[RunRecord]], pairs: Mapping[str, st
         for label, difference in significance.differences(values, pairs).items():
             found[label][metric] = difference
     return found
+
+
+def _recommendation(runs: Mapping[str, Sequence[RunRecord]], models: Mapping[str, ModelResult]) -> Recommendation:
+    best = max(models, key=lambda label: models[label].metrics[MAIN].mean)
+    to_best = _differences(runs, {label: best for label in models if label != best})
+    return recommend(
+        {
+            label: Candidate(model.metrics[MAIN].mean, model.record.gflops, model.latency, to_best[label].get(MAIN))
+            for label, model in models.items()
+        }
+    )
 
 
 def _image_intervals(

@@ -1,0 +1,95 @@
+"""Which model a comparison recommends, and when it recommends none."""
+
+import json
+
+import pytest
+from made_up import METRICS, write_comparison
+
+from yolo_lite.commands import main
+from yolo_lite.compare import write_report
+from yolo_lite.compare.latency import Row
+from yolo_lite.compare.report import data_files
+from yolo_lite.compare.report.recommendation import Candidate, recommend
+from yolo_lite.compare.significance import NOT_SHOWN, TOO_FEW, Difference
+
+
+def timed(p50, runtime="onnxruntime"):
+    return Row("", runtime, 1, "fp32", p50, p50, p50 / 10, p50 / 10 - 0.01, p50 / 10 + 0.01, 1)
+
+
+def to_best(mean, verdict):
+    return Difference(mean, mean - 0.02, mean + 0.02, 0.5, 0.5, verdict, (0, 1, 2))
+
+
+BEST = Candidate(0.5, 8.0, [timed(10)], None)
+CASES = {  # the other models: what is recommended, and what is said
+    "cheaper and not shown to be worse": (
+        {"light": Candidate(0.49, 3.0, [timed(6)], to_best(-0.01, NOT_SHOWN))},
+        "light",
+        "Recommended: light, the cheapest of those not shown to be worse than best (6.0 ms in onnxruntime fp32 "
+        "1 thread, 0.60 [0.59, 0.61] of the first model's); its mAP50-95 differs from best's by -0.010 "
+        "[-0.030, +0.010].",
+    ),
+    "cheaper and worse": (
+        {"light": Candidate(0.4, 3.0, [timed(6)], to_best(-0.1, "worse"))},
+        "best",
+        "Recommended: best, the most accurate, and the cheapest of those not shown to be worse (10.0 ms in",
+    ),
+    "fewer FLOPs, and slower": (
+        {"ghost": Candidate(0.49, 3.0, [timed(14)], to_best(-0.01, NOT_SHOWN))},
+        "best",
+        "Recommended: best",
+    ),
+    "not timed": (
+        {"light": Candidate(0.49, 3.0, [], to_best(-0.01, NOT_SHOWN))},
+        "light",
+        "(3.00 GFLOPs; latency was not measured)",
+    ),
+    "timed in another runtime": (
+        {"light": Candidate(0.49, 9.0, [timed(6, "ncnn")], to_best(-0.01, NOT_SHOWN))},
+        "best",
+        "(8.00 GFLOPs; latency was not measured)",
+    ),
+    "equals": (
+        {name: Candidate(0.5, 8.0, [timed(time)], to_best(0.0, NOT_SHOWN)) for name, time in (("a", 9), ("b", 7))},
+        "b",
+        "Recommended: b",
+    ),
+    "one seed": (
+        {"light": Candidate(0.49, 3.0, [timed(6)], to_best(-0.01, TOO_FEW))},
+        None,
+        "Nothing is recommended on one seed: seeds=0,1,2 or more tell models apart.",
+    ),
+    "alone": ({}, None, "One model alone: nothing to recommend it against."),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_recommended(case):
+    others, model, sentence = CASES[case]
+    found = recommend({"best": BEST, **others})
+    assert found.model == model and sentence in found.sentence
+
+
+def test_a_report_recommends_and_says_what_part_of_the_images_was_trained_on(tmp_path, capsys):
+    train = {"epochs": 6, "imgsz": 64, "batch": 8, "fraction": 0.2}
+    folder = write_comparison(tmp_path / "made-up", {"heavy": 0.5, "light": 0.3, "twin": 0.5}, train=train)
+    assert main(["compare", str(folder)]) == 0
+    said = capsys.readouterr()
+    assert "Recommended: heavy" in said.out and "latency was not measured" in said.out
+    assert "9 runs read; resampling the images of 3 models" in said.err and "drawing the plots" in said.err
+    assert "30 train, 12 val images (fraction=0.2 of those to train)" in (folder / "summary.md").read_text()
+    page = (folder / "report.html").read_text("utf-8")
+    assert "of which fraction=0.2" in page and "Recommended: heavy" in page
+
+
+def test_where_nothing_was_learned_nothing_wins(tmp_path):
+    folder = write_comparison(tmp_path / "short", {"a": 0.1, "b": 0.1}, seeds=(0, 1))
+    for file in folder.rglob("run.json"):
+        run = json.loads(file.read_text())
+        run["metrics"] |= dict.fromkeys(METRICS, 0.0)
+        file.write_text(json.dumps(run))
+    sentence = "No model has learned anything yet, every mAP50-95 is 0.000: train longer."
+    results = write_report(folder)
+    assert results.recommendation.model is None
+    assert data_files.headline(results) == results.recommendation.sentence == sentence

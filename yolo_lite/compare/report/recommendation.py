@@ -1,0 +1,95 @@
+"""Which model a comparison recommends: the cheapest of those that are not shown to be worse than the best."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from yolo_lite.compare.latency import Row
+from yolo_lite.compare.significance import TOO_FEW, Difference
+
+NOTHING = 0.0005  # a mean mAP50-95 below it is shown as 0.000
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What counts for a recommendation.
+
+    Attributes:
+        accuracy: Mean mAP50-95 over seeds.
+        gflops: Of the fused model.
+        latency: Its measurements.
+        to_best: Its difference to the model with the highest accuracy; None for that model.
+    """
+
+    accuracy: float
+    gflops: float
+    latency: Sequence[Row]
+    to_best: Difference | None
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The model that is recommended, or why there is none.
+
+    Attributes:
+        model: Its label, None where nothing can be recommended.
+        sentence: What a reader is told.
+        time: How long it takes, in the way that decided; None where latency was not measured of all.
+        to_best: Its difference to the best model; None where it is that.
+    """
+
+    model: str | None
+    sentence: str
+    time: Row | None = None
+    to_best: Difference | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as it stands in `results.json`."""
+        return {
+            "model": self.model,
+            "sentence": self.sentence,
+            "time": asdict(self.time) if self.time else None,
+            "to_best": self.to_best._asdict() if self.to_best else None,
+        }
+
+
+def recommend(candidates: Mapping[str, Candidate]) -> Recommendation:
+    """Recommend one of some models.
+
+    Args:
+        candidates: By label, at least one.
+    """
+    best = max(candidates, key=lambda label: candidates[label].accuracy)
+    if candidates[best].accuracy < NOTHING:
+        return Recommendation(None, "No model has learned anything yet, every mAP50-95 is 0.000: train longer.")
+    if len(candidates) == 1:
+        return Recommendation(None, "One model alone: nothing to recommend it against.")
+    differences = {label: each.to_best for label, each in candidates.items() if each.to_best is not None}
+    if all(each.verdict == TOO_FEW for each in differences.values()):
+        return Recommendation(None, "Nothing is recommended on one seed: seeds=0,1,2 or more tell models apart.")
+    left = [best, *(label for label, each in differences.items() if each.verdict not in ("worse", TOO_FEW))]
+    way = _common_way([candidates[label] for label in left])
+    times = {label: row for label in left for row in candidates[label].latency if row.way == way and not row.control}
+    chosen = min(left, key=lambda label: times[label].p50 if way else candidates[label].gflops)
+    time, difference = times.get(chosen), differences.get(chosen)
+    return Recommendation(chosen, _sentence(chosen, best, candidates[chosen], time, difference), time, difference)
+
+
+def _common_way(candidates: Sequence[Candidate]) -> str | None:
+    """Return the first way of measuring latency that all have."""
+    ways = [each.way for each in candidates[0].latency if not each.control]
+    return next((way for way in ways if all(way in {row.way for row in each.latency} for each in candidates)), None)
+
+
+def _sentence(label: str, best: str, candidate: Candidate, time: Row | None, to_best: Difference | None) -> str:
+    cost = f"{candidate.gflops:.2f} GFLOPs; latency was not measured"
+    if time is not None:
+        cost = (
+            f"{time.p50:.1f} ms in {time.way}, {time.ratio:.2f} [{time.low:.2f}, {time.high:.2f}] of the first model's"
+        )
+    if to_best is None:
+        return f"Recommended: {label}, the most accurate, and the cheapest of those not shown to be worse ({cost})."
+    return (
+        f"Recommended: {label}, the cheapest of those not shown to be worse than {best} ({cost}); its mAP50-95 differs "
+        f"from {best}'s by {to_best.mean:+.3f} [{to_best.low:+.3f}, {to_best.high:+.3f}]."
+    )
