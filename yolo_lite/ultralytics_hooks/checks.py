@@ -5,6 +5,8 @@ and strides of the rows is found by `dry_run`, which builds the model without me
 """
 
 import ast
+import importlib
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,9 +18,9 @@ from yolo_lite.discovery import specs
 from yolo_lite.errors import ConfigError, one_line, suggest
 from yolo_lite.registry import MAX_BACKBONE_WIDTH, Scale, Spec, check_arguments
 from yolo_lite.ultralytics_hooks import internals
-from yolo_lite.ultralytics_hooks.reading import is_known
 
 MAX_REG_MAX = 256  # bins of a box's side; stock models have 16 or 1
+NAMESPACES = {"nn.": "torch.nn", "torchvision.ops.": "torchvision.ops"}  # prefix of a name -> where it is looked for
 SECTIONS: tuple[Literal["backbone", "head"], ...] = ("backbone", "head")
 
 
@@ -33,6 +35,7 @@ class Row:
     module: str
     args: list[Any]  # with the values of the keys that it names
     spec: Spec | None  # None for a module of Ultralytics' own
+    cls: type
     where: str
 
 
@@ -213,10 +216,12 @@ def _row(
         if not isinstance(args, list):
             raise ConfigError(f"args has to be a list, found {args!r}")
         values = [d[each] if each in ("nc", "kpt_shape") and each in d else each for each in args]
-        row = Row(index, section, inputs, repeats, module, values, _spec(module, namespace), where)
+        spec = specs().get(module)
+        cls = spec.cls if spec is not None else module_class(module, namespace)
+        row = Row(index, section, inputs, repeats, module, values, spec, cls, where)
         if row.spec is not None:
             _check_use(row, row.spec)
-        if issubclass(_class(row, namespace), internals.classes(("Pose",), namespace)):
+        if issubclass(row.cls, internals.classes(("Pose",), namespace)):
             _check_keypoints(d.get("kpt_shape"), values)
     except ConfigError as error:
         raise error.at(where) from None
@@ -235,13 +240,43 @@ def _check_from(inputs: Any, index: int) -> None:
         raise ConfigError("from is an empty list")
 
 
-def _spec(module: str, namespace: Mapping[str, Any]) -> Spec | None:
-    """Return what a module is registered as, None for one of Ultralytics' own."""
-    spec = specs().get(module)
-    if spec is None and not is_known(module, namespace):
-        choices = {*specs(), *(each for each, value in namespace.items() if isinstance(value, type))}
-        raise ConfigError(f"unknown module {module!r}{suggest(module, sorted(choices))}")
-    return spec
+def module_class(name: str, namespace: Mapping[str, Any]) -> type:
+    """Return the class of a row's module by the name that Ultralytics finds it by: its own, nn.X or torchvision.ops.X.
+
+    Ultralytics calls whatever has that name, functions that load files among it; a module is an `nn.Module` class that
+    is no whole model.
+
+    Args:
+        name: What stands in the row.
+        namespace: The names that Ultralytics has for modules.
+
+    Raises:
+        ConfigError: Nothing has that name, or it is no module of a model.
+    """
+    from torch import nn
+
+    prefix = next((each for each in NAMESPACES if name.startswith(each)), "")
+    names = vars(importlib.import_module(NAMESPACES[prefix])) if prefix else namespace
+    whole = internals.classes(internals.WHOLE_MODELS, namespace)
+    classes = {prefix + each: value for each, value in names.items() if isinstance(value, type)}
+    modules = {each: cls for each, cls in classes.items() if issubclass(cls, nn.Module) and not issubclass(cls, whole)}
+    if name in modules:
+        return modules[name]
+    near = suggest(name, sorted({*specs(), *modules}))
+    found = names.get(name.removeprefix(prefix))
+    if found is None:
+        raise ConfigError(f"unknown module {name!r}{near}")
+    kind = "a whole model" if isinstance(found, type) and issubclass(found, whole) else _kind(found)
+    raise ConfigError(f"module has to be the name of an nn.Module class, {name!r} is {kind}{near}")
+
+
+def _kind(value: Any) -> str:
+    """Say what a value is that is no module of a model."""
+    if isinstance(value, type):
+        return "a class of another kind"
+    if inspect.ismodule(value):
+        return "a Python module"
+    return "a function" if callable(value) else f"a {type(value).__name__}"
 
 
 def _check_use(row: Row, spec: Spec) -> None:
@@ -268,22 +303,16 @@ def _check_keypoints(shape: Any, args: list[Any]) -> None:
 def _check_head(row: Row, namespace: Mapping[str, Any]) -> None:
     """Check that a model's last row is a head."""
     heads = internals.classes(internals.HEADS, namespace)
-    if not issubclass(_class(row, namespace), heads) and not (row.spec is not None and row.spec.head):
+    if not issubclass(row.cls, heads) and not (row.spec is not None and row.spec.head):
         raise ConfigError("the last row has to be the model's head, like Detect").at(row.where)
     if row.repeats != 1:
         raise ConfigError(f"a head cannot be repeated, found repeats {row.repeats}").at(row.where)
 
 
-def _class(row: Row, namespace: Mapping[str, Any]) -> type:
-    """Return the class that a row names; of torch's, which are no heads, and of functions, only that they are one."""
-    cls = row.spec.cls if row.spec is not None else namespace.get(row.module)
-    return cls if isinstance(cls, type) else object
-
-
 def _is_native(row: Row) -> bool:
     from yolo_lite.backbones._stage import Stage
 
-    return row.spec is not None and issubclass(row.spec.cls, Stage)
+    return issubclass(row.cls, Stage)
 
 
 def _flow(value: Any) -> str:

@@ -93,6 +93,8 @@ OF_A_MODEL = {  # what a built detector has -> what for
 }
 HEADS = ("Detect", "Classify", "RTDETRDecoder", "Depth", "SemanticSegment")  # that are no subclass of another
 STRIDED_HEADS = ("Detect", "RTDETRDecoder")  # their inputs come in the order of their strides
+WHOLE_MODELS = ("BaseModel", "Ensemble")  # that are no module of another
+WITH_WEIGHTS = ("TorchVision",)  # modules that download weights when they are built
 MODELS = {"segment": "SegmentationModel", "pose": "PoseModel", "obb": "OBBModel", "classify": "ClassificationModel"}
 
 
