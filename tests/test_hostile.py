@@ -101,3 +101,79 @@ def test_torchvision_downloads_nothing_in_the_dry_run(args, tmp_path, monkeypatc
     with pytest.raises(RuntimeError, match="no network"):
         YOLO(tmp_path / "yolov8n-good.yaml")
     assert asked
+
+
+# Keys -----------------------------------------------------------------------------------------------------------------
+
+MISSPELT = {  # key -> the one that is meant
+    "backbone_widht": "backbone_width",
+    "backbone-width": "backbone_width",
+    "Backbone_Width": "backbone_width",
+    "bakcbone_width": "backbone_width",
+    "backbonewidth": "backbone_width",
+    "backbone_multiplier": "backbone_width",
+    "alpha": "backbone_width",
+    "width": "backbone_width",
+    "backbone_weight": "backbone_weights",
+    "backbone_pretrained": "backbone_weights",
+    "weights": "backbone_weights",
+    "pretrained": "backbone_weights",
+    "backbone_edges": "backbone_edge",
+    "edge": "backbone_edge",
+    "backbones": "backbone",
+    "heads": "head",
+    "Scales": "scales",
+    "scalse": "scales",
+    "activaton": "activation",
+    "reg_maxx": "reg_max",
+    "end2nd": "end2end",
+    "kpt_shpae": "kpt_shape",
+}
+STOCK = (
+    "nc: 3\nscales: {n: [0.33, 0.25, 1024]}\nbackbone: [[-1, 1, Conv, [64, 3, 2]]]\nhead: [[[0], 1, Detect, [nc]]]\n"
+)
+
+
+@pytest.mark.parametrize("key", MISSPELT)
+def test_misspelt_keys(key, tmp_path):
+    text = refusal(tmp_path, f"{key}: 1\n{GOOD}")
+    assert text.endswith(f"unknown key {key!r}; did you mean {MISSPELT[key]!r}?")
+
+
+@pytest.mark.parametrize("key", ["backbone_activation", "backbone_frozen_rows", "backbone_act", "backbone_"])
+def test_every_key_that_begins_like_ours(key, tmp_path):
+    for text in (GOOD, STOCK):
+        said = rf"unknown key '{key}'; (did you mean 'backbone_\w+'\?|there are backbone_edge, backbone_weights, .*)$"
+        assert re.search(said, refusal(tmp_path, f"{key}: 1\n{text}"))
+
+
+@pytest.mark.parametrize("key", ["backbone_widht", "bakcbone_weights", "backboneedge"])
+def test_a_misspelt_key_of_ours_in_a_model_of_stock_modules(key, tmp_path):
+    assert f"unknown key {key!r}" in refusal(tmp_path, f"{key}: 1\n{STOCK}")
+
+
+@pytest.mark.parametrize("key", ["alpha", "heads", "pretrained", "width", "activaton"])
+def test_keys_of_stock_models_are_not_ours_to_judge(key, tmp_path):
+    path = tmp_path / "yolov8n-stock.yaml"
+    path.write_text(f"{key}: 1\n{STOCK}")
+    assert YOLO(path).model.yaml[key] == 1
+
+
+@pytest.mark.parametrize(
+    "key", ["author", "version", "license", "notes", "description", "date", "task", "names", "1", "null", "x"]
+)
+def test_keys_that_mean_something_else(key, tmp_path):
+    path = tmp_path / "yolov8n-good.yaml"
+    path.write_text(f"{key}: 1\n{GOOD}")
+    assert YOLO(path).model.yaml["nc"] == 80
+
+
+def test_all_keys_that_ultralytics_reads_are_known():
+    """None of its YAMLs has a key that would be taken for another one."""
+    from yolo_lite.ultralytics_hooks import configs, reading
+
+    for path in [*configs.stock_configs().values(), *configs.configs().values()]:
+        assert not [key for key in YAML_KEYS.findall(path.read_text("utf-8")) if reading.meant(key)], path
+
+
+YAML_KEYS = re.compile(r"^(\w+):", re.M)

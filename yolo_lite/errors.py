@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
+NEAR = 0.6  # how alike two words have to be, as difflib measures it, for one to be taken for the other
 LONGEST = 300  # characters of another program's error that are repeated
 
 
@@ -18,12 +19,12 @@ class UsageError(ConfigError):
     """A command line that cannot be understood."""
 
 
-def nearest(word: object, choices: Iterable[object]) -> str | None:
+def nearest(word: object, choices: Iterable[object], near: float = NEAR) -> str | None:
     """Return the choice that is nearest to a word, None where none is near."""
     names = [str(choice) for choice in choices]
-    near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
-    near = near or [name for name in names if name.lower() == str(word).lower()]
-    return near[0] if near else None
+    found = difflib.get_close_matches(str(word), names, n=1, cutoff=near)
+    found = found or [name for name in names if name.lower() == str(word).lower()]
+    return found[0] if found else None
 
 
 def suggest(word: object, choices: Iterable[object]) -> str:

@@ -52,8 +52,8 @@ FAULTS = [
     ),
     Fault(
         "errors.py",
-        "n=1, cutoff=0.6",
-        "n=1, cutoff=0.99",
+        "NEAR = 0.6",
+        "NEAR = 0.99",
         ("test_config_errors.py", "missing_file_names_the_nearest_config"),
     ),
     Fault(

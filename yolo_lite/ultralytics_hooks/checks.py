@@ -18,6 +18,7 @@ from yolo_lite.discovery import specs
 from yolo_lite.errors import ConfigError, one_line, suggest
 from yolo_lite.registry import MAX_BACKBONE_WIDTH, Scale, Spec, check_arguments
 from yolo_lite.ultralytics_hooks import internals
+from yolo_lite.ultralytics_hooks.reading import OUR_KEYS, begins_like_ours, meant
 
 MAX_REG_MAX = 256  # bins of a box's side; stock models have 16 or 1
 NAMESPACES = {"nn.": "torch.nn", "torchvision.ops.": "torchvision.ops"}  # prefix of a name -> where it is looked for
@@ -80,6 +81,12 @@ def _check_keys(d: Mapping[str, Any], file: bool) -> None:
     for key in ("nc", "backbone", "head"):
         if key not in d:
             raise ConfigError(f"the key {key!r} is missing; found {', '.join(map(str, d))}")
+    for key in d:
+        right = meant(key)
+        if right is not None:
+            raise ConfigError(f"unknown key {key!r}; did you mean {right!r}?")
+        if begins_like_ours(key) and key not in OUR_KEYS:
+            raise ConfigError(f"unknown key {key!r}; there are {', '.join(sorted(OUR_KEYS))}")
     check_number("nc", d["nc"], whole=True)
     for section in SECTIONS:
         if not isinstance(d[section], list) or not d[section]:

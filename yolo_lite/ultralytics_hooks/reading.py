@@ -11,6 +11,24 @@ from yolo_lite.discovery import specs
 from yolo_lite.errors import ConfigError, nearest, one_line
 
 OUR_KEYS = {"backbone_width", "backbone_weights", "backbone_edge"}
+THEIR_KEYS = {
+    "nc", "scales", "backbone", "head", "activation", "reg_max", "end2end", "kpt_shape", "depth_multiple",
+    "width_multiple", "ch", "channels", "inplace", "scale", "yaml_file", "text_model", "anchors", "names",
+}  # fmt: skip
+OTHER_WORDS = {  # what people write -> the key that does it
+    "alpha": "backbone_width",
+    "width": "backbone_width",
+    "multiplier": "backbone_width",
+    "weights": "backbone_weights",
+    "pretrained": "backbone_weights",
+    "edge": "backbone_edge",
+}
+PREFIX = "backbone_"
+WRITTEN_KEYS = {key for key in OUR_KEYS | THEIR_KEYS if len(key) > 3} - {
+    "scale",
+    "yaml_file",
+}  # the others are near much
+NEAR_KEY = 0.75  # nearer than elsewhere: a YAML may have keys that nobody reads
 
 
 def load(file: str | Path, namespace: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -85,13 +103,31 @@ def is_ours(d: Mapping[str, Any], namespace: Mapping[str, Any]) -> bool:
         d: The dictionary.
         namespace: The names that Ultralytics has for modules.
     """
-    if OUR_KEYS & d.keys():
+    if any(key in OUR_KEYS or begins_like_ours(key) or meant(key) in OUR_KEYS for key in d if key not in OTHER_WORDS):
         return True
     unknown = {name for name in _module_names(d) if not is_known(name, namespace)}
     if not unknown:
         return False
     ours = specs()
     return any(name in ours or nearest(name, ours) is not None for name in unknown)
+
+
+def meant(key: object) -> str | None:
+    """Return the key that a misspelt key stands for, None for a known one and for one that is like none.
+
+    Args:
+        key: A key of a model dictionary.
+    """
+    if not isinstance(key, str) or key in OUR_KEYS or key in THEIR_KEYS:
+        return None
+    word = key.lower().replace("-", "_")
+    other = OTHER_WORDS.get(word.removeprefix(PREFIX))
+    return other or nearest(word, sorted(OUR_KEYS if begins_like_ours(key) else WRITTEN_KEYS), NEAR_KEY)
+
+
+def begins_like_ours(key: object) -> bool:
+    """Tell whether a key can only be one of ours, rightly written or not."""
+    return isinstance(key, str) and key.startswith(PREFIX)
 
 
 def is_known(name: str, namespace: Mapping[str, Any]) -> bool:
