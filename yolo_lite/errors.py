@@ -30,10 +30,19 @@ def nearest(word: object, choices: Iterable[object], near: float = NEAR) -> str 
 def suggest(word: object, choices: Iterable[object]) -> str:
     """Return "; did you mean 'x'?" for the choice nearest to a word, or the list of choices if none is near."""
     names = [str(choice) for choice in choices]
-    near = nearest(word, names)
+    near = nearest(str(word)[:LONGEST], names)
     if near is not None:
         return f"; did you mean {near!r}?"
     return f"; there are {', '.join(names)}" if len(names) <= 40 else ""
+
+
+def shown(value: object, limit: int = LONGEST) -> str:
+    """Return a value as Python writes it, not too long."""
+    try:
+        text = repr(value)
+    except Exception:  # whatever it is, the sentence is to be said
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def one_line(error: object, limit: int = LONGEST) -> str:

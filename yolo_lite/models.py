@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolo_lite.errors import ConfigError, suggest, typed_line
+from yolo_lite.files import is_file
 from yolo_lite.output import errors_only, silent
 from yolo_lite.ultralytics_hooks import configs
 
@@ -183,8 +184,7 @@ def digest_of(d: Mapping[str, Any]) -> str:
     """Return what a model's YAML dictionary is known by, wherever it lies."""
     plain = {key: value for key, value in d.items() if key not in {"yaml_file", "backbone_weights"}}
     weights = str(getattr(d.get("backbone_weights"), "setting", None))
-    is_file = Path(weights).is_file()
-    plain["weights"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest() if is_file else weights
+    plain["weights"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest() if is_file(weights) else weights
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

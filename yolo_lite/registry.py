@@ -18,14 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar, overload
 
-from yolo_lite.errors import ConfigError
+from yolo_lite import limits
+from yolo_lite.errors import ConfigError, shown
 
 if TYPE_CHECKING:
     from torch import nn
 
 NO_EDGE_WEIGHTS = "takes away what published weights were trained with"
-MAX_BACKBONE_WIDTH = 10  # far beyond any use: a slip of the keyboard must not fill the memory
-MAX_CHANNELS = 2**16  # likewise
 
 SEVERAL_LEVELS = "a TimmBackbone gives several levels; put a Level row between"
 
@@ -41,7 +40,7 @@ class Range(NamedTuple):
     holds: Callable[[Any], bool]
 
 
-Count = typing.Annotated[int, Range(f"from 1 to {MAX_CHANNELS}", lambda n: 1 <= n <= MAX_CHANNELS)]
+Count = typing.Annotated[int, Range(f"from 1 to {limits.CHANNELS}", lambda n: 1 <= n <= limits.CHANNELS)]
 Kernel = typing.Annotated[int, Range("an odd number from 1 to 31", lambda n: n % 2 == 1 and 1 <= n <= 31)]
 KernelOrNone = typing.Annotated[
     int, Range("0 for none or an odd number up to 31", lambda n: n == 0 or (n % 2 == 1 and 1 <= n <= 31))
@@ -71,8 +70,8 @@ class Scale(NamedTuple):
         Raises:
             ConfigError: It is below 1, or beyond any use.
         """
-        if not 1 <= c2 <= MAX_CHANNELS:
-            raise ConfigError(f"needs 1 to {MAX_CHANNELS} output channels, found {c2}")
+        if not 1 <= c2 <= limits.CHANNELS:
+            raise ConfigError(f"needs 1 to {limits.CHANNELS} output channels, found {c2}")
         return math.ceil(min(c2, self.max_channels) * self.width / 8) * 8
 
 
@@ -228,7 +227,7 @@ def check_arguments(name: str, spec: Spec, args: Sequence[Any]) -> None:
     try:
         bound = rule.bind(None, None, *args)
     except TypeError:
-        raise ConfigError(f"found {len(args)} argument(s) {args}; {_usage(name, spec)}") from None
+        raise ConfigError(f"found {len(args)} argument(s) {shown(args)}; {_usage(name, spec)}") from None
     _check_types(name, spec, bound.arguments, _hints(spec.rule))
 
 
@@ -257,7 +256,7 @@ def _check_types(name: str, spec: Spec, values: Mapping[str, Any], hints: Mappin
     row = {p.name for p in _parameters(spec)}
     for key, value in values.items():
         if key in row and key in hints and not _fits(value, hints[key]):
-            raise ConfigError(f"{key} has to be {_wanted(hints[key])}, found {value!r}; {_usage(name, spec)}")
+            raise ConfigError(f"{key} has to be {_wanted(hints[key])}, found {shown(value)}; {_usage(name, spec)}")
 
 
 def _wanted(hint: Any) -> str:

@@ -127,8 +127,8 @@ FAULTS = [
     ),
     Fault(
         "zoo.py",
-        "not 0 < width <= MAX_BACKBONE_WIDTH",
-        "not 0 <= width <= MAX_BACKBONE_WIDTH",
+        "not 0 < width <= limits.BACKBONE_WIDTH",
+        "not 0 <= width <= limits.BACKBONE_WIDTH",
         ("test_backbones.py", "create_backbone_names"),
     ),
     Fault(

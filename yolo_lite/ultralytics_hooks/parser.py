@@ -38,7 +38,7 @@ def parse_model(original: Parse) -> Parse:
         if not is_ours(d, namespace):
             return original(d, ch, verbose)
         code = patch(original)
-        checked = checks.check(d, namespace)
+        checked = checks.check(d, namespace, ch)
 
         def build(d: Mapping[str, Any], verbose: bool = False, dry: bool = True) -> tuple["nn.Sequential", list[int]]:
             return _run(code, d, checked, ch, verbose, dry, namespace)

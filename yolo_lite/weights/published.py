@@ -1,6 +1,7 @@
 """Published weights of backbones: where they are, and how they are read."""
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -9,7 +10,8 @@ import torch
 
 from yolo_lite.backbones._stage import Published
 from yolo_lite.discovery import families
-from yolo_lite.errors import ConfigError, suggest, typed_line
+from yolo_lite.errors import ConfigError, shown, suggest, typed_line
+from yolo_lite.files import is_file
 from yolo_lite.meta import without_memory
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -52,11 +54,11 @@ def find(variant: str, width: float, setting: str | dict[str, Any]) -> Source:
             raise ConfigError(f"no published weights for {variant} at width {width:g}; {exist}")
         return source
     options = setting if isinstance(setting, dict) else {"file": setting}
-    path = Path(str(options.get("file"))).expanduser()
-    if not path.is_file():
+    path = Path(os.path.expanduser(str(options.get("file"))))
+    if not is_file(path):
         near = suggest(path.name.lower(), ["imagenet"])
         hint = near if "mean" in near else "; give its path, or imagenet, or null"
-        raise ConfigError(f"backbone_weights: there is no file {str(path)!r}{hint}")
+        raise ConfigError(f"backbone_weights: there is no file {shown(str(path))}{hint}")
     mean: Any = options.get("mean", IMAGENET_MEAN)
     std: Any = options.get("std", IMAGENET_STD)
     return Source(str(path), "", "the file's own", tuple(mean), tuple(std), lambda: read_weights(path))
@@ -111,9 +113,9 @@ def check_normalisation(mean: Any, std: Any) -> None:
     for name, values in (("mean", mean), ("std", std)):
         numbers = isinstance(values, list | tuple) and all(type(x) in (int, float) for x in values)
         if not numbers or len(values) != 3 or not all(map(math.isfinite, values)):
-            raise ConfigError(f"{name} has to be three finite numbers, one per channel, found {values!r}")
+            raise ConfigError(f"{name} has to be three finite numbers, one per channel, found {shown(values)}")
     if min(std) <= 0:
-        raise ConfigError(f"std has to be above 0, found {std!r}")
+        raise ConfigError(f"std has to be above 0, found {shown(std)}")
 
 
 def published(variant: str, width: float = 1.0) -> Source | None:
