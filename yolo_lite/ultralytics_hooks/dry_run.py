@@ -58,8 +58,7 @@ def _dry_run(
     except Exception as error:
         if is_about_meta(error):
             raise
-        _raise_of_row(error, checked, parser)
-        return
+        raise _of_row(error, checked, parser) from None
     parameters = sum(each.numel() for each in layers.parameters())
     if parameters > limits.PARAMETERS:
         raise ConfigError(f"the model has {parameters:,} parameters; needed at most {limits.PARAMETERS:,}")
@@ -132,28 +131,28 @@ def _shape(value: Any) -> str:
 
 
 def _check_strides(inputs: Any, where: str) -> None:
-    strides = [SIZE // each.shape[-1] for each in (inputs if isinstance(inputs, list) else [inputs])]
+    maps = inputs if isinstance(inputs, list) else [inputs]
+    if not all(getattr(each, "ndim", 0) == 4 and 0 < each.shape[-1] <= SIZE for each in maps):
+        raise ConfigError(f"{where}: its inputs have to be maps, found {one_line(', '.join(map(_shape, maps)))}")
+    strides = [SIZE // each.shape[-1] for each in maps]
     if strides != sorted(set(strides)):
         raise ConfigError(f"{where}: its inputs have to come in the order of their strides, found strides {strides}")
 
 
-def _raise_of_row(error: Exception, checked: Checked, parser: str) -> None:
-    """Raise what an error means for a row; return if none is to blame."""
+def _of_row(error: Exception, checked: Checked, parser: str) -> ConfigError:
+    """Return what an error means, for the row that is to blame if one is."""
     frame = _frame_of(error, parser)
     if frame is None:
-        if isinstance(error, ConfigError):
-            raise error from None
-        return
+        return error if isinstance(error, ConfigError) else ConfigError(f"cannot be built: {typed_line(error)}")
     row = checked.rows[frame.f_locals["i"]]
-    where = row.where
     if isinstance(error, ConfigError):
-        raise error.at(where) from None
+        return error.at(row.where)
     if _is_about_inputs(error, parser):
         wanted = "one input, its row's number without brackets" if isinstance(row.inputs, list) else "a list of inputs"
-        raise ConfigError(f"{row.module} takes {wanted}, found {shown(row.inputs)}").at(where) from None
+        return ConfigError(f"{row.module} takes {wanted}, found {shown(row.inputs)}").at(row.where)
     if _takes_several_levels(frame):
-        raise ConfigError(SEVERAL_LEVELS).at(where) from None
-    raise ConfigError(f"cannot be built: {typed_line(error)}").at(where) from None
+        return ConfigError(SEVERAL_LEVELS).at(row.where)
+    return ConfigError(f"cannot be built: {typed_line(error)}").at(row.where)
 
 
 def _frame_of(error: Exception, parser: str) -> FrameType | None:
