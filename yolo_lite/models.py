@@ -138,14 +138,20 @@ def labels(sources: Sequence[str], given: Sequence[str | Path] | None = None) ->
     for number, source in enumerate(sources):
         if source in sources[:number]:
             raise ConfigError(f"models: {str((given or sources)[number])!r} is named twice")
-    paths = [Path(source.removesuffix(".yaml").removesuffix(".yml")).parts for source in sources]
+        if not _stem(source).strip("."):  # `..` would be the folder above
+            raise ConfigError(f"models: {str((given or sources)[number])!r} leaves a model without a name; rename it")
+    paths = [(*Path(source).parts[:-1], _stem(source)) for source in sources]
     for depth in range(1, max(map(len, paths), default=0) + 1):
-        names = ["-".join(parts[-depth:]).strip("/\\") for parts in paths]
-        if len(set(names)) == len(names):
-            return [re.sub(r"[^\w.+-]", "_", name) for name in names]
+        names = [re.sub(r"[^\w.+-]", "_", "-".join(parts[-depth:]).strip("/\\")) for parts in paths]
+        if len({name.lower() for name in names}) == len(names):  # some file systems take capitals for small letters
+            return names
     if paths:
         raise ConfigError(f"models: {', '.join(sources)} cannot be told apart by name")
     return []
+
+
+def _stem(source: str) -> str:
+    return Path(source).name.removesuffix(".yaml").removesuffix(".yml")
 
 
 def is_random(given: str | Path) -> bool:

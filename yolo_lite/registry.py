@@ -9,6 +9,7 @@ where c1 is the number of input channels (a list of them for a module with sever
 `Scale`. `scaled` and `same` are the two rules that most modules need.
 """
 
+import builtins
 import importlib
 import inspect
 import math
@@ -161,7 +162,8 @@ def register(
         levels: Whether its input may be what a `TimmBackbone` gives, several levels at once.
 
     Raises:
-        ConfigError: What is registered is no `nn.Module` class, its name belongs to Ultralytics or to another
+        ConfigError: What is registered is no `nn.Module` class, or one that checkpoints cannot name because it is
+            defined in `__main__` or in a function; its name belongs to Ultralytics or to another
             registered class already, or an option is unknown.
     """
     if cls is None:
@@ -171,7 +173,7 @@ def register(
     from torch import nn
 
     if not (inspect.isclass(cls) and issubclass(cls, nn.Module)):
-        raise ConfigError(f"register: found {cls!r}; needed a subclass of torch.nn.Module")
+        raise ConfigError(f"register: found {shown(cls)}; needed a subclass of torch.nn.Module")
     name = name or cls.__name__
     if not callable(rule):
         raise ConfigError(f"register, {name}: rule has to be callable, found {rule!r}")
@@ -179,12 +181,33 @@ def register(
         raise ConfigError(f"register, {name}: inputs has to be None or a whole number from 1, found {inputs!r}")
     if repeats not in typing.get_args(Repeats):
         raise ConfigError(f'register, {name}: repeats has to be "stack", "argument" or "once", found {repeats!r}')
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ConfigError(f"register: name has to be one word of letters, digits and _, found {shown(name)}")
+    _check_importable(cls)
     if name in _specs and _path(_specs[name].cls) != _path(cls):
         raise ConfigError(f"{name} is registered already, by {_path(_specs[name].cls)}; choose another name")
-    if name in vars(importlib.import_module("ultralytics.nn.tasks")):
-        raise ConfigError(f"{name} is a name of Ultralytics' own; choose another name for {_path(cls)}")
+    if name in vars(importlib.import_module("ultralytics.nn.tasks")) or hasattr(builtins, name):
+        raise ConfigError(f"{name} is a name of Ultralytics' own or of Python's; choose another name for {_path(cls)}")
     _specs[name] = Spec(cls, rule, inputs, repeats, legacy, head, levels)
     return cls
+
+
+def _check_importable(cls: type) -> None:
+    """Refuse a class that a checkpoint could not name: loading one imports its module and looks the class up there.
+
+    Raises:
+        ConfigError: It is such.
+    """
+    if cls.__module__ == "__main__":
+        where = "is defined in the script that was started (or in a notebook)"
+    elif "<locals>" in cls.__qualname__:
+        where = "is defined in a function"
+    else:
+        return
+    raise ConfigError(
+        f"register, {cls.__qualname__}: {where}, where no checkpoint finds it; move it to the top of a module and "
+        "import that"
+    )
 
 
 def _path(cls: type) -> str:
