@@ -195,7 +195,7 @@ def with_row(row):
 BEYOND = {  # what is beyond any use: the YAML, what is said of it
     "depth": (changed(SCALE, "n: [10000, 0.25, 1024]"), "depth has to be at most 100, found 10000"),
     "width": (changed(SCALE, "n: [0.33, 1.0e+6, 1024]"), "width has to be at most 100, found 1000000.0"),
-    "depth_multiple": (f"depth_multiple: 5000\n{GOOD.replace('scales:', 'no_scales:')}", "depth has to be at most 100, found 5000"),
+    "depth_multiple": (f"depth_multiple: 5000\n{GOOD.replace('scales:', 'table:')}", "depth has to be at most 100, found 5000"),
     "repeats x depth": (changed(SCALE, "n: [99, 0.25, 1024]"), "row 8 [-1, 3, C2f, [512]]: repeats times depth has to be at most 200, found 3 x 99"),
     "repeats": (changed("[-1, 3, C2f, [512]]", "[-1, 1000000000, C2f, [512]]"), "repeats times depth has to be at most 200, found 1000000000 x 0.33"),
     "depth of many rows": (changed(SCALE, "n: [66, 0.25, 1024]"), "the model needs more than 10,000 operations of torch to be built and run"),
@@ -220,10 +220,10 @@ BEYOND = {  # what is beyond any use: the YAML, what is said of it
     "a map": (with_row("nn.Upsample, [None, 60000]"), "needs more than 67,108,864 values in one tensor"),
     "padding": (with_row("nn.ZeroPad2d, [50000]"), "needs more than 67,108,864 values in one tensor"),
     "blocks in a block": (with_row("ResNetLayer, [256, 64, 1, false, 65000]"), "row 6 [-1, 1, ResNetLayer, [256, 64, 1, false, 65000]]: the model needs more than 10,000 operations"),
-    "arithmetic": (with_row("Conv, [8192, 31]").replace("[[-1, 3], 1, Concat", "[[0, 0], 1, Concat").replace("[-1, 1, Conv, [8192, 31]]", "[0, 1, Conv, [8192, 31]]"), "the model needs more than 100 GFLOPs for an image of 256 px"),
+    "arithmetic": (changed(UPSAMPLE, "[0, 1, Conv, [1024, 31]]"), "the model needs more than 100 GFLOPs for an image of 256 px"),
     "a head": (changed("Detect, [nc]", "OBB, [nc, 60000]"), "needs more than 67,108,864 values in one tensor"),
     "timm's largest": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [vit_giant_patch14_reg4_dinov2]], [0, 1, Level, [4]]]\nhead: [[[1], 1, Detect, [nc]]]\n", "needs more than 200,000,000 parameters"),
-    "timm's large": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [tresnet_v2_l]], [0, 1, Level, [4]], [-1, 9, Conv, [1024, 3]], [-1, 9, Conv, [1024, 3]]]\nhead: [[[1], 1, Detect, [nc]]]\n", "parameters; needed at most 100,000,000"),
+    "timm's large": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [regnety_320]], [0, 1, Level, [4]], [-1, 9, Conv, [1024, 3]], [-1, 9, Conv, [1024, 3]]]\nhead: [[[1], 1, Detect, [nc]]]\n", "parameters; needed at most 100,000,000"),
     "aliases": (ALIASES + GOOD, "there are more than 20000 values, aliases written out"),
     "merged keys": (f"m0: &m0 {{a: 1}}\n{MERGES}{GOOD}", "there are more than 20000 values, aliases written out"),
     "what holds itself": (f"x: &x [*x]\n{GOOD}", "values lie more than 32 deep in each other"),
@@ -233,7 +233,7 @@ BEYOND = {  # what is beyond any use: the YAML, what is said of it
     "a path": (changed("backbone_weights: null", f"backbone_weights: {'a' * 10000}"), "found a text of 10000 characters"),
     "a file": (f"# {'a' * 200_000}\n{GOOD}", "is larger than 100000 bytes, which no model YAML is"),
     "activation, deep": (f"activation: nn.ReLU({'-' * 4000}1)\n{GOOD}", "activation has to be like nn.ReLU(), found"),
-    "activation, deep brackets": (f"activation: nn.ReLU({'(' * 3000}{')' * 3000})\n{GOOD}", "activation has to be like nn.ReLU(), found"),
+    "activation, deep brackets": (f"activation: nn.ReLU({'(' * 1000}{')' * 1000})\n{GOOD}", "activation has to be like nn.ReLU(), found"),
     "activation, large": (f"activation: nn.Linear(1000000000, 16)\n{GOOD}", "cannot be used: the model needs more than 67,108,864 values in one tensor"),
 }  # fmt: skip
 

@@ -84,7 +84,7 @@ class Finder:
             return None
         spec.loader = shared
         return spec
-sys.meta_path.insert(0, Finder)
+sys.meta_path.insert(1, Finder)  # behind ours
 """,
     "a loader without attributes": """
 class Slots(importlib.machinery.SourceFileLoader):
@@ -100,7 +100,7 @@ class Finder:
         if spec is not None and name.startswith("ultralytics") and spec.origin.endswith(".py"):
             spec.loader = Slots(name, spec.origin)
             return spec
-sys.meta_path.insert(0, Finder)
+sys.meta_path.insert(1, Finder)  # behind ours
 """,
     "a class for a loader": """
 class Static:
@@ -117,7 +117,7 @@ class Finder:
         if spec is not None and name in ("ultralytics.nn.tasks", "ultralytics.nn.modules.conv"):
             spec.loader = Static
             return spec
-sys.meta_path.insert(0, Finder)
+sys.meta_path.insert(1, Finder)  # behind ours
 """,
 }
 

@@ -18,6 +18,7 @@ from yolo_lite.errors import ConfigError, suggest, typed_line
 from yolo_lite.files import is_file
 from yolo_lite.output import errors_only, silent
 from yolo_lite.ultralytics_hooks import configs
+from yolo_lite.ultralytics_hooks.checkpoints import VERSION_KEY
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 NO_INSTALL = "ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS"
 YAMLS = (".yaml", ".yml")
+NOT_OF_IT = {"yaml_file", "backbone_weights", VERSION_KEY}  # keys of a dictionary that do not make another model
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ def build(source: str, classes: int) -> "tuple[DetectionModel, str]":
 
 def digest_of(d: Mapping[str, Any]) -> str:
     """Return what a model's YAML dictionary is known by, wherever it lies."""
-    plain = {key: value for key, value in d.items() if key not in {"yaml_file", "backbone_weights"}}
+    plain = {key: value for key, value in d.items() if key not in NOT_OF_IT}
     weights = str(getattr(d.get("backbone_weights"), "setting", None))
     plain["weights"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest() if is_file(weights) else weights
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]

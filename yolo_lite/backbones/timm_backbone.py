@@ -13,7 +13,7 @@ from torch import nn
 
 from yolo_lite import limits
 from yolo_lite.blocks import norm_as_conv, to_fast_layout
-from yolo_lite.errors import ConfigError, suggest, typed_line
+from yolo_lite.errors import ConfigError, shown, suggest, typed_line
 from yolo_lite.meta import is_about_meta, without_memory
 from yolo_lite.registry import Scale, register
 
@@ -82,6 +82,18 @@ def _taps(net: Any) -> tuple[list[int], list[int]]:
 
 
 @functools.lru_cache(maxsize=64)
+def check_size(name: str) -> None:
+    """Check that a network is not too large, without memory for it.
+
+    Raises:
+        ConfigError: It is.
+    """
+    parameters = sum(each.numel() for each in without_memory(lambda: build(name, 3)).parameters())
+    if parameters > limits.PARAMETERS:
+        raise ConfigError(f"timm's {name} has {parameters:,} parameters; needed at most {limits.PARAMETERS:,}")
+
+
+@functools.lru_cache(maxsize=64)
 def check_fit(name: str) -> None:
     """Check that a network is not too large, and takes images of any size.
 
@@ -93,9 +105,7 @@ def check_fit(name: str) -> None:
     """
     import timm
 
-    parameters = sum(each.numel() for each in without_memory(lambda: build(name, 3)).parameters())
-    if parameters > limits.PARAMETERS:
-        raise ConfigError(f"timm's {name} has {parameters:,} parameters; needed at most {limits.PARAMETERS:,}")
+    check_size(name)
     published = timm.get_pretrained_cfg(name)
     if published is None or not published.fixed_input_size:
         return
@@ -193,6 +203,11 @@ class TimmBackbone(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         saved = state.pop("state")
+        check_size(state["name"])
+        if type(state["c1"]) is not int or not 1 <= state["c1"] <= limits.IMAGE_CHANNELS:
+            raise ConfigError(
+                f"the checkpoint's {state['name']} takes {shown(state['c1'])} channels; needed at most {limits.IMAGE_CHANNELS}"
+            )
         TimmBackbone.__init__(self, state["c1"], state["name"])
         try:
             if state["folded"]:

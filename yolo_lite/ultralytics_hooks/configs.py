@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from yolo_lite._version import __version__
 from yolo_lite.errors import ConfigError, nearest, one_line
 from yolo_lite.files import is_file
 from yolo_lite.ultralytics_hooks import internals
+from yolo_lite.ultralytics_hooks.checkpoints import VERSION_KEY
 from yolo_lite.ultralytics_hooks.checks import check
 from yolo_lite.ultralytics_hooks.dry_run import levels
 from yolo_lite.ultralytics_hooks.reading import load
@@ -82,6 +84,7 @@ def yaml_model_load(original: Callable[..., dict[str, Any]]) -> Callable[..., di
                 raise FileNotFoundError(f"{error}; did you mean {near!r}?") from None
         d["scale"] = tasks.guess_model_scale(path)
         d["yaml_file"] = str(path)
+        d[VERSION_KEY] = __version__
         if d.get("backbone_weights") == "None":  # as Ultralytics' own YAMLs write it
             d["backbone_weights"] = None
         check(d, vars(tasks), file=True)
