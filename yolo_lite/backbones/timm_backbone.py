@@ -205,9 +205,8 @@ class TimmBackbone(nn.Module):
         saved = state.pop("state")
         check_size(state["name"])
         if type(state["c1"]) is not int or not 1 <= state["c1"] <= limits.IMAGE_CHANNELS:
-            raise ConfigError(
-                f"the checkpoint's {state['name']} takes {shown(state['c1'])} channels; needed at most {limits.IMAGE_CHANNELS}"
-            )
+            found, most = shown(state["c1"]), limits.IMAGE_CHANNELS
+            raise ConfigError(f"the checkpoint's {state['name']} takes {found} channels; needed at most {most}")
         TimmBackbone.__init__(self, state["c1"], state["name"])
         try:
             if state["folded"]:
