@@ -43,8 +43,12 @@ def spec(rng):
         "neck": rng.choice(options.NECKS),
         "head": rng.choice(options.HEADS),
         "task": rng.choice(TASKS),
-        "edge": rng.random() < 0.2,
+        "edge": rng.random() < 0.2 and not backbone.startswith("timm/"),
     }
+    if wanted["base"] not in ("yolov8", "yolo11", "yolo26"):
+        wanted["task"] = "detect"
+    if wanted["task"] == "classify":
+        wanted["neck"] = wanted["head"] = "base"
     if not backbone.startswith("timm/"):
         wanted["width"] = rng.choice([0.25, 0.35, 0.5, 0.75, 1.0, 1.3, round(rng.uniform(0.1, 2), 2)])
     return wanted, rng.choice([1, 2, 3, 20, 80, 365, 1000]), rng.choice([1, 3, 3, 3, 4])

@@ -70,7 +70,7 @@ class Bounded(TorchDispatchMode):
             if not any(isinstance(each, torch.Tensor) for each in args):
                 self.made += out.numel()
                 _refuse_above(2 * limits.PARAMETERS, self.made, "parameters and constants")
-        count = flop_registry.get(operation._overloadpacket)
+        count = flop_registry.get(getattr(operation, "_overloadpacket", None))
         if count is not None:
             self.flops += count(*args, **kwargs, out_val=out)
             _refuse_above(limits.GFLOPS, self.flops / 2e9, "GFLOPs for an image of 256 px")
@@ -85,5 +85,6 @@ def _refuse_above(most: float, found: float, what: str) -> None:
 @functools.cache
 def _place_of_size(operation: Any) -> int | None:
     """Return which argument of an operation says how large its tensor will be."""
-    names = [argument.name for argument in operation._schema.arguments]
+    schema = getattr(operation, "_schema", None)  # higher-order operators have none
+    names = [argument.name for argument in schema.arguments] if schema is not None else []
     return names.index("size") if "size" in names else None
