@@ -211,3 +211,35 @@ def test_small_on_disk(tmp_path):
     assert (tmp_path / "images.npz").stat().st_size < 30_000
     counted = bootstrap.Counted(tmp_path / "images.npz")
     assert counted.right.sum() == sum(tp.sum() for tp in lists["tp"]) and len(counted.objects) == 72 * 9
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
+        ("a | b\n\n# c", "a \\| b # c"),
+        ("![x](http://a)", "![x]\\(http://a)"),
+        ("`a` & b\\", "\\`a\\` &amp; b\\\\"),
+        ("yolov8n -0.013 [-0.020, -0.006]", "yolov8n -0.013 [-0.020, -0.006]"),
+    ],
+)
+def test_names_are_text_in_the_summary(text, plain):
+    assert tables.escaped(text) == plain
+
+
+def test_hostile_names_in_the_summary(tmp_path):
+    evil = "<img src=x onerror=alert(1)>"
+    data = {
+        "name": f"{evil}|.yaml",
+        "classes": [evil, "WBC"],
+        "images": {"train": 3, "val": 12},
+        "split": "val",
+        "digest": "0",
+    }
+    levels = {"a": 0.4, "b": 0.5}
+    folder = write_comparison(
+        tmp_path / "c", levels, seeds=(0, 1), epochs=2, classes=(evil, "WBC"), name=evil, data=data
+    )
+    write_report(folder)
+    text = (folder / "summary.md").read_text("utf-8")
+    assert "<img" not in text and "&lt;img src=x onerror=alert(1)&gt;" in text

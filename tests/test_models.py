@@ -9,6 +9,7 @@ from steps import train_step
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
+from yolo_lite import ConfigError, models
 from yolo_lite.bench import parity
 from yolo_lite.compose.budget import figure_line
 from yolo_lite.cost import cost
@@ -154,3 +155,22 @@ def test_onnx_agrees(config, tmp_path, monkeypatch):
     (actual, *_) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
     limit = parity.TOLERANCE * parity.deviation(exact, expected, imgsz)
     assert parity.deviation([actual], expected, imgsz) <= limit < 0.05 * parity.deviation(another, expected, imgsz)
+
+
+@pytest.mark.parametrize("name", ["...yaml", "..yaml", ".yaml", "....yml"])
+def test_files_that_leave_a_model_without_a_name(name, tmp_path):
+    """A label is a folder's name: `..` would be the folder above."""
+    with pytest.raises(ConfigError, match="leaves a model without a name; rename it"):
+        models.labels([str(tmp_path / name)])
+
+
+@pytest.mark.parametrize(
+    ("paths", "found"),
+    [
+        (["a/x y.yaml", "b/x?y.yaml"], ["a-x_y", "b-x_y"]),
+        (["a/X.yaml", "b/x.yaml"], ["a-X", "b-x"]),
+        (["<b>.yaml", "../../etc.yaml"], ["_b_", "etc"]),
+    ],
+)
+def test_labels_differ_as_folders(paths, found):
+    assert models.labels(paths) == found

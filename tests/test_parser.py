@@ -62,6 +62,17 @@ class ToySum(nn.Module):
         return sum(conv(x) for conv, x in zip(self.convs, xs, strict=True))
 
 
+class ToyDetect(nn.Module):
+    """A head that is no subclass of Ultralytics'."""
+
+    def __init__(self, nc, ch):
+        super().__init__()
+        self.conv = nn.Conv2d(ch[0], nc, 1)
+
+    def forward(self, xs):
+        return self.conv(xs[0])
+
+
 @pytest.fixture(autouse=True)
 def toys():
     """Register the toys for one test."""
@@ -185,16 +196,38 @@ def test_what_cannot_be_registered_is_refused(cls, options, message):
     assert registry._specs == before
 
 
+def in_a_function():
+    class Local(nn.Module):
+        pass
+
+    return Local
+
+
+def of_main():
+    return type("Loose", (nn.Module,), {"__module__": "__main__"})
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "message"),
+    [
+        (of_main(), {}, r"register, Loose: is defined in the script that was started .* move it to the top"),
+        (in_a_function(), {}, r"in_a_function.<locals>.Local: is defined in a function, where no checkpoint finds it"),
+        (3, {}, r"register: found 3; needed a subclass of torch.nn.Module"),
+        (None, {"name": 3}, r"name has to be one word of letters, digits and _, found 3"),
+        (ToyConv, {"name": "nn.Conv"}, r"name has to be one word of letters, digits and _, found 'nn.Conv'"),
+        (ToyConv, {"name": "a b"}, r"name has to be one word .*, found 'a b'"),
+        (ToyConv, {"name": "isinstance"}, r"isinstance is a name of Ultralytics' own or of Python's"),
+    ],
+)  # fmt: skip
+def test_what_no_checkpoint_or_yaml_could_name_is_refused(cls, options, message):
+    before = dict(registry._specs)
+    with pytest.raises(ConfigError, match=message):
+        yolo_lite.register(**options)(ToyConv) if cls is None else yolo_lite.register(cls, **options)
+    assert registry._specs == before
+
+
 def test_a_head_of_ones_own():
     """It is no subclass of Ultralytics' heads, so it says that it is one; without, the row is refused."""
-
-    class ToyDetect(nn.Module):
-        def __init__(self, nc, ch):
-            super().__init__()
-            self.conv = nn.Conv2d(ch[0], nc, 1)
-
-        def forward(self, xs):
-            return self.conv(xs[0])
 
     d = config([])
     d["head"][-1][2] = "ToyDetect"

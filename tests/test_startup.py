@@ -61,6 +61,88 @@ def test_a_failure_of_ours_leaves_the_stock_command_working(tmp_path):
     assert "Traceback" not in process.stdout
 
 
+BESIDE = {  # other finders and loaders -> code that puts them in place before Ultralytics is imported
+    "a finder of Python 2": """
+class Old:
+    def find_module(self, name, path=None):
+        return None
+sys.meta_path[:0] = [Old(), Old]
+""",
+    "a finder without anything": "sys.meta_path[:0] = [object(), None]" if sys.version_info >= (3, 12) else "",
+    "a loader for all modules": """
+class Shared(importlib.abc.Loader):
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        exec(compile(open(module.__spec__.origin).read(), module.__spec__.origin, "exec"), vars(module))
+shared = Shared()
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is None or not (spec.origin or "").endswith(".py") or not name.startswith("ultralytics"):
+            return None
+        spec.loader = shared
+        return spec
+sys.meta_path.insert(1, Finder)  # behind ours
+""",
+    "a loader without attributes": """
+class Slots(importlib.machinery.SourceFileLoader):
+    __slots__ = ()
+    def __setattr__(self, name, value):
+        if name == "exec_module":
+            raise AttributeError(name)
+        super().__setattr__(name, value)
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and name.startswith("ultralytics") and spec.origin.endswith(".py"):
+            spec.loader = Slots(name, spec.origin)
+            return spec
+sys.meta_path.insert(1, Finder)  # behind ours
+""",
+    "a class for a loader": """
+class Static:
+    @staticmethod
+    def create_module(spec):
+        return None
+    @staticmethod
+    def exec_module(module):
+        exec(compile(open(module.__spec__.origin).read(), module.__spec__.origin, "exec"), vars(module))
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and name in ("ultralytics.nn.tasks", "ultralytics.nn.modules.conv"):
+            spec.loader = Static
+            return spec
+sys.meta_path.insert(1, Finder)  # behind ours
+""",
+}
+
+
+@pytest.mark.parametrize("what", BESIDE)
+def test_other_finders_and_loaders(what, tmp_path):
+    """Ultralytics is imported by whoever finds it, is registered with once, and keeps its own loader."""
+    code = f"""
+import importlib.abc, importlib.machinery, sys
+{BESIDE[what]}
+import ultralytics.nn.tasks as tasks
+print(type(tasks.__loader__).__module__, type(tasks.__spec__.loader).__module__, end=" ")
+print(hasattr(tasks.parse_model, "yolo_lite"), hasattr(tasks.BaseModel.fuse, "yolo_lite"))
+"""
+    process = python(code, tmp_path)
+    assert last_line(process).endswith("True True") and "yolo_lite" not in last_line(process)
+    assert "not registered" not in process.stdout
+
+
+def test_a_failure_that_cannot_be_said_is_silent(tmp_path):
+    code = "import sys; sys.modules['yolo_lite.ultralytics_hooks.hooks'] = None; sys.stderr.close()\n"
+    code += "import ultralytics.nn.tasks as tasks; print(hasattr(tasks.parse_model, 'yolo_lite'))"
+    assert last_line(python(code, tmp_path)) == "False"
+
+
 def test_parser_that_cannot_be_patched(tmp_path):
     """Ultralytics with a changed parser builds its own models, and refuses ours in one sentence."""
     code = """

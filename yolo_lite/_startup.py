@@ -12,6 +12,7 @@ import sys
 TYPE_CHECKING = False  # as `typing` has it, without importing that
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
@@ -32,19 +33,33 @@ class _Finder:
             return None
         self.searching.add(name)
         try:
-            spec = next(filter(None, (finder.find_spec(name, path, target) for finder in sys.meta_path)), None)
+            finders = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]  # not those of Python 2
+            spec = next(filter(None, (finder.find_spec(name, path, target) for finder in finders)), None)
         finally:
             self.searching.discard(name)
-        loader = spec and spec.loader
-        if loader is not None and hasattr(loader, "exec_module"):
-            load = loader.exec_module
-
-            def load_and_register(module: "ModuleType") -> None:
-                load(module)
-                _hand_over(module)
-
-            vars(loader)["exec_module"] = load_and_register
+        if spec is not None and hasattr(spec.loader, "exec_module") and hasattr(spec.loader, "create_module"):
+            spec.loader = _Loader(spec.loader)
         return spec
+
+
+class _Loader:
+    """Loads a module by its own loader, which may load others too, steps back for it, and hands the module over."""
+
+    def __init__(self, loader: "Loader") -> None:
+        self.loader = loader
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.loader, name)
+
+    def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: "ModuleType") -> None:
+        for owner, name in ((module, "__loader__"), (module.__spec__, "loader")):
+            if getattr(owner, name, None) is self:
+                setattr(owner, name, self.loader)
+        self.loader.exec_module(module)
+        _hand_over(module)
 
 
 def install() -> None:
@@ -82,8 +97,11 @@ def _hand_over(module: "ModuleType") -> None:
         said, failure = failure, f"{type(error).__name__}: {error}"
         if failure == said:
             return
-        print(
-            f"yolo_lite: not registered with Ultralytics ({failure}); stock models work as always. "
-            "`yolo-lite doctor` says more.",
-            file=sys.stderr,
-        )
+        try:  # noqa: SIM105, contextlib need not be loaded yet
+            print(
+                f"yolo_lite: not registered with Ultralytics ({failure}); stock models work as always. "
+                "`yolo-lite doctor` says more.",
+                file=sys.stderr,
+            )
+        except Exception:  # nowhere to say it
+            pass

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
+NEAR = 0.6  # how alike two words have to be, as difflib measures it, for one to be taken for the other
 LONGEST = 300  # characters of another program's error that are repeated
 
 
@@ -18,21 +19,30 @@ class UsageError(ConfigError):
     """A command line that cannot be understood."""
 
 
-def nearest(word: object, choices: Iterable[object]) -> str | None:
+def nearest(word: object, choices: Iterable[object], near: float = NEAR) -> str | None:
     """Return the choice that is nearest to a word, None where none is near."""
     names = [str(choice) for choice in choices]
-    near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
-    near = near or [name for name in names if name.lower() == str(word).lower()]
-    return near[0] if near else None
+    found = difflib.get_close_matches(str(word), names, n=1, cutoff=near)
+    found = found or [name for name in names if name.lower() == str(word).lower()]
+    return found[0] if found else None
 
 
 def suggest(word: object, choices: Iterable[object]) -> str:
     """Return "; did you mean 'x'?" for the choice nearest to a word, or the list of choices if none is near."""
     names = [str(choice) for choice in choices]
-    near = nearest(word, names)
+    near = nearest(str(word)[:LONGEST], names)
     if near is not None:
         return f"; did you mean {near!r}?"
     return f"; there are {', '.join(names)}" if len(names) <= 40 else ""
+
+
+def shown(value: object, limit: int = LONGEST) -> str:
+    """Return a value as Python writes it, not too long."""
+    try:
+        text = repr(value)
+    except Exception:  # whatever it is, the sentence is to be said
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def one_line(error: object, limit: int = LONGEST) -> str:

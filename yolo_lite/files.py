@@ -33,6 +33,14 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def is_file(path: str | Path) -> bool:
+    """Tell whether there is a file; a text that can be no path, being too long or of strange characters, is none."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def write(path: Path, content: str | bytes) -> None:
     """Write a file, complete or absent."""
     with replacing(path) as draft:

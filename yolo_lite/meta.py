@@ -1,11 +1,16 @@
 """Networks without memory: torch's meta device, where only shapes and names are wanted."""
 
+import functools
+import math
 import re
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
+from yolo_lite import limits
 from yolo_lite.errors import ConfigError
 
 T = TypeVar("T")
@@ -36,4 +41,50 @@ def without_memory(run: Callable[[], T]) -> T:
 def is_about_meta(error: Exception) -> bool:
     """Tell whether code that runs on the meta device failed only because that device cannot do something."""
     about = r"meta (tensor|device|backend|kernel|function)|'meta'|device meta"
-    return torch.empty(0).is_meta and not isinstance(error, ConfigError) and bool(re.search(about, str(error).lower()))
+    return not isinstance(error, ConfigError) and torch.empty(0).is_meta and bool(re.search(about, str(error).lower()))
+
+
+class Bounded(TorchDispatchMode):
+    """Refuses what is beyond `limits` while a model is built and run for two images, before memory is taken for it.
+
+    Raises:
+        ConfigError: There are too many operations, parameters or FLOPs, or one tensor is too large.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = self.made = self.flops = 0
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        self.operations += 1
+        _refuse_above(limits.OPERATIONS, self.operations, "operations of torch to be built and run")
+        place = _place_of_size(operation)
+        if place is not None and place < len(args):
+            _refuse_above(limits.ELEMENTS, math.prod(args[place]), "values in one tensor")
+        out = operation(*args, **kwargs)
+        if isinstance(out, torch.Tensor):
+            _refuse_above(limits.ELEMENTS, out.numel(), "values in one tensor")
+            if not any(isinstance(each, torch.Tensor) for each in args):
+                self.made += out.numel()
+                _refuse_above(2 * limits.PARAMETERS, self.made, "parameters and constants")
+        count = flop_registry.get(getattr(operation, "_overloadpacket", None))
+        if count is not None:
+            self.flops += count(*args, **kwargs, out_val=out)
+            _refuse_above(limits.GFLOPS, self.flops / 2e9, "GFLOPs for an image of 256 px")
+        return out
+
+
+def _refuse_above(most: float, found: float, what: str) -> None:
+    if found > most:
+        raise ConfigError(f"the model needs more than {most:,} {what}")
+
+
+@functools.cache
+def _place_of_size(operation: Any) -> int | None:
+    """Return which argument of an operation says how large its tensor will be."""
+    schema = getattr(operation, "_schema", None)  # higher-order operators have none
+    names = [argument.name for argument in schema.arguments] if schema is not None else []
+    return names.index("size") if "size" in names else None

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolo_lite.errors import ConfigError, suggest, typed_line
+from yolo_lite.files import is_file
 from yolo_lite.output import errors_only, silent
 from yolo_lite.ultralytics_hooks import configs
+from yolo_lite.ultralytics_hooks.checkpoints import VERSION_KEY
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 NO_INSTALL = "ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS"
 YAMLS = (".yaml", ".yml")
+NOT_OF_IT = {"yaml_file", "backbone_weights", VERSION_KEY}  # keys of a dictionary that do not make another model
 
 
 @dataclass(frozen=True)
@@ -142,14 +145,20 @@ def labels(sources: Sequence[str], given: Sequence[str | Path] | None = None) ->
     for number, source in enumerate(sources):
         if source in sources[:number]:
             raise ConfigError(f"models: {str((given or sources)[number])!r} is named twice")
-    paths = [Path(source.removesuffix(".yaml").removesuffix(".yml")).parts for source in sources]
+        if not _stem(source).strip("."):  # `..` would be the folder above
+            raise ConfigError(f"models: {str((given or sources)[number])!r} leaves a model without a name; rename it")
+    paths = [(*Path(source).parts[:-1], _stem(source)) for source in sources]
     for depth in range(1, max(map(len, paths), default=0) + 1):
-        names = ["-".join(parts[-depth:]).strip("/\\") for parts in paths]
-        if len(set(names)) == len(names):
-            return [re.sub(r"[^\w.+-]", "_", name) for name in names]
+        names = [re.sub(r"[^\w.+-]", "_", "-".join(parts[-depth:]).strip("/\\")) for parts in paths]
+        if len({name.lower() for name in names}) == len(names):  # some file systems take capitals for small letters
+            return names
     if paths:
         raise ConfigError(f"models: {', '.join(sources)} cannot be told apart by name")
     return []
+
+
+def _stem(source: str) -> str:
+    return Path(source).name.removesuffix(".yaml").removesuffix(".yml")
 
 
 def is_random(given: str | Path) -> bool:
@@ -186,10 +195,9 @@ def build(source: str, classes: int) -> "tuple[DetectionModel, str]":
 
 def digest_of(d: Mapping[str, Any]) -> str:
     """Return what a model's YAML dictionary is known by, wherever it lies."""
-    plain = {key: value for key, value in d.items() if key not in {"yaml_file", "backbone_weights"}}
+    plain = {key: value for key, value in d.items() if key not in NOT_OF_IT}
     weights = str(getattr(d.get("backbone_weights"), "setting", None))
-    is_file = Path(weights).is_file()
-    plain["weights"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest() if is_file else weights
+    plain["weights"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest() if is_file(weights) else weights
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -9,6 +9,7 @@ where c1 is the number of input channels (a list of them for a module with sever
 `Scale`. `scaled` and `same` are the two rules that most modules need.
 """
 
+import builtins
 import importlib
 import inspect
 import math
@@ -18,14 +19,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar, overload
 
-from yolo_lite.errors import ConfigError
+from yolo_lite import limits
+from yolo_lite.errors import ConfigError, shown
 
 if TYPE_CHECKING:
     from torch import nn
 
 NO_EDGE_WEIGHTS = "takes away what published weights were trained with"
-MAX_BACKBONE_WIDTH = 10  # far beyond any use: a slip of the keyboard must not fill the memory
-MAX_CHANNELS = 2**16  # likewise
 
 SEVERAL_LEVELS = "a TimmBackbone gives several levels; put a Level row between"
 
@@ -41,7 +41,7 @@ class Range(NamedTuple):
     holds: Callable[[Any], bool]
 
 
-Count = typing.Annotated[int, Range(f"from 1 to {MAX_CHANNELS}", lambda n: 1 <= n <= MAX_CHANNELS)]
+Count = typing.Annotated[int, Range(f"from 1 to {limits.CHANNELS}", lambda n: 1 <= n <= limits.CHANNELS)]
 Kernel = typing.Annotated[int, Range("an odd number from 1 to 31", lambda n: n % 2 == 1 and 1 <= n <= 31)]
 KernelOrNone = typing.Annotated[
     int, Range("0 for none or an odd number up to 31", lambda n: n == 0 or (n % 2 == 1 and 1 <= n <= 31))
@@ -71,8 +71,8 @@ class Scale(NamedTuple):
         Raises:
             ConfigError: It is below 1, or beyond any use.
         """
-        if not 1 <= c2 <= MAX_CHANNELS:
-            raise ConfigError(f"needs 1 to {MAX_CHANNELS} output channels, found {c2}")
+        if not 1 <= c2 <= limits.CHANNELS:
+            raise ConfigError(f"needs 1 to {limits.CHANNELS} output channels, found {c2}")
         return math.ceil(min(c2, self.max_channels) * self.width / 8) * 8
 
 
@@ -162,7 +162,8 @@ def register(
         levels: Whether its input may be what a `TimmBackbone` gives, several levels at once.
 
     Raises:
-        ConfigError: What is registered is no `nn.Module` class, its name belongs to Ultralytics or to another
+        ConfigError: What is registered is no `nn.Module` class, or one that checkpoints cannot name because it is
+            defined in `__main__` or in a function; its name belongs to Ultralytics or to another
             registered class already, or an option is unknown.
     """
     if cls is None:
@@ -172,7 +173,7 @@ def register(
     from torch import nn
 
     if not (inspect.isclass(cls) and issubclass(cls, nn.Module)):
-        raise ConfigError(f"register: found {cls!r}; needed a subclass of torch.nn.Module")
+        raise ConfigError(f"register: found {shown(cls)}; needed a subclass of torch.nn.Module")
     name = name or cls.__name__
     if not callable(rule):
         raise ConfigError(f"register, {name}: rule has to be callable, found {rule!r}")
@@ -180,12 +181,33 @@ def register(
         raise ConfigError(f"register, {name}: inputs has to be None or a whole number from 1, found {inputs!r}")
     if repeats not in typing.get_args(Repeats):
         raise ConfigError(f'register, {name}: repeats has to be "stack", "argument" or "once", found {repeats!r}')
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ConfigError(f"register: name has to be one word of letters, digits and _, found {shown(name)}")
+    _check_importable(cls)
     if name in _specs and _path(_specs[name].cls) != _path(cls):
         raise ConfigError(f"{name} is registered already, by {_path(_specs[name].cls)}; choose another name")
-    if name in vars(importlib.import_module("ultralytics.nn.tasks")):
-        raise ConfigError(f"{name} is a name of Ultralytics' own; choose another name for {_path(cls)}")
+    if name in vars(importlib.import_module("ultralytics.nn.tasks")) or hasattr(builtins, name):
+        raise ConfigError(f"{name} is a name of Ultralytics' own or of Python's; choose another name for {_path(cls)}")
     _specs[name] = Spec(cls, rule, inputs, repeats, legacy, head, levels)
     return cls
+
+
+def _check_importable(cls: type) -> None:
+    """Refuse a class that a checkpoint could not name: loading one imports its module and looks the class up there.
+
+    Raises:
+        ConfigError: It is such.
+    """
+    if cls.__module__ == "__main__":
+        where = "is defined in the script that was started (or in a notebook)"
+    elif "<locals>" in cls.__qualname__:
+        where = "is defined in a function"
+    else:
+        return
+    raise ConfigError(
+        f"register, {cls.__qualname__}: {where}, where no checkpoint finds it; move it to the top of a module and "
+        "import that"
+    )
 
 
 def _path(cls: type) -> str:
@@ -228,7 +250,7 @@ def check_arguments(name: str, spec: Spec, args: Sequence[Any]) -> None:
     try:
         bound = rule.bind(None, None, *args)
     except TypeError:
-        raise ConfigError(f"found {len(args)} argument(s) {args}; {_usage(name, spec)}") from None
+        raise ConfigError(f"found {len(args)} argument(s) {shown(args)}; {_usage(name, spec)}") from None
     _check_types(name, spec, bound.arguments, _hints(spec.rule))
 
 
@@ -257,7 +279,7 @@ def _check_types(name: str, spec: Spec, values: Mapping[str, Any], hints: Mappin
     row = {p.name for p in _parameters(spec)}
     for key, value in values.items():
         if key in row and key in hints and not _fits(value, hints[key]):
-            raise ConfigError(f"{key} has to be {_wanted(hints[key])}, found {value!r}; {_usage(name, spec)}")
+            raise ConfigError(f"{key} has to be {_wanted(hints[key])}, found {shown(value)}; {_usage(name, spec)}")
 
 
 def _wanted(hint: Any) -> str:

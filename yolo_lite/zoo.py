@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
+from yolo_lite import limits
 from yolo_lite.backbones import Backbone
 from yolo_lite.discovery import families
 from yolo_lite.errors import ConfigError, suggest
-from yolo_lite.registry import MAX_BACKBONE_WIDTH, NO_EDGE_WEIGHTS
+from yolo_lite.registry import NO_EDGE_WEIGHTS
 from yolo_lite.weights import loading, published
 from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD
 
@@ -53,8 +54,10 @@ def create_backbone(
     published.check_normalisation(mean, std)
     if name not in stages:
         raise ConfigError(f"unknown backbone {name!r}{suggest(name, sorted(stages))}")
-    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= MAX_BACKBONE_WIDTH:
-        raise ConfigError(f"width has to be a finite number above 0 and at most {MAX_BACKBONE_WIDTH}, found {width!r}")
+    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= limits.BACKBONE_WIDTH:
+        raise ConfigError(
+            f"width has to be a finite number above 0 and at most {limits.BACKBONE_WIDTH}, found {width!r}"
+        )
     if edge and weights is not None and stages[name].has_edge_form(name):
         raise ConfigError(f"edge=True {NO_EDGE_WEIGHTS}; leave weights away")
     backbone = Backbone(stages[name], name, width, edge)

@@ -53,8 +53,8 @@ FAULTS = [
     ),
     Fault(
         "errors.py",
-        "n=1, cutoff=0.6",
-        "n=1, cutoff=0.99",
+        "NEAR = 0.6",
+        "NEAR = 0.99",
         ("test_config_errors.py", "missing_file_names_the_nearest_config"),
     ),
     Fault(
@@ -128,8 +128,8 @@ FAULTS = [
     ),
     Fault(
         "zoo.py",
-        "not 0 < width <= MAX_BACKBONE_WIDTH",
-        "not 0 <= width <= MAX_BACKBONE_WIDTH",
+        "not 0 < width <= limits.BACKBONE_WIDTH",
+        "not 0 <= width <= limits.BACKBONE_WIDTH",
         ("test_backbones.py", "create_backbone_names"),
     ),
     Fault(

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from yolo_lite import limits
 from yolo_lite.blocks import norm_as_conv, to_fast_layout
-from yolo_lite.errors import ConfigError, suggest
+from yolo_lite.errors import ConfigError, shown, suggest, typed_line
 from yolo_lite.meta import is_about_meta, without_memory
 from yolo_lite.registry import Scale, register
 
@@ -58,6 +59,8 @@ def build(name: str, c1: int, **options: Any) -> Any:  # a module with `feature_
     try:
         net: Any = timm.create_model(name, features_only=True, in_chans=c1, **options)
         net.feature_info.reduction()
+    except ConfigError:
+        raise
     except Exception as error:
         if options or is_about_meta(error):  # about weights, or the device: not a matter of the network
             raise
@@ -78,8 +81,47 @@ def _taps(net: Any) -> tuple[list[int], list[int]]:
     return [{2: 1, 4: 2, 8: 3, 16: 4, 32: 5}.get(stride, 0) for stride in strides], channels
 
 
+@functools.lru_cache(maxsize=64)
+def check_size(name: str) -> None:
+    """Check that a network is not too large, without memory for it.
+
+    Raises:
+        ConfigError: It is.
+    """
+    parameters = sum(each.numel() for each in without_memory(lambda: build(name, 3)).parameters())
+    if parameters > limits.PARAMETERS:
+        raise ConfigError(f"timm's {name} has {parameters:,} parameters; needed at most {limits.PARAMETERS:,}")
+
+
+@functools.lru_cache(maxsize=64)
+def check_fit(name: str) -> None:
+    """Check that a network is not too large, and takes images of any size.
+
+    Of a network that timm says is for one size this can be told only by running it: on the meta device those that look
+    up positions seem to work.
+
+    Raises:
+        ConfigError: It is, or does not.
+    """
+    import timm
+
+    check_size(name)
+    published = timm.get_pretrained_cfg(name)
+    if published is None or not published.fixed_input_size:
+        return
+    size = 320 if published.input_size[-1] != 320 else 256
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.device("cpu"):
+            build(name, 3).eval()(torch.zeros(1, 3, size, size))
+    except Exception as error:
+        raise ConfigError(
+            f"timm's {name} takes images of {published.input_size[-1]} px only, a detector's vary ({typed_line(error)})"
+        ) from None
+
+
 def _timm_rule(c1: int, scale: Scale, name: str) -> tuple[list[Any], Levels]:
     levels = levels_of(name)
+    check_fit(name)
     return [c1, name], levels
 
 
@@ -161,6 +203,10 @@ class TimmBackbone(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         saved = state.pop("state")
+        check_size(state["name"])
+        if type(state["c1"]) is not int or not 1 <= state["c1"] <= limits.IMAGE_CHANNELS:
+            found, most = shown(state["c1"]), limits.IMAGE_CHANNELS
+            raise ConfigError(f"the checkpoint's {state['name']} takes {found} channels; needed at most {most}")
         TimmBackbone.__init__(self, state["c1"], state["name"])
         try:
             if state["folded"]:

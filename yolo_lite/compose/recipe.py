@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolo_lite import options
+from yolo_lite import limits, options
 from yolo_lite.compose.graft import swap_of
 from yolo_lite.compose.reserved_names import check_out
 from yolo_lite.discovery import families
 from yolo_lite.errors import ConfigError
-from yolo_lite.registry import MAX_BACKBONE_WIDTH, NO_EDGE_WEIGHTS
+from yolo_lite.registry import NO_EDGE_WEIGHTS
 from yolo_lite.ultralytics_hooks.weights_key import check_setting
 
 DEFAULTS = options.COMMANDS["make"].defaults
@@ -114,8 +114,8 @@ class Recipe:
         if self.has_budget:
             raise ConfigError("a budget chooses the width; give one of the two")
         for value in self.width.values() if isinstance(self.width, dict) else [self.width]:
-            if value > MAX_BACKBONE_WIDTH:
-                raise ConfigError(f"width has to be at most {MAX_BACKBONE_WIDTH}, found {value}")
+            if value > limits.BACKBONE_WIDTH:
+                raise ConfigError(f"width has to be at most {limits.BACKBONE_WIDTH}, found {value}")
 
     def letters(self, scales: list[str]) -> list[str]:
         """Return the scale letters that are wanted, of those that the base has.

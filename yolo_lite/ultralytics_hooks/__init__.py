@@ -5,6 +5,7 @@
     reading.py      a model YAML, read strictly; whether it is ours
     checks.py       what can be read off it, row by row; dry_run.py: what its rows cannot do together
     configs.py      where model YAMLs are found
+    checkpoints.py  classes of ours in checkpoints, and the release that made them
     weights_key.py  the key `backbone_weights`
     internals.py    everything inside Ultralytics that yolo_lite relies on
 

@@ -5,8 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from yolo_lite.errors import nearest
+from yolo_lite._version import __version__
+from yolo_lite.errors import ConfigError, nearest, one_line
+from yolo_lite.files import is_file
 from yolo_lite.ultralytics_hooks import internals
+from yolo_lite.ultralytics_hooks.checkpoints import VERSION_KEY
 from yolo_lite.ultralytics_hooks.checks import check
 from yolo_lite.ultralytics_hooks.dry_run import levels
 from yolo_lite.ultralytics_hooks.reading import load
@@ -43,8 +46,8 @@ def check_file(original: Callable[..., Any]) -> Callable[..., Any]:
 
     def find(file: str | Path, *args: Any, **kwargs: Any) -> Any:
         name = str(file).strip()
-        shipped = configs().get(name) if name.endswith(".yaml") and not Path(name).exists() else None
-        if shipped is None:
+        shipped = configs().get(name) if name.endswith(".yaml") else None
+        if shipped is None or Path(name).exists():
             return original(file, *args, **kwargs)
         return original(file, *args, **{**kwargs, "hard": False}) or str(shipped)
 
@@ -81,6 +84,7 @@ def yaml_model_load(original: Callable[..., dict[str, Any]]) -> Callable[..., di
                 raise FileNotFoundError(f"{error}; did you mean {near!r}?") from None
         d["scale"] = tasks.guess_model_scale(path)
         d["yaml_file"] = str(path)
+        d[VERSION_KEY] = __version__
         if d.get("backbone_weights") == "None":  # as Ultralytics' own YAMLs write it
             d["backbone_weights"] = None
         check(d, vars(tasks), file=True)
@@ -100,14 +104,23 @@ def _find_model(path: str | Path) -> Path | None:
     counts.
     """
     named = Path(str(path).strip())
+    if named.suffix in (".yaml", ".yml") and _is_there(named) and not is_file(named):
+        raise ConfigError(f"{one_line(named)}: is no file; needed a model YAML")
     names = [named.name, without_letter(named.name)]
     for candidate in (named.with_name(name) for name in names):
-        if candidate.is_file():
+        if is_file(candidate):
             return candidate
     if named.name != str(named):
         return None
     shipped = configs()
     return next((shipped[name] for name in names if name in shipped), None)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def without_letter(name: str) -> str:

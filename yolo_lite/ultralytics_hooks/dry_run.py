@@ -1,10 +1,12 @@
 """Builds a model and runs it once without memory or arithmetic, to find what its rows cannot do together."""
 
+import re
 from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from yolo_lite.errors import ConfigError, typed_line
+from yolo_lite import limits
+from yolo_lite.errors import ConfigError, one_line, shown, typed_line
 from yolo_lite.registry import SEVERAL_LEVELS
 from yolo_lite.ultralytics_hooks import internals
 from yolo_lite.ultralytics_hooks.checks import Checked
@@ -32,9 +34,16 @@ def dry_run(
     Raises:
         ConfigError: A row cannot be built, or does not take what the rows before it give; the row is named.
     """
-    from yolo_lite.meta import without_memory  # only now, since it needs torch
+    from yolo_lite.meta import Bounded, without_memory  # only now, since it needs torch
 
-    without_memory(lambda: _dry_run(build, d, checked, ch, parser, heads))
+    def run() -> None:
+        with Bounded():
+            _dry_run(build, d, checked, ch, parser, heads)
+
+    try:
+        without_memory(run)
+    except ConfigError as error:
+        raise (error if str(error).startswith(checked.where) else error.at(checked.where)) from None
 
 
 def _dry_run(
@@ -49,27 +58,37 @@ def _dry_run(
     except Exception as error:
         if is_about_meta(error):
             raise
-        _raise_of_row(error, checked, parser)
-        return
+        raise _of_row(error, checked, parser) from None
+    parameters = sum(each.numel() for each in layers.parameters())
+    if parameters > limits.PARAMETERS:
+        raise ConfigError(f"the model has {parameters:,} parameters; needed at most {limits.PARAMETERS:,}")
     x: Any = torch.zeros(2, ch, SIZE, SIZE)  # two, for BatchNorm
     outputs: list[Any] = []
+    kept = 0
+    run = internals.classes(internals.RUN_HEADS, internals.namespace())
     for layer, row in zip(layers, checked.rows, strict=True):
         x = _input(layer, x, outputs)
         if row is checked.rows[-1]:
             if isinstance(layer, heads):
                 _check_strides(x, row.where)
-            return
+            if not isinstance(layer, run):
+                return
         try:
             x = layer(x)
+        except ConfigError as error:
+            raise error.at(row.where) from None
         except Exception as error:
             if is_about_meta(error):
                 raise
-            found = ", ".join(_shape(each) for each in (x if isinstance(x, list) else [x]))
+            found = one_line(", ".join(map(_shape, x)) if isinstance(x, list | tuple) else _shape(x))
             raise ConfigError(
                 f"{row.where}: cannot take inputs of the shapes {found} "
                 f"(an image of {SIZE} x {SIZE}): {typed_line(error)}"
             ) from None
         outputs.append(x)
+        kept += x.numel() if isinstance(x, torch.Tensor) else 0
+        if kept > limits.KEPT:
+            raise ConfigError(f"{row.where}: the outputs of all rows up to here hold more than {limits.KEPT:,} values")
 
 
 def levels(d: Mapping[str, Any], count: int) -> list[int]:
@@ -104,28 +123,36 @@ def _input(layer: Any, x: Any, outputs: list[Any]) -> Any:
 
 
 def _shape(value: Any) -> str:
-    return str(tuple(value.shape)) if hasattr(value, "shape") else f"[{', '.join(map(_shape, value.values()))}]"
+    """Write the shape of a map, or those of several."""
+    if hasattr(value, "shape"):
+        return str(tuple(value.shape))
+    several = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else None
+    return f"a {type(value).__name__}" if several is None else f"[{', '.join(map(_shape, several))}]"
 
 
 def _check_strides(inputs: Any, where: str) -> None:
-    strides = [SIZE // each.shape[-1] for each in (inputs if isinstance(inputs, list) else [inputs])]
+    maps = inputs if isinstance(inputs, list) else [inputs]
+    if not all(getattr(each, "ndim", 0) == 4 and 0 < each.shape[-1] <= SIZE for each in maps):
+        raise ConfigError(f"{where}: its inputs have to be maps, found {one_line(', '.join(map(_shape, maps)))}")
+    strides = [SIZE // each.shape[-1] for each in maps]
     if strides != sorted(set(strides)):
         raise ConfigError(f"{where}: its inputs have to come in the order of their strides, found strides {strides}")
 
 
-def _raise_of_row(error: Exception, checked: Checked, parser: str) -> None:
-    """Raise what an error means for a row; return if none is to blame."""
+def _of_row(error: Exception, checked: Checked, parser: str) -> ConfigError:
+    """Return what an error means, for the row that is to blame if one is."""
     frame = _frame_of(error, parser)
     if frame is None:
-        if isinstance(error, ConfigError):
-            raise error from None
-        return
-    where = checked.rows[frame.f_locals["i"]].where
+        return error if isinstance(error, ConfigError) else ConfigError(f"cannot be built: {typed_line(error)}")
+    row = checked.rows[frame.f_locals["i"]]
     if isinstance(error, ConfigError):
-        raise error.at(where) from None
+        return error.at(row.where)
+    if _is_about_inputs(error, parser):
+        wanted = "one input, its row's number without brackets" if isinstance(row.inputs, list) else "a list of inputs"
+        return ConfigError(f"{row.module} takes {wanted}, found {shown(row.inputs)}").at(row.where)
     if _takes_several_levels(frame):
-        raise ConfigError(SEVERAL_LEVELS).at(where) from None
-    raise ConfigError(f"cannot be built: {typed_line(error)}").at(where) from None
+        return ConfigError(SEVERAL_LEVELS).at(row.where)
+    return ConfigError(f"cannot be built: {typed_line(error)}").at(row.where)
 
 
 def _frame_of(error: Exception, parser: str) -> FrameType | None:
@@ -136,6 +163,17 @@ def _frame_of(error: Exception, parser: str) -> FrameType | None:
             return traceback.tb_frame
         traceback = traceback.tb_next
     return None
+
+
+def _is_about_inputs(error: BaseException, parser: str) -> bool:
+    """Tell whether Ultralytics' parser itself stumbled over one input where it needs a list of them, or the reverse."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    by_parser = traceback is not None and traceback.tb_frame.f_code.co_filename == parser
+    return by_parser and bool(
+        re.match(r"'int' object is not (iterable|subscriptable)|list indices must be", str(error))
+    )
 
 
 def _takes_several_levels(frame: FrameType) -> bool:

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from yolo_lite.discovery import specs
 from yolo_lite.output import say_once
-from yolo_lite.ultralytics_hooks import configs, internals, parser
+from yolo_lite.ultralytics_hooks import checkpoints, configs, internals, parser
 from yolo_lite.ultralytics_hooks.reading import is_ours
 
 if TYPE_CHECKING:
@@ -113,43 +112,12 @@ def _is_fused(original: Function) -> Function:
     return is_fused
 
 
-# Checkpoints ----------------------------------------------------------------------------------------------------------
-
-
-def _torch_safe_load(original: Function) -> Function:
-    def torch_safe_load(weight: Any, safe_only: bool | None = None) -> Any:
-        if safe_only or (safe_only is None and getattr(internals.tasks(), "SAFE_LOAD", False)):
-            _allow_our_classes(weight)
-        return original(weight) if safe_only is None else original(weight, safe_only)
-
-    return torch_safe_load
-
-
-def _allow_our_classes(weight: Any) -> None:
-    """List the classes of ours, and of registered modules, that a checkpoint names as safe to load."""
-    import torch
-
-    try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(weight)
-    except Exception:  # missing or damaged: Ultralytics says so better
-        return
-    if any(name.startswith("yolo_lite.") for name in names):
-        registered = {f"{spec.cls.__module__}.{spec.cls.__qualname__}": spec.cls for spec in specs().values()}
-        for name in names:
-            module, _, attribute = name.rpartition(".")
-            cls: Any = registered.get(name)
-            if cls is None and module.startswith("yolo_lite."):
-                cls = getattr(importlib.import_module(module), attribute, None)
-            if isinstance(cls, type) and issubclass(cls, torch.nn.Module):
-                torch.serialization.add_safe_globals([cls])
-
-
 WRAPPED = {  # when which module is loaded
     "ultralytics.nn.tasks": [
         Wrapped("ultralytics.nn.tasks:parse_model", parser.parse_model),
         Wrapped("ultralytics.nn.tasks:yaml_model_load", configs.yaml_model_load),
         Wrapped("ultralytics.utils.checks:check_file", configs.check_file),
-        Wrapped("ultralytics.nn.tasks:torch_safe_load", _torch_safe_load),
+        Wrapped("ultralytics.nn.tasks:torch_safe_load", checkpoints.torch_safe_load),
         Wrapped("ultralytics.nn.tasks:initialize_weights", _initialize_weights),
         Wrapped("ultralytics.nn.tasks:BaseModel.load", _load),
         Wrapped("ultralytics.nn.tasks:BaseModel.fuse", _fuse),

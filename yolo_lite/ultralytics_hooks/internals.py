@@ -92,7 +92,11 @@ OF_A_MODEL = {  # what a built detector has -> what for
     "model[-1].cv3": "and classes",
 }
 HEADS = ("Detect", "Classify", "RTDETRDecoder", "Depth", "SemanticSegment")  # that are no subclass of another
+TEXT_HEADS = ("WorldDetect", "YOLOEDetect")  # that take words besides the image
+RUN_HEADS = ("Detect", "Classify")  # of one or more maps of any size
 STRIDED_HEADS = ("Detect", "RTDETRDecoder")  # their inputs come in the order of their strides
+WHOLE_MODELS = ("BaseModel", "Ensemble")  # that are no module of another
+WITH_WEIGHTS = ("TorchVision",)  # modules that download weights when they are built
 MODELS = {"segment": "SegmentationModel", "pose": "PoseModel", "obb": "OBBModel", "classify": "ClassificationModel"}
 
 

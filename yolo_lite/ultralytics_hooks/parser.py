@@ -38,10 +38,10 @@ def parse_model(original: Parse) -> Parse:
         if not is_ours(d, namespace):
             return original(d, ch, verbose)
         code = patch(original)
-        checked = checks.check(d, namespace)
+        checked = checks.check(d, namespace, ch)
 
-        def build(d: Mapping[str, Any], verbose: bool = False) -> tuple["nn.Sequential", list[int]]:
-            return _run(code, d, checked, ch, verbose, namespace)
+        def build(d: Mapping[str, Any], verbose: bool = False, dry: bool = True) -> tuple["nn.Sequential", list[int]]:
+            return _run(code, d, checked, ch, verbose, dry, namespace)
 
         with _no_trace(namespace):
             key = (repr(d), ch)
@@ -50,7 +50,7 @@ def parse_model(original: Parse) -> Parse:
                 dry_run(build, d, checked, ch, PATCHED, heads)
                 _dry_runs.add(key)
             load = _weights(d, checked)
-            layers, save = build(d, verbose)
+            layers, save = build(d, verbose, dry=False)
             if load is not None:
                 say_once(load(layers))
             return layers, save
@@ -203,6 +203,7 @@ def _run(
     checked: checks.Checked,
     ch: int,
     verbose: bool,
+    dry: bool,
     namespace: Mapping[str, Any],
 ) -> tuple["nn.Sequential", list[int]]:
     """Run the patched parser on a model dictionary of ours, in Ultralytics' namespace with our classes added."""
@@ -211,5 +212,7 @@ def _run(
         if row.spec is not None:
             values[3] = _Arguments(row, row.spec, checked.scale)
             names[row.module] = row.spec.cls
+        elif dry and issubclass(row.cls, internals.classes(internals.WITH_WEIGHTS, namespace)):
+            values[3][2:3] = [None]  # its weights, which it would download
     layers, save = types.FunctionType(code, names, "parse_model")(d, ch, verbose)
     return layers, save

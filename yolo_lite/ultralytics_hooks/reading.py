@@ -7,10 +7,31 @@ from typing import Any
 
 import yaml
 
+from yolo_lite import limits
 from yolo_lite.discovery import specs
-from yolo_lite.errors import ConfigError, nearest, one_line
+from yolo_lite.errors import ConfigError, nearest, one_line, typed_line
 
 OUR_KEYS = {"backbone_width", "backbone_weights", "backbone_edge"}
+THEIR_KEYS = {
+    "nc", "scales", "backbone", "head", "activation", "reg_max", "end2end", "kpt_shape", "depth_multiple",
+    "width_multiple", "ch", "channels", "inplace", "scale", "yaml_file", "text_model", "anchors", "names",
+}  # fmt: skip
+OTHER_WORDS = {  # what people write -> the key that does it
+    "alpha": "backbone_width",
+    "width": "backbone_width",
+    "multiplier": "backbone_width",
+    "weights": "backbone_weights",
+    "pretrained": "backbone_weights",
+    "edge": "backbone_edge",
+}
+SEARCHED = 2**24  # bytes of a file in which our words are looked for
+PREFIX = "backbone_"
+WRITTEN_KEYS = {key for key in OUR_KEYS | THEIR_KEYS if len(key) > 3} - {
+    "scale",
+    "yaml_file",
+}  # the others are near much
+UNPRINTABLE = re.compile(r"[^\x09\x0A\x0D\x20-\x7E\x85\xA0-\uD7FF\uE000-\uFFFD\U00010000-\U0010ffff]")  # to YAML
+NEAR_KEY = 0.75  # nearer than elsewhere: a YAML may have keys that nobody reads
 
 
 def load(file: str | Path, namespace: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -28,16 +49,13 @@ def load(file: str | Path, namespace: Mapping[str, Any]) -> dict[str, Any] | Non
     """
     data = _read(Path(file))
     try:
-        content = yaml.load(data.decode("utf-8"), Loader=_StrictLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes, ours, numbers and dates
+        if len(data) > limits.BYTES:
+            raise ConfigError(f"is larger than {limits.BYTES} bytes, which no model YAML is")
+        content = _content(_decoded(data), _StrictLoader)
+    except Exception as error:  # PyYAML raises whatever a tag's constructor does
         if not _is_probably_ours(data, namespace):
             return None
-        if isinstance(error, UnicodeDecodeError):
-            line = data[: error.start].count(b"\n") + 1
-            raise ConfigError(
-                f"{file}, line {line}: byte 0x{data[error.start]:02x} is no UTF-8; save the file as UTF-8"
-            ) from None
-        raise ConfigError(f"{file}: {one_line(error)}") from None
+        raise ConfigError(f"{file}{_said(error)}") from None
     if not isinstance(content, dict):
         found = "nothing" if content is None else f"a {type(content).__name__}"
         raise ConfigError(f"{file}: needs a mapping with the keys nc, scales, backbone and head, found {found}")
@@ -46,21 +64,79 @@ def load(file: str | Path, namespace: Mapping[str, Any]) -> dict[str, Any] | Non
 
 def _read(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        with file.open("rb") as stream:
+            return stream.read(SEARCHED)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
 
 
+def _decoded(data: bytes) -> str:
+    """Return a file's text; Ultralytics leaves out what it cannot read, and so reads another model than is written."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            f", line {line}: byte 0x{data[error.start]:02x} is no UTF-8; save the file as UTF-8"
+        ) from None
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise ConfigError(f", line {line}: byte 0x00 is in no UTF-8 text (UTF-16?); save the file as UTF-8")
+    return text
+
+
+def _content(text: str, loader: "type[_BoundedLoader]") -> Any:
+    """Return what a YAML holds, unless it is too large; aliases and merged keys are counted before they are made."""
+    reader = loader(text)
+    try:
+        node = reader.get_single_node()
+        if node is None:
+            return None
+        limits.check_tree(node, _parts)
+        return reader.construct_document(node)
+    finally:
+        reader.dispose()
+
+
+def _parts(node: yaml.Node) -> Iterator[yaml.Node]:
+    for each in node.value if isinstance(node, yaml.CollectionNode) else ():
+        yield from each if isinstance(each, tuple) else (each,)
+
+
+def _said(error: Exception) -> str:
+    """Write what is wrong with a file, to stand behind its name."""
+    text = one_line(error) if isinstance(error, yaml.YAMLError | ValueError) else f"cannot be read: {typed_line(error)}"
+    return text if text.startswith(",") else f": {text}"
+
+
 def _is_probably_ours(data: bytes, namespace: Mapping[str, Any]) -> bool:
     """Tell whether a YAML that cannot be read strictly is ours: as Ultralytics would read it, or else by its words."""
+    text = UNPRINTABLE.sub("", data.decode("utf-8", "ignore"))
     try:
-        return is_ours(yaml.safe_load(data.decode("utf-8", "ignore")), namespace)
+        if len(data) > limits.BYTES:
+            raise ValueError
+        return is_ours(_content(text, _BoundedLoader), namespace)
     except Exception:
-        return any(re.search(rb"\b%s\b" % re.escape(name.encode()), data) for name in {*specs(), *OUR_KEYS})
+        return any(re.search(rf"\b{re.escape(name)}\b", text) for name in {*specs(), *OUR_KEYS})
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which refuses a key that stands twice instead of taking the last."""
+class _BoundedLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, which refuses what lies too deep before it takes long."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > limits.NESTING + 1:
+            raise ConfigError(limits.TOO_DEEP)
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
+
+class _StrictLoader(_BoundedLoader):
+    """The same, which refuses a key that stands twice instead of taking the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         if not isinstance(node, yaml.MappingNode):
@@ -85,13 +161,31 @@ def is_ours(d: Mapping[str, Any], namespace: Mapping[str, Any]) -> bool:
         d: The dictionary.
         namespace: The names that Ultralytics has for modules.
     """
-    if OUR_KEYS & d.keys():
+    if any(key in OUR_KEYS or begins_like_ours(key) or meant(key) in OUR_KEYS for key in d if key not in OTHER_WORDS):
         return True
     unknown = {name for name in _module_names(d) if not is_known(name, namespace)}
     if not unknown:
         return False
     ours = specs()
     return any(name in ours or nearest(name, ours) is not None for name in unknown)
+
+
+def meant(key: object) -> str | None:
+    """Return the key that a misspelt key stands for, None for a known one and for one that is like none.
+
+    Args:
+        key: A key of a model dictionary.
+    """
+    if not isinstance(key, str) or key in OUR_KEYS or key in THEIR_KEYS:
+        return None
+    word = key.lower().replace("-", "_")
+    other = OTHER_WORDS.get(word.removeprefix(PREFIX))
+    return other or nearest(word, sorted(OUR_KEYS if begins_like_ours(key) else WRITTEN_KEYS), NEAR_KEY)
+
+
+def begins_like_ours(key: object) -> bool:
+    """Tell whether a key can only be one of ours, rightly written or not."""
+    return isinstance(key, str) and key.startswith(PREFIX)
 
 
 def is_known(name: str, namespace: Mapping[str, Any]) -> bool:

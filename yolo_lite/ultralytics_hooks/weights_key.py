@@ -12,7 +12,7 @@ from torch import nn
 
 from yolo_lite.backbones._stage import Stage
 from yolo_lite.backbones.timm_backbone import TimmBackbone
-from yolo_lite.errors import ConfigError
+from yolo_lite.errors import ConfigError, shown
 from yolo_lite.registry import NO_EDGE_WEIGHTS, Scale
 from yolo_lite.weights.loading import load
 from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD, Source, check_normalisation, find, find_timm, read
@@ -61,7 +61,7 @@ def check_setting(setting: Any, record: bool = True) -> None:
             return
     raise ConfigError(
         f"backbone_weights has to be null, imagenet, a path, or {{file: path, mean: [...], std: [...]}}, "
-        f"found {setting!r}"
+        f"found {shown(setting)}"
     )
 
 

@@ -1,11 +1,13 @@
 """How a reference's tensors fit a backbone of ours."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 from ultralytics.nn.modules.conv import Conv
 
+from yolo_lite.discovery import families
 from yolo_lite.errors import ConfigError
 from yolo_lite.meta import without_memory
 
@@ -54,11 +56,15 @@ def load_reference(stages: nn.Module, variant: str, weights: Mapping[str, torch.
         (int, int): Tensors loaded, tensors in the weights.
 
     Raises:
-        ConfigError: A tensor does not have the shape that ours has; nothing is loaded.
+        ConfigError: A tensor does not have the shape that ours has, is another kind of tensor by its name, or holds
+            what no weights hold; nothing is loaded.
     """
     own = {k: v for k, v in stages.state_dict().items() if _counts(k)}
     order = reference_names(variant)
-    names = order if order and set(order[: len(own)]) <= weights.keys() else [k for k in weights if _counts(k)]
+    by_name = bool(order) and set(order[: len(own)]) <= weights.keys()
+    if not by_name:
+        _refuse_those_of_another(variant, weights)
+    names = order if by_name else [k for k in weights if _counts(k)]
     if len(names) < len(own):
         raise ConfigError(f"the weights have {len(names)} tensors, the backbone has {len(own)}")
     matched: dict[str, torch.Tensor] = {}
@@ -71,6 +77,9 @@ def load_reference(stages: nn.Module, variant: str, weights: Mapping[str, torch.
                 f"the weights do not fit: {their_name} has the shape {tuple(theirs.shape)}, "
                 f"the backbone's {name} in its place has {tuple(tensor.shape)}"
             )
+        if _role(their_name) not in (None, _role(name)):
+            raise ConfigError(f"the weights do not fit: {their_name} stands where the backbone has {name}")
+        check_values(name, their_name, theirs)
         matched[name] = theirs
     first = next(iter(own))
     stem = _stem(stages)
@@ -78,6 +87,52 @@ def load_reference(stages: nn.Module, variant: str, weights: Mapping[str, torch.
         stem.conv.weight = torch.nn.Parameter(matched.pop(first).to(own[first]))  # three channels until it is folded
     stages.load_state_dict(matched, strict=False)
     return len(own), sum(map(_counts, weights))
+
+
+def check_values(name: str, their_name: str, tensor: torch.Tensor) -> None:
+    """Refuse a tensor that was never trained: other than plain floating-point numbers, NaN, infinite, variance below 0.
+
+    Args:
+        name: What we call it.
+        their_name: What its file calls it.
+        tensor: The tensor.
+
+    Raises:
+        ConfigError: It is such.
+    """
+    if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta:
+        kind = "without data" if tensor.is_meta else str(tensor.dtype).removeprefix("torch.")
+        kind += "" if tensor.layout == torch.strided else f", {str(tensor.layout).removeprefix('torch.')}"
+        raise ConfigError(f"the weights' {their_name} is {kind}; needed floating-point numbers")
+    if not tensor.float().isfinite().all():
+        raise ConfigError(f"the weights' {their_name} holds values that are NaN or infinite")
+    if _role(name) == "running_var" and bool((tensor.float() < 0).any()):
+        raise ConfigError(f"the weights' {their_name} is a variance and holds values below 0")
+
+
+ROLES = {  # the last part of a tensor's name -> what it is
+    "weight": "weight", "gamma": "weight", "kernel": "weight",
+    "bias": "bias", "beta": "bias",
+    "running_mean": "running_mean", "moving_mean": "running_mean",
+    "running_var": "running_var", "moving_variance": "running_var", "moving_var": "running_var",
+}  # fmt: skip
+
+
+def _role(name: str) -> str | None:
+    """Return what a tensor is by its name, None where that does not say it."""
+    return ROLES.get(re.split(r"[./]", name)[-1])
+
+
+def _refuse_those_of_another(variant: str, weights: Mapping[str, torch.Tensor]) -> None:
+    """Refuse weights of another variant of the same family, known by its names: they may fit, and compute otherwise."""
+    stage = families().get(variant)
+    for other in stage.variants if stage is not None else ():
+        if stage is not None and stage.variants[other] != stage.variants[variant]:
+            names = reference_names(other)
+            if names and set(names[:-2]) <= weights.keys():  # the classifier may differ
+                raise ConfigError(
+                    f"these are weights of {other}, which computes otherwise than {variant}; name {other}"
+                )
 
 
 def _counts(name: str) -> bool:

@@ -1,7 +1,9 @@
 """Published weights of backbones: where they are, and how they are read."""
 
 import math
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -9,12 +11,27 @@ import torch
 
 from yolo_lite.backbones._stage import Published
 from yolo_lite.discovery import families
-from yolo_lite.errors import ConfigError, suggest, typed_line
+from yolo_lite.errors import ConfigError, shown, suggest, typed_line
+from yolo_lite.files import is_file
 from yolo_lite.meta import without_memory
+from yolo_lite.weights.loading import check_values
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 WIDTHS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.1, 1.2, 1.25, 1.3, 1.4, 1.5, 1.6, 2.0)  # at which anybody published any
+
+HOLDERS = (
+    "state_dict_ema",
+    "model_ema",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "network",
+    "weights",
+)  # keys
+WRAPPERS = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, of torch.compile, of Lightning
+OF_A_MODEL = "is a checkpoint of a whole model, no backbone's; train with pretrained={path} and backbone_weights: null"
 
 Weights: TypeAlias = dict[str, torch.Tensor]  # a state dict
 
@@ -52,11 +69,11 @@ def find(variant: str, width: float, setting: str | dict[str, Any]) -> Source:
             raise ConfigError(f"no published weights for {variant} at width {width:g}; {exist}")
         return source
     options = setting if isinstance(setting, dict) else {"file": setting}
-    path = Path(str(options.get("file"))).expanduser()
-    if not path.is_file():
+    path = Path(os.path.expanduser(str(options.get("file"))))
+    if not is_file(path):
         near = suggest(path.name.lower(), ["imagenet"])
         hint = near if "mean" in near else "; give its path, or imagenet, or null"
-        raise ConfigError(f"backbone_weights: there is no file {str(path)!r}{hint}")
+        raise ConfigError(f"backbone_weights: there is no file {shown(str(path))}{hint}")
     mean: Any = options.get("mean", IMAGENET_MEAN)
     std: Any = options.get("std", IMAGENET_STD)
     return Source(str(path), "", "the file's own", tuple(mean), tuple(std), lambda: read_weights(path))
@@ -89,7 +106,10 @@ def find_timm(name: str, setting: str | dict[str, Any]) -> Source:
         fitting = sum(k in weights and weights[k].shape == v.shape for k, v in own.items())
         if fitting < 0.9 * len(own):  # the classifier may differ
             raise ConfigError(f"{source.name}: no weights of timm's {name}, {fitting} of its {len(own)} tensors fit")
-        overlay = {"file": source.name, "hf_hub_id": None, "url": ""}
+        for key in own.keys() & weights.keys():
+            if not key.endswith("num_batches_tracked"):
+                check_values(key, key, weights[key])
+        overlay = {"state_dict": weights}
         try:
             return dict(build(name, 3, pretrained=True, pretrained_cfg_overlay=overlay).state_dict())
         except Exception as error:
@@ -111,9 +131,9 @@ def check_normalisation(mean: Any, std: Any) -> None:
     for name, values in (("mean", mean), ("std", std)):
         numbers = isinstance(values, list | tuple) and all(type(x) in (int, float) for x in values)
         if not numbers or len(values) != 3 or not all(map(math.isfinite, values)):
-            raise ConfigError(f"{name} has to be three finite numbers, one per channel, found {values!r}")
+            raise ConfigError(f"{name} has to be three finite numbers, one per channel, found {shown(values)}")
     if min(std) <= 0:
-        raise ConfigError(f"std has to be above 0, found {std!r}")
+        raise ConfigError(f"std has to be above 0, found {shown(std)}")
 
 
 def published(variant: str, width: float = 1.0) -> Source | None:
@@ -216,8 +236,26 @@ def read_weights(path: str | Path) -> Weights:
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        if re.search(r"(ultralytics|yolo_lite)\.\w", str(error)):  # classes that torch refuses to make from data
+            raise ConfigError(f"{path}: {OF_A_MODEL.format(path=path)}") from None
         raise ConfigError(f"{path}: cannot be read as weights ({typed_line(error)})") from None
-    weights = weights.get("state_dict", weights) if isinstance(weights, dict) else weights
-    if not isinstance(weights, dict) or not all(isinstance(v, torch.Tensor) for v in weights.values()):
+    if not isinstance(weights, Mapping):
         raise ConfigError(f"{path}: needs a state dict, names with tensors, found {type(weights).__name__}")
-    return dict(weights)
+    if any(isinstance(value, torch.nn.Module) for value in weights.values()):
+        raise ConfigError(f"{path}: {OF_A_MODEL.format(path=path)}")
+    weights = _state_dict(weights)
+    if weights is None:
+        raise ConfigError(f"{path}: needs a state dict, names with tensors, found other values")
+    return weights
+
+
+def _state_dict(value: Mapping[Any, Any], depth: int = 0) -> Weights | None:
+    """Return the state dict that a checkpoint holds, however deep, without what wrappers put before its names."""
+    if value and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items()):
+        weights = dict(value)
+        for wrapper in WRAPPERS * 2:
+            if all(name.startswith(wrapper) for name in weights):
+                weights = {name.removeprefix(wrapper): tensor for name, tensor in weights.items()}
+        return weights
+    inner = [value[key] for key in HOLDERS if isinstance(value.get(key), Mapping)] if depth < 4 else []
+    return next(filter(None, (_state_dict(each, depth + 1) for each in inner)), None)

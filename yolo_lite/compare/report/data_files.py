@@ -1,5 +1,7 @@
 """The results as results.csv, results.json and summary.md, and in a few sentences."""
 
+import html
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,14 +95,14 @@ def summary(results: Results) -> str:
     header = ["model", "seeds", "params, M", "GFLOPs", *(f"{way}, ms" for way in results.ways), *METRICS]
     header += [f"{MAIN} to baseline", "verdict"]
     lines = [
-        f"# {comparison.name}",
+        f"# {escaped(comparison.name)}",
         "",
-        headline(results),
+        escaped(headline(results)),
         "",
-        f"{data.name}: {', '.join(f'{count} {split}' for split, count in data.images.items())} images{part}; "
+        f"{escaped(data.name)}: {', '.join(f'{count} {split}' for split, count in data.images.items())} images{part}; "
         f"last epoch's weights on the {data.split} split, mean ± standard deviation over seeds. "
-        f"Differences to {comparison.baseline} are paired by seed, with unadjusted 95 % Student-t intervals; the "
-        "verdict uses p adjusted by Holm over the models.",
+        f"Differences to {escaped(comparison.baseline)} are paired by seed, with unadjusted 95 % Student-t intervals; "
+        "the verdict uses p adjusted by Holm over the models.",
         "",
         _row(header),
         _row(["---"] * len(header)),
@@ -109,7 +111,7 @@ def summary(results: Results) -> str:
     if results.size_matched:
         lines += ["", f"Against the size-matched baseline ({MAIN}):", "", *_size_matched_lines(results)]
     if results.notes:
-        lines += ["", "Notes:", "", *(f"- {note}" for note in results.notes)]
+        lines += ["", "Notes:", "", *(f"- {escaped(note)}" for note in results.notes)]
     return "\n".join(lines) + "\n"
 
 
@@ -135,9 +137,15 @@ def _size_matched_lines(results: Results) -> Iterator[str]:
         difference = results.models[label].to_size_matched.get(MAIN)
         if difference:
             cost = results.cost_of(label)
-            line = f"- {label} against {other}: {signed(difference)}, {difference.verdict}"
+            line = f"- {escaped(label)} against {escaped(other)}: {signed(difference)}, {difference.verdict}"
             yield line + (f"; it takes {cost}" if cost else "")
 
 
 def _row(cells: Iterable[object]) -> str:
-    return f"| {' | '.join(map(str, cells))} |"
+    return f"| {' | '.join(escaped(str(cell)) for cell in cells)} |"
+
+
+def escaped(text: str) -> str:
+    """Return a text as it is to be read on a page of Markdown: no HTML, no link, no cell of a table, one line."""
+    plain = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"[\\`|]|(?<=\])\(", r"\\\g<0>", plain)
