@@ -1,0 +1,154 @@
+"""UniRepLKNet against a derivation of its own, from the paper and the names in the authors' code; no package has it."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from yolo_lite import create_backbone
+from yolo_lite.backbones.unireplknet import DilatedReparam, UniRepLKNetStage
+from yolo_lite.cost import cost
+
+pytestmark = pytest.mark.core
+
+BLOCKS = (2, 2, 6, 2)
+BRANCHES = {5: [1], 7: [2], 3: [3, 4, 5]}  # kernel size -> dilations
+
+
+def norm(tensors, name, x, train):
+    keys = (f"{name}.running_mean", f"{name}.running_var", f"{name}.weight", f"{name}.bias")
+    return F.batch_norm(x, *(tensors[key] for key in keys), training=train, momentum=0.1, eps=1e-5)
+
+
+def layer_norm(tensors, name, x):
+    centred = x - x.mean(1, keepdim=True)
+    scaled = centred / (centred.square().mean(1, keepdim=True) + 1e-6).sqrt()
+    return scaled * tensors[f"{name}.weight"].view(1, -1, 1, 1) + tensors[f"{name}.bias"].view(1, -1, 1, 1)
+
+
+def down(tensors, name, number, x):
+    x = F.conv2d(x, tensors[f"{name}.{number}.weight"], tensors[f"{name}.{number}.bias"], 2, 1)
+    return layer_norm(tensors, f"{name}.{number + 1}", x)
+
+
+def block(tensors, name, x, large, train):
+    c, depthwise = x.shape[1], f"{name}.dwconv"
+    if large:
+        y = norm(
+            tensors,
+            f"{depthwise}.origin_bn",
+            F.conv2d(x, tensors[f"{depthwise}.lk_origin.weight"], None, 1, 6, 1, c),
+            train,
+        )
+        for k, dilations in BRANCHES.items():
+            for d in dilations:
+                branch = F.conv2d(x, tensors[f"{depthwise}.dil_conv_k{k}_{d}.weight"], None, 1, d * (k - 1) // 2, d, c)
+                y = y + norm(tensors, f"{depthwise}.dil_bn_k{k}_{d}", branch, train)
+    else:
+        y = F.conv2d(x, tensors[f"{depthwise}.weight"], None, 1, 1, 1, c)
+    y = norm(tensors, f"{name}.norm", y, train)
+    gate = y.mean((2, 3), keepdim=True)
+    gate = F.conv2d(gate, tensors[f"{name}.se.down.weight"], tensors[f"{name}.se.down.bias"]).relu()
+    y = y * F.conv2d(gate, tensors[f"{name}.se.up.weight"], tensors[f"{name}.se.up.bias"]).sigmoid()
+    y = F.gelu(
+        torch.einsum("bchw,oc->bhwo", y, tensors[f"{name}.pwconv1.1.weight"]) + tensors[f"{name}.pwconv1.1.bias"]
+    )
+    response = y.square().sum((1, 2), keepdim=True).sqrt()
+    response = response / (response.mean(3, keepdim=True) + 1e-6)
+    y = (tensors[f"{name}.act.1.gamma"] * response + 1) * y + tensors[f"{name}.act.1.beta"]
+    y = torch.einsum("bhwc,oc->bohw", y, tensors[f"{name}.pwconv2.0.weight"])
+    return x + tensors[f"{name}.gamma"].view(1, -1, 1, 1) * norm(tensors, f"{name}.pwconv2.2", y, train)
+
+
+def reference(tensors, x, train):
+    """Return the levels that the paper's network has, from tensors under the names of the authors' code."""
+    x = F.gelu(down(tensors, "downsample_layers.0", 0, x))
+    levels = [x]
+    for stage, blocks in enumerate(BLOCKS):
+        x = down(tensors, f"downsample_layers.{stage}", 3 if stage == 0 else 0, x)
+        for index in range(blocks):
+            x = block(tensors, f"stages.{stage}.{index}", x, stage > 0, train)
+        levels.append(x)
+    return levels
+
+
+def randomised(name, width=1.0):
+    """A backbone in float64 whose levels are of order one and whose branches all matter."""
+    torch.manual_seed(0)
+    backbone = create_backbone(name, width=width).double()
+    for key, tensor in backbone.state_dict().items():
+        if key.endswith(("running_var", "gamma")) or ("norm" in key and key.endswith("weight")):
+            tensor.uniform_(0.5, 1.0)
+        elif key.endswith(("bias", "beta", "running_mean")):
+            tensor.normal_(0, 0.2)
+        elif tensor.ndim > 1:
+            tensor.normal_(0, tensor[0].numel() ** -0.5)
+    return backbone
+
+
+def under_their_names(backbone):
+    return {UniRepLKNetStage.reference_name(key): value.clone() for key, value in backbone.state_dict().items()}
+
+
+def difference(a, b):
+    return float((a - b).abs().max() / b.abs().max())
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("name, width", [("unireplknet_a", 1.0), ("unireplknet_f", 0.5), ("unireplknet_p", 0.25)])
+def test_equal_to_the_derivation(name, width, train):
+    backbone = randomised(name, width).train(train)
+    tensors, image = under_their_names(backbone), torch.rand(2, 3, 64, 64, dtype=torch.float64)
+    assert len(tensors) == len(backbone.state_dict())
+    with torch.no_grad():
+        for ours, theirs in zip(backbone(image), reference(tensors, image, train), strict=True):
+            assert 0.05 < theirs.std() < 50
+            assert difference(ours, theirs) < 1e-10
+    for key, value in under_their_names(backbone).items():  # the running statistics, updated in train mode
+        if "num_batches" not in key:
+            torch.testing.assert_close(value, tensors[key])
+
+
+def test_merged_equals_unmerged():
+    backbone = randomised("unireplknet_a", 0.5).eval()
+    merged = copy.deepcopy(backbone)
+    for module in list(merged.modules()):
+        if hasattr(type(module), "fold"):
+            module.fold()
+    image = torch.rand(1, 3, 64, 96, dtype=torch.float64)
+    with torch.no_grad():
+        assert all(difference(*pair) < 1e-10 for pair in zip(merged(image), backbone(image), strict=True))
+    kinds = {type(module) for module in merged.modules()}
+    assert not kinds & {torch.nn.BatchNorm2d, torch.nn.Linear, DilatedReparam}
+    assert all(module.folded for module in merged.modules() if hasattr(type(module), "fold"))
+
+
+@pytest.mark.parametrize(
+    "name, millions, multiply_adds",  # table 4 of the paper, at 224 px; merged, with a classifier of 1000 classes
+    [("unireplknet_a", 4.4, 0.6), ("unireplknet_f", 6.2, 0.9), ("unireplknet_p", 10.7, 1.6)],
+)
+def test_published_costs(name, millions, multiply_adds):
+    backbone = create_backbone(name)
+    parameters, gflops = cost(backbone, 224)
+    c = backbone.channels[-1]
+    classifier = 2 * c + 1000 * c + 1000  # its norm and its linear layer
+    assert round((parameters + classifier) / 1e6, 1) == millions
+    assert round(gflops / 2, 1) == multiply_adds
+
+
+def test_onnx_agrees(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    backbone = randomised("unireplknet_a", 0.25).float().eval()
+    for module in list(backbone.modules()):
+        if hasattr(type(module), "fold"):
+            module.fold()
+    image, file = torch.rand(1, 3, 96, 96), tmp_path / "backbone.onnx"
+    torch.onnx.export(backbone, image, str(file), opset_version=17, dynamo=False)
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    found = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    with torch.no_grad():
+        for ours, theirs in zip(found, backbone(image), strict=True):
+            assert np.abs(ours - theirs.numpy()).max() < 1e-3 * theirs.abs().max()
