@@ -126,7 +126,7 @@ def test_merged_equals_unmerged():
 
 
 @pytest.mark.parametrize(
-    "name, millions, multiply_adds",  # table 4 of the paper, at 224 px; merged, with a classifier of 1000 classes
+    "name, millions, multiply_adds",  # ImageNet-1K table of the authors' README, 224 px; merged, with a classifier
     [("unireplknet_a", 4.4, 0.6), ("unireplknet_f", 6.2, 0.9), ("unireplknet_p", 10.7, 1.6)],
 )
 def test_published_costs(name, millions, multiply_adds):
