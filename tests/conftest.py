@@ -66,7 +66,7 @@ def script(monkeypatch):
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory):
-    """A dataset YAML with 24 + 8 of the generated pictures."""
+    """A dataset YAML with 24 + 8 of the generated images."""
     import cv2
     import numpy as np
 

@@ -11,6 +11,20 @@ HEADER = (
 )
 
 
+def make_size_matched(folder, label, *models):
+    """Let a model of a comparison be the size-matched baseline of others."""
+    record = json.loads((folder / "comparison.json").read_text())
+    match_for = dict.fromkeys(models)
+    record["models"][label] |= {
+        "size_matched": True,
+        "base": "yolov8n",
+        "width": 0.5,
+        "match_for": match_for,
+        "yaml": {},
+    }
+    (folder / "comparison.json").write_text(json.dumps(record))
+
+
 def write_comparison(
     folder, levels, seeds=(0, 1, 2), epochs=6, images=12, classes=("RBC", "WBC"), baseline=None, **more
 ):
@@ -24,17 +38,17 @@ def write_comparison(
     labels, rng = list(levels), np.random.default_rng(0)
     models = {
         label: {"given": label, "digest": label, "parameters": 10**6 * (i + 1), "gflops": 2.0 + i, "size": 10**7,
-                "rival_of": []}
+                "size_matched": False}
         for i, label in enumerate(labels)
     }  # fmt: skip
     truth = [[0, 0.3, 0.4, 0.2, 0.3], [1, 0.7, 0.6, 0.25, 0.2]]
     record = {
-        "format": 1, "name": folder.name, "baseline": baseline or labels[0], "match": None,
+        "format": 2, "name": folder.name, "baseline": baseline or labels[0], "match": None,
         "data": {"name": "made-up.yaml", "classes": list(classes), "images": {"train": 30, "val": images},
                  "split": "val", "digest": "0"},
         "train": {"epochs": epochs, "imgsz": 64, "batch": 8}, "models": models,
         "seeds": {label: list(seeds) for label in labels},
-        "samples": [{"name": f"{i}.jpg", "truth": truth} for i in range(2)], "rivals": {},
+        "samples": [{"name": f"{i}.jpg", "truth": truth} for i in range(2)],
     }  # fmt: skip
     record.update(more)
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +92,8 @@ def _write_run(folder, label, seed, level, record, rng):
         "metrics": {"split": "val", "images": record["data"]["images"]["val"], **figures,
                     "classes": {name: {**figures, "objects": 20} for name in classes}, "checkpoint_bytes": 10**6},
         "train_seconds": 100.0 + seed, "wall_seconds": 110.0, "evaluate_seconds": 3.0,
-        "attempts": [{"began": "2026-01-01T00:00:00+0000", "from": "start"}], "peak_memory": 10**9,
+        "attempts": [{"began": "2026-01-01T00:00:00+0000", "from": {"kind": "fresh", "epoch": None, "reason": None}}],
+        "peak_memory": 10**9,
         "machine": {"processor": "a processor", "cores": 2, "threads": 1, "gpus": [], "system": "Linux x86_64"},
         "versions": {"python": "3.11", "ultralytics": "8.4", "torch": "2.15", "yolo_lite": "0.1"},
     }  # fmt: skip

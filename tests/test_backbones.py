@@ -8,7 +8,7 @@ from timm.models.efficientnet import _gen_efficientnet
 from torch import nn
 
 from yolo_lite import ConfigError, create_backbone, list_backbones
-from yolo_lite.blocks import HOST_NORM, WEIGHT_STD, ConvNormAct
+from yolo_lite.blocks import ULTRALYTICS_NORM, WEIGHT_STD, ConvNormAct
 from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD
 
 pytestmark = pytest.mark.core
@@ -144,7 +144,7 @@ def test_equal_to_the_reference(name, width, make, candidates, training):
     ours = create_backbone(name, weights=reference.state_dict(), width=width, mean=(0, 0, 0), std=(1, 1, 1))
     for norm in reference.modules():
         if getattr(norm, "momentum", 1) < SLOWEST:  # torchvision's MnasNet, see mnasnet.py
-            norm.momentum = HOST_NORM.momentum
+            norm.momentum = ULTRALYTICS_NORM.momentum
     reference, ours = reference.double().train(training), ours.double().train(training)
     odd = 128 if "mobilenetv4_hybrid" in name else 104  # timm's attention needs even sizes at P4
     for size in (96,) if training else (96, odd):
@@ -165,12 +165,12 @@ def test_equal_to_the_reference(name, width, make, candidates, training):
 
 @pytest.mark.parametrize("name", list_backbones())
 def test_statistics_settle_in_a_short_training(name):
-    """Running statistics that hardly move leave a detector, trained on few pictures, without a single box."""
+    """Running statistics that hardly move leave a detector, trained on few images, without a single box."""
     momenta = [m.momentum for m in create_backbone(name).modules() if isinstance(m, nn.BatchNorm2d)]
     assert momenta and min(momenta) >= SLOWEST
 
 
-@pytest.mark.parametrize("name", sorted({*list_backbones()} - {"csplite_100"}))  # which is the host's own
+@pytest.mark.parametrize("name", sorted({*list_backbones()} - {"csplite_100"}))  # which is Ultralytics' own
 def test_all_convolutions_begin_alike(name):
     """PyTorch's start, 0.19 for depthwise 3x3 filters, made depthwise networks learn slowly."""
     torch.manual_seed(0)

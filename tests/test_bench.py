@@ -9,15 +9,16 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, run
 
-from yolo_lite.bench import export, report, runtimes, timing
+from yolo_lite import models as zoo
+from yolo_lite.bench import export, interleaved, measure, plot, process, report, runtimes, timing
 from yolo_lite.bench import run as bench
 from yolo_lite.bench.measurement import Measurement, median_interval
-from yolo_lite.bench.run import measure
 from yolo_lite.cost import cost
 from yolo_lite.errors import ConfigError
 
@@ -30,13 +31,15 @@ def test_measures_what_it_says(tmp_path):
     first = measure(
         models, threads=(1, 2), imgsz=32, seconds=0.01, folder=tmp_path, keep=lambda m: heard.append(len(m))
     )
-    assert [(row.model, row.threads) for row in first] == [
-        (model, threads) for threads in (1, 2) for model in ("large", "small", "large (again)")
+    assert [(row.model, row.control, row.threads) for row in first] == [
+        (model, control, threads)
+        for threads in (1, 2)
+        for model, control in (("large", False), ("small", False), ("large", True))
     ]
     assert {(row.runtime, row.precision) for row in first} == {("onnxruntime", "fp32")} and heard == [3, 6]
     for row in first:
         assert 0 < row.p50 <= row.p90 and 0 < row.low <= row.ratio <= row.high
-        assert row.ratio == 1 or row.model != "large"
+        assert (row.ratio == 1) == (row.model == "large" and not row.control)
     from ultralytics import YOLO
 
     assert (first[1].parameters, first[1].gflops) == cost(YOLO("yolo26n.yaml").model, 32)
@@ -70,7 +73,7 @@ def test_rounds_are_interleaved_and_warm_up_is_not_counted(monkeypatch, capsys):
     def opened(path, threads, precision):
         return lambda x: ran.append(path.name), [1, 3, 32, 32]
 
-    fake = {"fake": runtimes.RUNTIMES["onnxruntime"]._replace(open=opened)}
+    fake = {"fake": replace(runtimes.RUNTIMES["onnxruntime"], open=opened)}
     monkeypatch.setattr(timing, "RUNTIMES", fake)
     models = [[name, "fp32"] for name in "abc"]
     timing.main({"runtime": "fake", "threads": 1, "imgsz": 32, "seconds": 1e-9, "models": models})
@@ -84,11 +87,15 @@ def test_ratios_are_those_within_a_round(tmp_path):
     """A machine that gets slower all the time: medians of single models would say nothing."""
     rounds = [[100.0 * k, 80.0 * k, 100.0 * k] for k in range(1, 41)]
     (tmp_path / "x").write_bytes(b"12345")
-    model = export.Model("m", tmp_path / "x")
-    entries = [run._Entry(model, name, "fp32", tmp_path / "x") for name in "abc"]
-    rows = bench._measurements("onnxruntime", 1, entries, rounds)
-    assert [each for row in rows for each in row[6:9]] == pytest.approx([1, 1, 1, 0.8, 0.8, 0.8, 1, 1, 1])
+    entries = [process.Entry(export.Exported(name, tmp_path / "x"), "fp32", tmp_path / "x") for name in "abc"]
+    rows = interleaved.summarised(process.Conditions("onnxruntime", 1, 32), entries, rounds)
+    assert [(row.ratio, row.low, row.high) for row in rows] == [pytest.approx((each,) * 3) for each in (1, 0.8, 1)]
     assert (rows[0].p50, rows[0].size) == (2050, 5)
+
+
+def opened(label):
+    """A model that nobody reads."""
+    return zoo.Opened(label, f"{label}.yaml", label, "digest", 1000, 0.5, 10, yolo=object())
 
 
 def broken(folder):
@@ -104,8 +111,8 @@ def broken(folder):
         (["yolov8n"], {"runtimes": ["onnxruntim"]}, "unknown runtime 'onnxruntim'; did you mean 'onnxruntime'?"),
         (["yolov8n"], {"runtimes": []}, "there are no runtimes to measure"),
         ([], {}, "there are no models to measure"),
-        (["yolov8n", "yolov8n.yaml"], {}, "models names 'yolov8n' twice"),
-        (["yolov8n", "yolov8n-mnv33"], {}, "there is no model 'yolov8n-mnv33'; did you mean 'yolov8-mnv3.yaml'?"),
+        (["yolov8n", "yolov8n.yaml"], {}, "models: 'yolov8n.yaml' is named twice"),
+        (["yolov8n", "yolov8n-mnv33"], {}, "there is no model 'yolov8n-mnv33'; did you mean 'yolov8n-mnv3.yaml'?"),
         (["yolov8n", "yolov8n.pt"], {}, "there is no file yolov8n.pt; without .pt, yolov8n is built with random"),
         (["yolov8n", "{}/bad.pt"], {}, "{}/bad.pt cannot be read as a model: "),
         (["yolov8n", "{}/bad.onnx"], {}, "onnxruntime cannot run {}/bad.onnx: "),
@@ -116,7 +123,7 @@ def broken(folder):
             "{}/bad_ncnn_model does not run in onnxruntime",
         ),
         (["yolov8n", "{}/bad.onnx"], {"runtimes": ["torchscript"]}, "{}/bad.onnx does not run in torchscript, but in "),
-        (["yolov8n"], {"imgsz": 100}, "imgsz has to be a multiple of 32, found 100"),
+        (["yolov8n"], {"imgsz": 100}, "imgsz has to be a multiple of 32, found 100; near it is 96"),
         (["yolov8n"], {"threads": [0]}, "threads has to be a whole number above 0, found 0"),
         (["yolov8n"], {"seconds": "soon"}, "seconds has to be a finite number above 0, found 'soon'"),
         (["yolov8n"], {"data": "{}/none.yaml"}, "data={}/none.yaml cannot be read as a dataset: "),
@@ -138,7 +145,7 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("pnnx", "nncf") else found(name))
     with pytest.raises(ConfigError, match=r"^the runtime ncnn needs .*pnnx==.*: pip install .*pnnx=="):
         measure(["yolov8n"], ["ncnn"], folder=tmp_path / "exports")
-    assert export.missing("openvino", int8=True)[-1] == "nncf"
+    assert runtimes.missing("openvino", int8=True)[-1] == "nncf"
     assert not (tmp_path / "exports").exists()
 
 
@@ -204,17 +211,16 @@ def test_an_argument_that_a_network_does_not_print_is_another_export(tmp_path):
     rows = [[*row[:3], [*row[3][:1], False]] if row[2] == "C2f" else row for row in stock["backbone"]]
     changed = {key: stock[key] for key in ("nc", "scales", "head")} | {"backbone": rows}
     (tmp_path / "yolov8n-other.yaml").write_text(json.dumps(changed))
-    names = {"yolov8n", str(tmp_path / "yolov8n-other.yaml")}
-    models = [export.load("m", name, 32)._replace(path=Path("same.yaml")) for name in names]
+    models = [export.load("m", name, 32) for name in ("yolov8n", tmp_path / "yolov8n-other.yaml")]
     assert len({repr(model.yolo.model) for model in models}) == 1
-    assert len({export._digest(model) for model in models}) == 2
+    assert len({export._key(model) for model in models}) == 2
 
 
 def test_calibration_reads_images_as_training_does(tiny_data, tmp_path):
     import numpy as np
     import yaml
 
-    from yolo_lite.bench.int8 import images, training_files
+    from yolo_lite.datasets.images import training_files, training_images
 
     d = yaml.safe_load(Path(tiny_data).read_text())
     whole = training_files(tiny_data)
@@ -223,11 +229,11 @@ def test_calibration_reads_images_as_training_does(tiny_data, tmp_path):
     (tmp_path / "list.txt").write_text("\n".join(lines), "utf-8-sig")
     d |= {"path": str(Path(whole[0]).parents[2]), "train": str(tmp_path / "list.txt")}
     (tmp_path / "data.yaml").write_text(yaml.safe_dump(d))
-    found = list(images(tmp_path / "data.yaml", 64))
+    found = list(training_images(tmp_path / "data.yaml", 64, 128))
     assert [image.shape for image in found] == [(1, 3, 64, 64)] * 2 and not np.array_equal(*found)
     (tmp_path / "list.txt").write_text("./torn.jpg")
     with pytest.raises(ConfigError, match="none of its 1 training images can be read"):
-        next(images(tmp_path / "data.yaml", 64))
+        next(training_images(tmp_path / "data.yaml", 64, 128))
     for train, message in (("nowhere", "its training split .*nowhere does not exist"), (None, "no images in its ")):
         (tmp_path / "data.yaml").write_text(yaml.safe_dump({**d, "train": train}))
         with pytest.raises(ConfigError, match=f"^data=.*data.yaml: {message}"):
@@ -264,7 +270,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(monkeypatch, capsys, tm
     def full(*arguments):
         raise OSError(28, "No space left on device", "exports/x")
 
-    monkeypatch.setattr(bench, "export", full)
+    monkeypatch.setattr(interleaved, "export", full)
     monkeypatch.chdir(tmp_path)
     assert main(["bench", "models=yolov8n", "runtimes=onnxruntime", "imgsz=32", "out=there"]) == 1
     assert capsys.readouterr().err.startswith("yolo-lite: out=there cannot be written: [Errno 28] No space left on")
@@ -273,7 +279,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(monkeypatch, capsys, tm
 def test_another_model_is_another_export(tmp_path):
     paths = set()
     for name in ("yolov8n.yaml", "yolov8n-mnv3.yaml"):
-        model = export.load(name, name, 32)._replace(path=Path("same.yaml"))
+        model = replace(export.load(name, name, 32), source="same.yaml")
         paths |= {export.export(model, "torchscript", tmp_path, size).name for size in (32, 64)}
     assert len(paths) == 4
 
@@ -281,16 +287,16 @@ def test_another_model_is_another_export(tmp_path):
 @pytest.mark.parametrize("runtime", ["torchscript", "openvino"])
 def test_folders_may_be_called_anything(runtime, tmp_path):
     """Ultralytics exchanges `.pt` anywhere in the path."""
-    if export.missing(runtime):
-        pytest.skip(f"needs {', '.join(export.missing(runtime))}")
+    if runtimes.missing(runtime):
+        pytest.skip(f"needs {', '.join(runtimes.missing(runtime))}")
     made = export.export(export.load("m", "yolov8n", 32), runtime, tmp_path / "best.pt exports", 32)
     assert made.exists() and made.parent == tmp_path / "best.pt exports"
 
 
 def test_a_crash_is_one_sentence(tmp_path):
-    model = export.Model("m", tmp_path / "no.onnx")
+    entry = process.Entry(export.Exported("m", tmp_path / "no.onnx"), "fp32", tmp_path / "no.onnx")
     with pytest.raises(ConfigError, match=r"^onnxruntime cannot run .*no.onnx: .*"):
-        bench._run("onnxruntime", 1, [run._Entry(model, "m", "fp32", model.path)], 1, 32)
+        process.time_in_process(process.Conditions("onnxruntime", 1, 32), [entry], 1, lambda text: None)
 
 
 def test_command(tmp_path):
@@ -300,11 +306,17 @@ def test_command(tmp_path):
     assert {path.name for path in folder.iterdir()} == {"bench.csv", "bench.md", "bench.svg", "exports"}
     with (folder / "bench.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["model"] for row in rows] == ["yolov8n", "yolov8n-mnv3", "yolov8n (again)"]
+    assert [(row["model"], row["control"]) for row in rows] == [
+        ("yolov8n", "False"), ("yolov8n-mnv3", "False"), ("yolov8n", "True"),
+    ]  # fmt: skip
     assert all("onnxruntime: " in row["environment"] and "CPU: " in row["environment"] for row in rows)
     text = (folder / "bench.md").read_text("utf-8")
     assert "image size: 32 px; seconds a model: 0.01; CPU: " in text and "image size: 32 px" in rows[0]["environment"]
-    assert text in output and "Random weights: yolov8n, yolov8n-mnv3." in text
+    assert (
+        "| `yolov8n (again)` | onnxruntime | 1 |" in text
+        and text in output
+        and "Random weights: yolov8n, yolov8n-mnv3." in text
+    )
     assert f"| `yolov8n-mnv3` | onnxruntime | 1 | {float(rows[1]['p50']):.2f} |" in text
     assert xml.etree.ElementTree.parse(folder / "bench.svg").getroot().tag.endswith("svg")
     assert "<!-- yolov8n-mnv3, fp32 -->" in (folder / "bench.svg").read_text("utf-8")
@@ -313,12 +325,12 @@ def test_command(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["imgsz=32"], 2, "yolo-lite bench needs models="),
-        (["model=yolov8n"], 2, "yolo-lite bench has no model=; did you mean 'models'?; see yolo-lite help"),
-        (["models=yolov8n", "fast"], 2, "yolo-lite bench takes key=value, found 'fast'"),
-        (["models=yolov8n", "models=yolo26n"], 2, "yolo-lite bench has models= twice"),
+        (["imgsz=32"], 2, "bench needs models="),
+        (["model=yolov8n"], 2, "bench has no model=; did you mean 'models'?; see yolo-lite bench --help"),
+        (["models=yolov8n", "fast"], 2, "bench takes key=value or a YAML file with such, found 'fast'"),
+        (["models=yolov8n", "models=yolo26n"], 2, "bench has models= twice"),
         (["models=yolov8n", "int8=True"], 1, "int8=True and data= belong together"),
-        (["models=yolov8n", "imgsz=big"], 1, "imgsz has to be a whole number above 0, found 'big'"),
+        (["models=yolov8n", "imgsz=big"], 1, "imgsz has to be a multiple of 32, found 'big'"),
         (["models=nothing", "runtimes=onnxruntime"], 1, "there is no model 'nothing'"),
         (["models=.", "runtimes=onnxruntime"], 1, "'.' names no model"),
         (["models=yolov8n", f"out={__file__}"], 1, f"out={__file__}: {__file__} is a file; needs a folder"),
@@ -334,30 +346,34 @@ def test_command_line_errors(arguments, status, message, capsys, tmp_path, monke
 
 
 def test_runtimes_that_are_not_installed_are_left_out(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(export, "missing", lambda name, int8: [name] if name != "onnxruntime" else [])
-    bench.run("yolov8n", imgsz="32", seconds="0.01", out=tmp_path)
+    monkeypatch.setattr(bench, "missing", lambda name, int8: [name] if name != "onnxruntime" else [])
+    bench.run(["yolov8n"], imgsz=32, seconds=0.01, out=tmp_path)
     for text in (capsys.readouterr().out, (tmp_path / "bench.md").read_text("utf-8")):
         assert "ncnn is left out: pip install ncnn" in text and "openvino is left out" in text
 
 
-def row(model, precision, ratio):
-    return Measurement(model, "onnxruntime", 1, precision, 10.0, 12.0, ratio, ratio, ratio, None, None, 10)
+def row(model, precision, ratio, control=False):
+    return Measurement(model, "onnxruntime", 1, precision, 10.0, 12.0, ratio, ratio, ratio, None, None, 10, control)
 
 
 def test_bf16_is_shown_apart_where_openvino_would_use_it(tmp_path, monkeypatch):
     (tmp_path / "x").write_bytes(b"12345")
-    model = export.Model("m", tmp_path / "x", yolo=object())
-    monkeypatch.setattr(bench, "export", lambda *arguments: tmp_path / "x")
+    model = opened("m")
+    monkeypatch.setattr(interleaved, "export", lambda *arguments: tmp_path / "x")
+    silently = lambda text: None  # noqa: E731
     for bf16, expected in ((True, ["fp32", "bf16", "int8", "fp32"]), (False, ["fp32", "int8", "fp32"])):
-        monkeypatch.setattr(bench, "has_bf16", lambda bf16=bf16: bf16)
-        entries = bench._entries([model], "openvino", tmp_path, 32, "data.yaml", lambda text: None)
+        openvino = replace(runtimes.RUNTIMES["openvino"], chooses_bf16=lambda bf16=bf16: bf16)
+        monkeypatch.setitem(runtimes.RUNTIMES, "openvino", openvino)
+        entries = interleaved.exported([model], "openvino", tmp_path, 32, "data.yaml", silently)
         assert [entry.precision for entry in entries] == expected
-    assert [e.precision for e in bench._entries([model], "ncnn", tmp_path, 32, "d", lambda text: None)] == ["fp32"] * 2
+        assert [entry.control for entry in entries] == [False] * (len(entries) - 1) + [True]
+    entries = interleaved.exported([model], "ncnn", tmp_path, 32, "data.yaml", silently)
+    assert [entry.precision for entry in entries] == ["fp32"] * 2
 
 
 def test_slow_int8_gets_a_warning():
     rows = [row("a", "fp32", 1.0), row("a", "int8", 0.6), row("b", "fp32", 0.5), row("b", "int8", 0.6)]
-    rows.append(row("a (again)", "fp32", 0.98))
+    rows.append(row("a", "fp32", 0.98, control=True))
     notes = report.remarks(rows, [])
     assert [note for note in notes if "WARNING" in note] == [
         "WARNING: b in onnxruntime, 1 thread: int8 takes 1.20 times as long as fp32 on this CPU; keep fp32 here."
@@ -365,8 +381,18 @@ def test_slow_int8_gets_a_warning():
     text = report.markdown(rows, {"CPU": "x"}, notes)
     assert "## int8" in text and "| 0.60 | - | - |" in text.split("## int8")[1]
     assert any("against itself: 0.980 to 0.980" in note for note in notes)
-    of_files = report.remarks([each._replace(precision="as exported") for each in rows], [])
+    of_files = report.remarks([replace(each, precision="as exported") for each in rows], [])
     assert any("no non-maximum suppression" in note for note in notes) and "suppression" not in "".join(of_files)
+
+
+def test_what_is_plotted():
+    rows = [row("a", "fp32", 1.0), row("a", "int8", 0.6), row("a", "fp32", 0.98, control=True)]
+    rows.append(replace(rows[0], threads=2))
+    one, two = plot.panels(rows)
+    assert (one.title, two.title) == ("onnxruntime, 1 thread", "onnxruntime, 2 threads")
+    assert [bar.name for bar in one.bars] == ["a, fp32", "a, int8", "a (again), fp32"] and len(two.bars) == 1
+    assert (one.bars[1].p50, one.bars[1].p90, one.bars[1].label) == (10.0, 12.0, "10.0 ms, 0.60")
+    assert len({bar.colour for bar in one.bars}) == 2
 
 
 def test_int8_is_close_to_float(tiny_data, tmp_path):
@@ -374,10 +400,10 @@ def test_int8_is_close_to_float(tiny_data, tmp_path):
     import onnx
     import torch
 
-    from yolo_lite.bench.int8 import images
+    from yolo_lite.datasets.images import training_images
 
     model = export.load("m", "yolov8n-efficientnet-lite", 64)
-    batch = torch.cat([torch.from_numpy(image) for image in images(tiny_data, 64, 16)])
+    batch = torch.cat([torch.from_numpy(image) for image in training_images(tiny_data, 64, 16)])
     with torch.no_grad():  # statistics with which the image matters
         for _ in range(10):
             model.yolo.model.train()(batch)
@@ -386,7 +412,7 @@ def test_int8_is_close_to_float(tiny_data, tmp_path):
     graph = onnx.load(files[1])
     assert any(node.op_type == "QuantizeLinear" for node in graph.graph.node)
     assert {"names", "stride", "task"} <= {each.key for each in graph.metadata_props}  # for Ultralytics' validator
-    image = next(images(tiny_data, 64))
+    image = next(training_images(tiny_data, 64, 1))
     exact, rounded = (runtimes.RUNTIMES["onnxruntime"].open(file, 1, "")[0](image)[0][0] for file in files)
     for part in (slice(4), slice(4, None)):  # boxes in pixels, scores
         assert 0 < np.abs(exact[part] - rounded[part]).max() <= 0.1 * np.abs(exact[part]).max()
@@ -394,8 +420,8 @@ def test_int8_is_close_to_float(tiny_data, tmp_path):
 
 @pytest.mark.parametrize("runtime", ["openvino", "ncnn"])
 def test_other_runtimes(runtime, tiny_data, tmp_path):
-    if export.missing(runtime, int8=True):
-        pytest.skip(f"needs {', '.join(export.missing(runtime, int8=True))}")
+    if runtimes.missing(runtime, int8=True):
+        pytest.skip(f"needs {', '.join(runtimes.missing(runtime, int8=True))}")
     rows = measure(["yolov8n"], [runtime], imgsz=32, seconds=0.01, folder=tmp_path, data=tiny_data)
     precisions = [row.precision for row in rows if row.precision != "bf16"]
     assert precisions == (["fp32", "int8", "fp32"] if runtime == "openvino" else ["fp32", "fp32"])
@@ -406,16 +432,16 @@ def test_stopped_by_hand_keeps_what_there_is(tmp_path, monkeypatch, capsys):
     from yolo_lite.commands import main
 
     (tmp_path / "x").write_bytes(b"12345")
-    monkeypatch.setattr(bench, "check_runtimes", lambda *arguments, **options: None)
-    monkeypatch.setattr(bench, "load", lambda label, name, imgsz: export.Model(label, tmp_path / "x", yolo=object()))
-    monkeypatch.setattr(bench, "export", lambda *arguments: tmp_path / "x")
+    monkeypatch.setattr(interleaved, "check_runtimes", lambda *arguments, **options: None)
+    monkeypatch.setattr(interleaved, "load", lambda label, name, imgsz: opened(label))
+    monkeypatch.setattr(interleaved, "export", lambda *arguments: tmp_path / "x")
 
-    def stopped(runtime, threads, entries, *arguments):
-        if runtime == "ncnn":
+    def stopped(how, entries, *arguments):
+        if how.runtime == "ncnn":
             raise KeyboardInterrupt
         return [[1.0] * len(entries)] * 20
 
-    monkeypatch.setattr(bench, "_run", stopped)
+    monkeypatch.setattr(interleaved, "time_in_process", stopped)
     assert main(["bench", "models=yolov8n", "runtimes=onnxruntime,ncnn", f"out={tmp_path / 'out'}"]) == 130
     assert "stopped" in capsys.readouterr().err
     with (tmp_path / "out" / "bench.csv").open() as file:

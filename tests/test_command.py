@@ -1,12 +1,15 @@
 """The command `yolo-lite`, and the real `yolo` on the generated dataset."""
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import run, yolo
+from conftest import python, run, yolo
 
 import yolo_lite
+from yolo_lite.commands import main
+from yolo_lite.options import COMMANDS
 
 COMMAND = Path(sys.executable).with_name("yolo-lite")
 
@@ -15,20 +18,55 @@ def test_help_and_version(tmp_path):
     assert run(COMMAND, cwd=tmp_path).stdout == run(COMMAND, "--help", cwd=tmp_path).stdout
     assert "yolo-lite doctor" in run(COMMAND, "help", cwd=tmp_path).stdout
     assert run(COMMAND, "version", cwd=tmp_path).stdout.strip() == yolo_lite.__version__
+    module = [sys.executable, "-m", "yolo_lite"]
+    assert run(*module, "version", cwd=tmp_path).stdout.strip() == yolo_lite.__version__
+    assert run(*module, "docter", cwd=tmp_path, check=False).returncode == 2
 
 
-def test_unknown_command(tmp_path):
+def test_overview_names_every_command_and_imports_nothing_heavy(tmp_path):
+    code = "import sys; from yolo_lite.commands import main; main([]); print('torch' in sys.modules)"
+    *lines, heavy = python(code, cwd=tmp_path).stdout.splitlines()
+    assert heavy == "False"
+    for name, command in COMMANDS.items():
+        assert any(line.split()[:2] == ["yolo-lite", name] and command.summary in line for line in lines), name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command(name, capsys):
+    assert main([name, "--help"]) == 0
+    page = capsys.readouterr().out
+    assert main(["help", name]) == 0 and capsys.readouterr().out == page
+    command = COMMANDS[name]
+    assert page.startswith(f"yolo-lite {name}") and f"Example: {command.example}" in page
+    lines = page.splitlines()
+    assert max(map(len, lines)) <= 120
+    found = [line.split("=")[0].strip() for line in lines if re.match(r"  \w+=", line)]
+    assert found == [option.name for option in command.options]
+
+
+def test_unknown_command(tmp_path, capsys):
     process = run(COMMAND, "docter", cwd=tmp_path, check=False)
     assert process.returncode == 2
     assert process.stdout == "yolo-lite: unknown command 'docter'; did you mean 'doctor'?; see yolo-lite help\n"
-    for arguments in (["doctor", "now"], ["list", "tim=x"], ["info"]):
-        process = run(COMMAND, *arguments, cwd=tmp_path, check=False)
-        assert process.returncode == 2 and "see yolo-lite help" in process.stdout, arguments
+    for arguments, said in (
+        (["doctor", "now"], "doctor takes no arguments, found now"),
+        (["list", "tim=x"], "list has no tim=; did you mean 'timm'?"),
+        (["info"], "info takes NAME, found none"),
+        (["info", "a", "b"], "info takes NAME, found a b"),
+        (["make", "scale=n", "scale=s"], "make has scale= twice; leave one out"),
+        (["make", "yolov8"], "make takes key=value or a YAML file with such, found 'yolov8'"),
+        (["bench", "model=yolov8n"], "bench has no model=; did you mean 'models'?"),
+    ):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert error == f"yolo-lite: {said}; see yolo-lite {arguments[0]} --help\n"
 
 
 def test_list_and_info(tmp_path):
     lines = run(COMMAND, "list", "shufflenet", "v2", cwd=tmp_path).stdout.splitlines()
-    table = lines[[line.startswith("backbone ") for line in lines].index(True) :]  # the host's settings may come first
+    table = lines[
+        [line.startswith("backbone ") for line in lines].index(True) :
+    ]  # Ultralytics' settings may come first
     assert [line.split()[0] for line in table[1:5]] == [f"shufflenet_v2_x{x}" for x in ("0_5", "1_0", "1_5", "2_0")]
     assert "24 24 116 232 464" in table[2] and "0.5, 1, 1.5, 2" in table[2]
     assert "repvit_m1" in run(COMMAND, "list", "timm=*repvit*", cwd=tmp_path).stdout
@@ -44,7 +82,7 @@ def test_list_and_info(tmp_path):
 
 def test_doctor_is_content(tmp_path):
     output = run(COMMAND, "doctor", cwd=tmp_path).stdout
-    assert output.count("\nok ") == 4 and "FAIL" not in output
+    assert output.count("\nok ") == 7 and "FAIL" not in output
 
 
 def test_doctor_says_what_to_do(tmp_path):
@@ -54,7 +92,7 @@ def test_doctor_says_what_to_do(tmp_path):
     assert "YOLO_LITE_HOOK=0 switches it off: unset it" in process.stdout
 
 
-def test_doctor_on_a_host_that_cannot_be_taught(capsys, monkeypatch):
+def test_doctor_on_a_parser_that_cannot_be_patched(capsys, monkeypatch):
     from ultralytics.nn import tasks
 
     from yolo_lite.commands import doctor
@@ -64,14 +102,23 @@ def test_doctor_on_a_host_that_cannot_be_taught(capsys, monkeypatch):
 
     monkeypatch.setattr(tasks, "parse_model", parse_model)
     assert not doctor.run()
-    assert "FAIL  Ultralytics' model parser cannot be taught" in capsys.readouterr().out
+    assert "FAIL  Ultralytics' model parser cannot be patched" in capsys.readouterr().out
+
+
+def test_doctor_names_a_broken_entry_point(capsys, monkeypatch):
+    from yolo_lite.commands import doctor
+
+    broken = {"mine = my_package.modules of the package my-package": "ModuleNotFoundError: No module named 'lost'"}
+    monkeypatch.setattr("yolo_lite.discovery.failures", lambda: broken)
+    assert not doctor.run()
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "my-package" in line]
+    assert line.startswith("FAIL") and "failed: ModuleNotFoundError: No module named 'lost'" in line
 
 
 @pytest.mark.slow
 def test_readme_training(tmp_path):
     """README command 1, after its installation."""
     import csv
-    import re
 
     text = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
     arguments = re.search(r"&& yolo (train model=cfg/yolov8n-mnv3.yaml .*)", text)[1].split()

@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,10 @@ from conftest import run
 from yolo_lite import ConfigError
 from yolo_lite.compare import worker
 from yolo_lite.compare.plan import make_plan
+from yolo_lite.compare.prepare import prepare
+from yolo_lite.compare.process import Job
 from yolo_lite.compare.progress import Progress
+from yolo_lite.compare.record import Attempt, Start
 from yolo_lite.compare.run import execute
 
 COMMAND = Path(sys.executable).with_name("yolo-lite")
@@ -61,6 +66,11 @@ def record(folder, model, seed):
     return json.loads((folder / "runs" / model / str(seed) / "run.json").read_text())
 
 
+def starts(folder, model, seed):
+    """Where a run was started each time."""
+    return [Start(**each["from"]) for each in record(folder, model, seed)["attempts"]]
+
+
 def epochs(folder, model, seed):
     """The rows of a run's table without the time column."""
     with open(folder / "runs" / model / str(seed) / "results.csv") as file:
@@ -68,7 +78,7 @@ def epochs(folder, model, seed):
 
 
 def without_times(run):
-    run["metrics"].pop("checkpoint_bytes")  # the host writes the folder's name and the time into it
+    run["metrics"].pop("checkpoint_bytes")  # Ultralytics writes the folder's name and the time into it
     return {key: value for key, value in run.items() if key not in TIMES}
 
 
@@ -121,7 +131,7 @@ def test_a_latency_that_fails_leaves_the_report(whole, tiny_data, tmp_path, monk
     def fail(*arguments, **more):
         raise RuntimeError("cannot be exported")
 
-    monkeypatch.setattr("yolo_lite.compare.latency.latency", fail)
+    monkeypatch.setattr("yolo_lite.compare.latency.measure", fail)
     with pytest.raises(ConfigError, match="latency was not measured: cannot be exported; .* is without it"):
         execute(plan)
     assert (folder / "report.html").exists() and "Latency was not measured" in (folder / "summary.md").read_text()
@@ -157,11 +167,9 @@ def test_killed_and_continued(whole, tiny_data, tmp_path):
         assert content(place) == files, place
     for model, seed in (("yolov8n", 0), ("yolov8n-mnv3", 0), ("yolov8n", 1)):
         assert_same(folder, whole, model, seed)
-    assert [each["from"] for each in record(folder, "yolov8n-mnv3", 0)["attempts"]] == [
-        "start", "start, again: restart=True",
-    ]  # fmt: skip
+    assert starts(folder, "yolov8n-mnv3", 0) == [Start("fresh"), Start("fresh", reason="restart=True")]
     resumed, uninterrupted = (record(each, "yolov8n-mnv3", 1) for each in (folder, whole))
-    assert resumed["status"] == "resumed" and resumed["attempts"][-1]["from"] == "epoch 1"
+    assert resumed["status"] == "resumed" and starts(folder, "yolov8n-mnv3", 1)[-1] == Start("resume", epoch=1)
     for key in ("settings", "command", "versions", "machine"):
         assert resumed[key] == uninterrupted[key]
     rows = epochs(folder, "yolov8n-mnv3", 1)
@@ -280,7 +288,7 @@ def test_a_run_that_was_trained_is_only_evaluated(whole, tiny_data, tmp_path):
     (folder / "runs" / "yolov8n" / "1" / "run.json").unlink()
     outcome = execute(plan_of(folder, tiny_data))
     found, before = record(folder, "yolov8n", 1), record(whole, "yolov8n", 1)
-    assert not outcome.failed and found["attempts"][-1]["from"] == "evaluation"
+    assert not outcome.failed and starts(folder, "yolov8n", 1)[-1] == Start("evaluate")
     assert found["status"] == "finished" and found["metrics"] == before["metrics"]
     assert "peak_memory" in before and "peak_memory" not in found  # that of the training is not known
 
@@ -311,7 +319,7 @@ def stopped(whole, tmp_path):
     place = tmp_path / "run"
     shutil.copytree(whole / "runs" / "yolov8n" / "0", place)
     (place / "run.json").unlink()
-    job = {"restart": False, "data": "elsewhere.yaml"}
+    job = Job(str(place), "yolov8n", "yolov8n.yaml", 0, command="", data="elsewhere.yaml", settings={})
 
     def after(done):
         checkpoint = torch.load(place / "weights" / "last.pt", weights_only=False)
@@ -327,7 +335,7 @@ def test_resumes_from_its_checkpoint(stopped):
 
     place, job, after = stopped
     after(1)
-    assert worker.prepare(place, job) == "epoch 1"
+    assert prepare(job) == Start("resume", epoch=1)
     assert (place / "results.csv").read_text().count("\n") == 2  # the second epoch was not in the checkpoint
     moved = torch.load(place / "weights" / "last.pt", weights_only=False)["train_args"]
     assert (moved["data"], moved["save_dir"]) == ("elsewhere.yaml", str(place))
@@ -335,9 +343,9 @@ def test_resumes_from_its_checkpoint(stopped):
 
 def test_evaluates_only_when_all_epochs_are_done(stopped):
     place, job, after = stopped
-    assert worker.prepare(place, {**job, "restart": True}) == "evaluation"
+    assert prepare(replace(job, restart=True)) == Start("evaluate")
     after(2)
-    assert worker.prepare(place, job) == "evaluation"
+    assert prepare(job) == Start("evaluate")
     assert (place / "results.csv").read_text().count("\n") == 3
 
 
@@ -348,27 +356,30 @@ def test_starts_afresh(stopped):
     last = place / "weights" / "last.pt"
     torn = last.read_bytes()[: last.stat().st_size // 2]
     last.write_bytes(torn)
-    assert worker.prepare(place, job).startswith("start, again: the checkpoint is torn")
+    start = prepare(job)
+    assert start.kind == "fresh" and start.reason.startswith("the checkpoint is torn")
     assert sorted(path.name for path in place.iterdir()) == ["attempts.json", "log.txt"]
     last.parent.mkdir()
     last.write_bytes(torn)
     (place / "results.csv").write_text("epoch\n")
-    assert "torn" in worker.prepare(place, job)
+    assert "torn" in prepare(job).reason
     (place / "args.yaml").write_text("")
-    assert worker.prepare(place, job) == "start, again: it was ended before its first checkpoint"
-    assert worker.prepare(place, job) == "start"
+    assert prepare(job) == Start("fresh", reason="it was ended before its first checkpoint")
+    assert prepare(job) == Start("fresh")
 
 
 def test_starts_afresh_without_the_first_epochs(stopped):
     place, job, after = stopped
     after(1)
     (place / "results.csv").unlink()
-    assert worker.prepare(place, job).startswith("start, again: results.csv")
+    assert prepare(job).reason.startswith("results.csv")
 
 
 def test_time_is_added_up_over_resumes(tmp_path):
     (tmp_path / "results.csv").write_text("epoch,time\n1,10.5\n2,12\n3,24\n")
-    attempts = [{"from": each} for each in ("start", "epoch 2", "start, again: torn", "epoch 1", "epoch 1")]
+    again = Start("resume", epoch=1)
+    starts = [Start("fresh"), Start("resume", epoch=2), Start("fresh", reason="torn"), again, again]
+    attempts = [Attempt("", start) for start in starts]
     assert worker.train_seconds(tmp_path / "results.csv", attempts[:1]) == 24
     assert worker.train_seconds(tmp_path / "results.csv", attempts) == 10.5 + 24
 
@@ -376,7 +387,8 @@ def test_time_is_added_up_over_resumes(tmp_path):
 def test_time_left(tmp_path):
     Run = namedtuple("Run", "folder")
     runs = [Run(tmp_path / str(number)) for number in range(4)]
-    plan = namedtuple("Plan", "runs record")(runs, {"train": {"epochs": 10}})
+    comparison = namedtuple("Comparison", "train")({"epochs": 10})
+    plan = namedtuple("Plan", "runs comparison")(runs, comparison)
     with Progress(plan, io.StringIO()) as progress:
         assert progress.left(5) is None
         runs[0].folder.mkdir()
@@ -389,7 +401,7 @@ def test_time_left(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 def test_peak_memory_is_the_runs_own():
-    code = "from yolo_lite.compare import worker; print(worker._peak_memory()['peak_memory'])"
+    code = "from yolo_lite.compare import worker; print(worker._peak_memory()[0])"
     large = f"import subprocess, sys; x = bytearray(600_000_000); subprocess.run([sys.executable, '-c', {code!r}])"
     found = subprocess.run([sys.executable, "-c", large], capture_output=True, text=True, check=True).stdout
     assert 10**7 < int(found) < 4 * 10**8
@@ -419,10 +431,10 @@ def test_the_next_process_opens_in_the_last_epoch(done, fails, order, tiny_data,
         return subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
 
     def begun(process, job):
-        seen.append(f"begin {job['seed']}")
-        folder = Path(job["folder"])
+        seen.append(f"begin {job.seed}")
+        folder = Path(job.folder)
         folder.mkdir(parents=True, exist_ok=True)
-        if job["seed"] == 0:
+        if job.seed == 0:
             (folder / "results.csv").write_text("epoch\n" + "1\n" * done)
         begin(process, job)
 
@@ -447,31 +459,47 @@ def test_a_process_whose_turn_never_came_writes_nothing(tmp_path):
     assert (tmp_path / "run" / "log.txt").read_text() == ""
 
 
-def test_a_run_ends_with_its_command(tiny_data, tmp_path):
-    """Closing its standard input is all that a worker needs to end."""
+@pytest.fixture
+def endless(tiny_data, tmp_path):
+    """A run that does not end by itself, and a function that waits until it trains."""
+    settings = {"epochs": 1000, "imgsz": 64, "batch": 4, "plots": False}
+    job = Job(str(tmp_path / "run"), "m", "yolov8n.yaml", 0, command="", data=str(tiny_data), settings=settings)
+
+    def wait_for(process):
+        patience = time.monotonic() + 120
+        while not (tmp_path / "run" / "results.csv").exists():
+            assert process.poll() is None and time.monotonic() < patience
+            time.sleep(0.1)
+
+    return job, wait_for
+
+
+def test_a_run_ends_when_its_standard_input_closes(endless):
     from yolo_lite.compare.process import start
 
-    settings = {"epochs": 1000, "imgsz": 64, "batch": 4, "plots": False}
-    job = {"folder": str(tmp_path / "run"), "model": "m", "seed": 0, "command": "", "settings": settings}
-    job |= {"restart": False, "source": "yolov8n.yaml", "data": str(tiny_data)}
+    job, wait_for_training = endless
     process = start(job)
-    patience = time.monotonic() + 120
-    while not (tmp_path / "run" / "results.csv").exists():  # it trains
-        assert process.poll() is None and time.monotonic() < patience
-        time.sleep(0.1)
+    wait_for_training(process)
     process.stdin.close()
     process.wait(timeout=60)
-    assert process.returncode != 0 and not (tmp_path / "run" / "run.json").exists()
+    assert process.returncode != 0 and not Path(job.folder, "run.json").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="hands a file descriptor on")
+def test_a_run_ends_with_its_command(endless):
+    """The run holds one end of a pipe: that it has ended is what the other end says."""
+    job, wait_for_training = endless
+    ours, runs = os.pipe()
     code = (
-        "import sys, time\nfrom yolo_lite.compare import process as runs\n"
-        f"job = {job!r}\nprocess = runs.start(job)\nprint(process.pid, flush=True)\ntime.sleep(60)"
+        "import time\nfrom pathlib import Path\nfrom yolo_lite.compare import process as runs\n"
+        f"job = runs.{job!r}\nruns.begin(runs.open_process(Path(job.folder), [{runs}]), job)\ntime.sleep(600)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    child = int(parent.stdout.readline())
+    parent = subprocess.Popen([sys.executable, "-c", code], pass_fds=[runs])
+    os.close(runs)
+    wait_for_training(parent)
     parent.kill()
     parent.wait()
-    patience = time.monotonic() + 30
-    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
-        assert time.monotonic() < patience
-        time.sleep(0.1)
-    assert not (tmp_path / "run" / "run.json").exists()
+    has_ended, _, _ = select.select([ours], [], [], 30)
+    assert has_ended and os.read(ours, 1) == b""
+    os.close(ours)
+    assert not Path(job.folder, "run.json").exists()

@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ import yaml
 from yolo_lite import ConfigError
 from yolo_lite.compare import baselines, compare
 from yolo_lite.compare import plan as planning
-from yolo_lite.compare.plan import make_plan, parse, write_folder
+from yolo_lite.compare import settings as given
+from yolo_lite.compare.latency import Conditions
+from yolo_lite.compare.plan import make_plan, write_folder
 from yolo_lite.compare.process import command_of
+from yolo_lite.compare.settings import parse
 
 MODELS = "yolov8n,yolov8n-mnv3"
 
@@ -25,20 +29,20 @@ def settings(tiny_data, tmp_path, monkeypatch):
 
 
 REFUSED = [
-    ({"models": None}, "models= is missing"),
-    ({"data": None}, "data= is missing"),
-    ({"models": "yolov8n,yolov8n-mnv33"}, "'yolov8n-mnv33' cannot be built: .*did you mean 'yolov8n?-mnv3.yaml'"),
-    ({"models": "yolov8n,yolv5n"}, "'yolv5n' cannot be built: .*did you mean 'yolov5n.yaml'"),
+    ({"models": None}, "compare needs models="),
+    ({"data": None}, "compare needs data="),
+    ({"models": "yolov8n,yolov8n-mnv33"}, "there is no model 'yolov8n-mnv33'; did you mean 'yolov8n?-mnv3.yaml'"),
+    ({"models": "yolov8n,yolv5n"}, "there is no model 'yolv5n'; did you mean 'yolov5n.yaml'"),
     ({"models": "yolov8n,yolov8n.yaml"}, "'yolov8n.yaml' is named twice"),
-    ({"models": "yolov8n,broken-yolov8n.yaml"}, "'broken-yolov8n.yaml' cannot be built: .*C2g"),
-    ({"models": "yolov8n,missing.pt"}, "'missing.pt' cannot be built"),
+    ({"models": "yolov8n,broken-yolov8n.yaml"}, "broken-yolov8n.yaml cannot be read as a model: 'C2g'"),
+    ({"models": "yolov8n,missing.pt"}, "there is no file missing.pt; without .pt, missing is built"),
     ({"models": "yolov8n,yolov8n-seg"}, "task 'segment'; detectors are what is compared"),
     ({"data": "nowhere.yaml"}, "data=nowhere.yaml: .*nowhere.yaml"),
     ({"data": "empty.yaml"}, "data=empty.yaml: .*images not found"),
     ({"split": "test"}, "split=test: .*no such images; there are train, val"),
-    ({"seeds": "0,1,0"}, "seeds=0,1,0: 0 is repeated"),
-    ({"seeds": "0,one"}, "seeds=0,one: needs whole numbers from 0"),
-    ({"seeds": [-1]}, "needs whole numbers from 0"),
+    ({"seeds": "0,1,0"}, "seeds has to be .*, found '0,1,0'; 0 is repeated"),
+    ({"seeds": "0,one"}, "seeds has to be whole numbers from 0 to 2147483647 .*, found '0,one'; like seeds=0,1,2"),
+    ({"seeds": [-1]}, "seeds has to be whole numbers from 0"),
     ({"seeds": {"yolov8n": [0]}}, "yolov8n-mnv3 has none"),
     ({"seeds": {"all": [0], "yolov8m": [1]}}, "seeds=yolov8m: is none of the models; did you mean 'yolov8n'"),
     ({"baseline": "yolov5n"}, "baseline=yolov5n: is none of the models; did you mean 'yolov8n'"),
@@ -50,32 +54,35 @@ REFUSED = [
     ({"epochs": 0}, "training arguments: 'epochs=0' is an invalid value"),
     ({"epochs": "ten"}, "training arguments: 'epochs=ten'"),
     ({"lr0": "fast"}, "training arguments: 'lr0=fast'"),
-    ({"imgsz": [64, 32]}, "imgsz="),
-    ({"imgsz": 300}, "imgsz=300: needs a multiple of 32 pixels, near it is 288"),
-    ({"batch": -1}, "batch=-1: needs a whole number from 1"),
-    ({"batch": 0.7}, "batch=0.7: needs a whole number from 1"),
-    ({"cpus": "two"}, "cpus=two: needs a number from 0"),
-    ({"gpus": -1}, "gpus=-1: needs a number from 0"),
+    ({"imgsz": [64, 32]}, "imgsz"),
+    ({"imgsz": 300}, "imgsz has to be a multiple of 32, found 300; near it is 288"),
+    ({"batch": -1}, "batch has to be a whole number above 0, found -1"),
+    ({"batch": 0.7}, "batch has to be a whole number above 0, found 0.7; chosen by memory, it would differ"),
+    ({"cpus": "two"}, "cpus has to be a finite number from 0, found 'two'"),
+    ({"gpus": -1}, "gpus has to be a finite number from 0, found -1"),
     ({"task": "segment"}, "task=segment"),
     ({"val": False}, "val=False"),
-    ({"seeds": 2**31}, "seeds=2147483648: needs whole numbers from 0 to 2147483647"),
+    ({"seeds": 2**31}, "seeds has to be whole numbers from 0 to 2147483647 .*, found 2147483648"),
     ({"settings": "mine.yaml"}, "unknown setting settings="),
     ({"project": "empty.yaml"}, "empty.yaml is a file; choose another project="),
-    ({"rivals": "yolov8n-mnv3"}, "rivals=yolov8n-mnv3: needs match=gflops or match=latency"),
-    ({"match": "gflops", "models": "yolov8n,yolov5n"}, "match=gflops: no model has a stock host in its name"),
-    ({"match": "flops"}, "match=flops: needs gflops or latency; did you mean 'gflops'"),
-    ({"match": "gflops", "models": "yolov8n,yolov8s-mnv3,yolov8n-timm", "rivals": "yolov8n"}, "has no stock host"),
-    ({"match": "gflops", "rivals": "yolov8n-mnv3:mnv3"}, "needs a stock model with its scale letter, like yolov8n"),
-    ({"parallel": 0}, "parallel=0: needs a whole number from 1"),
-    ({"restart": "maybe"}, "restart=maybe: needs True or False"),
+    ({"match_for": "yolov8n-mnv3"}, "match_for=yolov8n-mnv3: needs match=gflops or match=latency"),
+    ({"match": "gflops", "models": "yolov8n,yolov5n"}, "match=gflops: no model has a stock model in its name"),
+    ({"match": "flops"}, "match has to be one of gflops, latency, found 'flops'; did you mean 'gflops'"),
+    (
+        {"match": "gflops", "models": "yolov8n,yolov8s-mnv3,yolov8n-timm", "match_for": "yolov8n"},
+        "yolov8n has no stock",
+    ),
+    ({"match": "gflops", "match_for": "yolov8n-mnv3:mnv3"}, "needs a stock model with its scale letter, like yolov8n"),
+    ({"parallel": 0}, "parallel has to be a whole number above 0, found 0"),
+    ({"restart": "maybe"}, "restart has to be True or False, found 'maybe'"),
     ({"latency": True, "runtimes": "onnxruntim"}, "unknown runtime 'onnxruntim'; did you mean 'onnxruntime'"),
-    ({"latency": True, "threads": "0"}, "threads=0: needs whole numbers from 1"),
+    ({"latency": True, "threads": "0"}, "threads has to be whole numbers above 0 with commas between, found '0'"),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), REFUSED, ids=[str(change) for change, _ in REFUSED])
 def test_refused(settings, tmp_path, change, message):
-    text = (baselines.write_yaml("yolov8n-w0.5", baselines.shrunk("yolov8n", 0.5), tmp_path / "ours")).read_text()
+    text = baselines.write_yaml(baselines.shrunk("yolov8n", 0.5), tmp_path / "ours").read_text()
     (tmp_path / "broken-yolov8n.yaml").write_text(text.replace("C2f", "C2g"))
     (tmp_path / "empty.yaml").write_text("train: images\nval: images\nnames: [a]\n")
     before = sorted(tmp_path.rglob("*"))
@@ -95,18 +102,18 @@ def test_no_space(settings, tmp_path, monkeypatch):
         folder = tmp_path / "runs/compare/compare/runs" / label / "0"
         folder.mkdir(parents=True)
         (folder / "run.json").write_text(json.dumps({"status": status}))
-    monkeypatch.setattr(planning, "_read_folder", lambda folder: None)
+    monkeypatch.setattr(planning, "read_folder", lambda folder: None)
     with pytest.raises(ConfigError, match="3 runs need"):
         make_plan(settings)
 
 
 def test_missing_package(settings, monkeypatch):
-    found = planning.importlib.util.find_spec
+    found = given.importlib.util.find_spec
     monkeypatch.setattr(
-        planning.importlib.util, "find_spec", lambda name, *more: None if name == "ray" else found(name, *more)
+        given.importlib.util, "find_spec", lambda name, *more: None if name == "ray" else found(name, *more)
     )
     make_plan(settings)
-    with pytest.raises(ConfigError, match=r"compare needs ray: pip install 'yolo-lite-backbones\[ray\]'"):
+    with pytest.raises(ConfigError, match=r"compare needs ray: pip install ray"):
         make_plan(settings, {"ray": "auto"})
 
 
@@ -116,11 +123,11 @@ def test_plan(settings, tmp_path):
     assert [(run.model.label, run.seed) for run in plan.runs] == [
         ("yolov8n", 0), ("yolov8n-mnv3", 0), ("yolov8n", 1), ("yolov8n-mnv3", 1),
     ]  # fmt: skip
-    assert plan.record["baseline"] == "yolov8n"
-    assert plan.record["train"] == {
+    assert plan.comparison.baseline == "yolov8n"
+    assert plan.comparison.train == {
         "batch": 16, "deterministic": True, "epochs": 2, "imgsz": 32, "lr0": 0.02, "nbs": 16, "plots": False,
     }  # fmt: skip
-    assert str(tmp_path) not in json.dumps(plan.record)
+    assert str(tmp_path) not in json.dumps(plan.comparison.to_plain())
     assert plan.models[0].parameters > plan.models[1].parameters > 0
 
 
@@ -131,10 +138,10 @@ def test_yaml_file_and_command_line_say_the_same(settings, tmp_path):
     file, words = parse(["mine.yaml", "epochs=2"])
     assert (file, words) == ("mine.yaml", {"epochs": 2})
     _, typed = parse([f"{key}={value}" for key, value in settings.items()])
-    assert make_plan(file, words).record == make_plan(typed).record == make_plan(settings).record
-    with pytest.raises(ConfigError, match="epochs= is given twice"):
+    assert make_plan(file, words).comparison == make_plan(typed).comparison == make_plan(settings).comparison
+    with pytest.raises(ConfigError, match="compare has epochs= twice; leave one out"):
         parse(["epochs=1", "epochs=2"])
-    with pytest.raises(ConfigError, match="found 'epochs', needed key=value"):
+    with pytest.raises(ConfigError, match="compare takes .*key=value .*, found 'epochs'; like models="):
         parse(["epochs", "2"])
     (tmp_path / "list.yaml").write_text("- 1")
     with pytest.raises(ConfigError, match="list.yaml: needs settings"):
@@ -153,15 +160,13 @@ def test_settings_of_that_name_are_refused_from_python_too(settings):
 
 def test_recorded_commands_can_be_pasted(settings):
     plan = make_plan(settings, {"classes": [0, 1]})
-    plan.train["data"] = "My data, v2/x.yaml"
+    plan = replace(plan, settings=replace(plan.settings, data="My data, v2/x.yaml"))
     words = shlex.split(command_of(plan, plan.runs[0]))
     assert words[:2] == ["yolo", "train"] and {"data=My data, v2/x.yaml", "classes=[0,1]"} <= set(words)
 
 
 def test_models_by_name_file_and_checkpoint(settings, trained, tmp_path):
-    shutil.copy(
-        baselines.write_yaml("yolov8n-w0.5", baselines.shrunk("yolov8n", 0.5), tmp_path), tmp_path / "yolov8n.yaml"
-    )
+    shutil.copy(baselines.write_yaml(baselines.shrunk("yolov8n", 0.5), tmp_path), tmp_path / "yolov8n.yaml")
     best, last = trained / "weights/best.pt", trained / "weights/last.pt"
     plan = make_plan(settings, {"models": ["yolov8n-mnv3.yaml", str(best), str(last), "./yolov8n.yaml"], "seeds": 0})
     assert [model.label for model in plan.models] == ["yolov8n-mnv3", "best.pt", "last.pt", "yolov8n"]
@@ -204,7 +209,7 @@ def test_lists_on_the_command_line_go_on(settings):
     for words in (["classes=0,1", "project=2024"], ["classes=[0,1]", "project=2024"]):
         plan = make_plan(settings, parse(words)[1])
         write_folder(plan)
-        assert plan.record["train"]["classes"] == [0, 1] and plan.folder.parent.name == "2024"
+        assert plan.comparison.train["classes"] == [0, 1] and plan.folder.parent.name == "2024"
 
 
 def test_other_images_under_the_same_names_are_refused(settings, tiny_data, tmp_path):
@@ -249,7 +254,7 @@ def test_the_first_moments_of_a_folder_are_ours(settings, tmp_path):
 
 
 def test_a_changed_model_is_refused(settings, tmp_path):
-    path = baselines.write_yaml("yolov8n-w0.5", baselines.shrunk("yolov8n", 0.5), tmp_path)
+    path = baselines.write_yaml(baselines.shrunk("yolov8n", 0.5), tmp_path)
     write_folder(make_plan(settings, {"models": f"yolov8n,{path}"}))
     path.write_text("# another comment\n" + path.read_text())
     make_plan(settings, {"models": f"yolov8n,{path}"})
@@ -273,48 +278,52 @@ def test_a_folder_of_something_else_is_refused(settings, tmp_path):
 def test_equal_gflops(settings):
     plan = make_plan(settings, {"match": "gflops", "models": MODELS + ",yolov8n-mnv2"})
     by_label = {model.label: model for model in plan.models}
-    found = {label: model for model in plan.models if model.rival_of for label in model.rival_of}
+    found = {label: by_label[matched] for label, matched in plan.comparison.size_matched.items()}
     assert set(found) == {"yolov8n-mnv3", "yolov8n-mnv2"}
-    measured = [baselines.measured("yolov8n", d, 4, 32) for _, d in baselines.candidates("yolov8n")]
+    conditions = Conditions(4, 32, (), (1,))
+    measured = [baselines.gflops_of(one, conditions) for one in baselines.candidates("yolov8n")]
     assert measured == sorted(measured, reverse=True) and len(measured) > 10
-    for label, rival in found.items():
+    for label, matched in found.items():
         target = by_label[label].gflops
-        assert abs(rival.gflops - target) == min(abs(each - target) for each in measured)  # none is nearer
-        assert rival.gflops == pytest.approx(target, rel=0.1)
+        assert abs(matched.gflops - target) == min(abs(each - target) for each in measured)  # none is nearer
+        assert matched.gflops == pytest.approx(target, rel=0.1)
     write_folder(plan)
-    for rival in found.values():
-        d = yaml.safe_load(Path(rival.source).read_text())
+    for matched in found.values():
+        d = yaml.safe_load(Path(matched.source).read_text())
         channels = [row[3][0] for row in d["backbone"] + d["head"] if row[2] in ("Conv", "C2f", "SPPF")]
         assert channels and not any(each % 16 for each in channels)
     again = make_plan(settings, {"match": "gflops", "models": MODELS + ",yolov8n-mnv2"})
-    assert json.loads(json.dumps(again.record)) == json.loads((plan.folder / "comparison.json").read_text())
+    assert json.loads(json.dumps(again.comparison.to_plain())) == json.loads(
+        (plan.folder / "comparison.json").read_text()
+    )
 
 
-def test_rival_of_another_host(settings):
-    plan = make_plan(settings, {"match": "gflops", "rivals": "yolov8n-mnv3:yolov8s"})
-    (rival,) = (model for model in plan.models if model.rival_of)
-    assert rival.label.startswith("yolov8s-w") and rival.rival_of == ("yolov8n-mnv3",)
+def test_a_size_matched_baseline_of_another_base(settings):
+    plan = make_plan(settings, {"match": "gflops", "match_for": "yolov8n-mnv3:yolov8s"})
+    ((label, model),) = ((label, each) for label, each in plan.comparison.models.items() if each.size_matched)
+    assert model.size_matched.base == "yolov8s" and model.size_matched.match_for == {"yolov8n-mnv3": None}
+    assert label == f"yolov8s-w{model.size_matched.width:g}" == plan.models[-1].label
     write_folder(plan)
-    make_plan(settings, {"match": "gflops", "rivals": "yolov8n-mnv3:yolov8s"})
-    with pytest.raises(ConfigError, match="holds another comparison, whose rival of it is yolov8s-w"):
-        make_plan(settings, {"match": "gflops", "rivals": "yolov8n-mnv3:yolov8n"})
+    make_plan(settings, {"match": "gflops", "match_for": "yolov8n-mnv3:yolov8s"})
+    with pytest.raises(ConfigError, match="holds another comparison, whose size-matched baseline of it is yolov8s-w"):
+        make_plan(settings, {"match": "gflops", "match_for": "yolov8n-mnv3:yolov8n"})
 
 
-def test_a_written_rival_is_what_was_measured(tmp_path):
-    from yolo_lite.compare import models
+def test_a_written_baseline_is_what_was_measured(tmp_path):
+    from yolo_lite import models
 
-    d = baselines.shrunk("yolo11n", 0.6)
-    path = baselines.write_yaml("yolo11n-w0.6", d, tmp_path)
+    one = baselines.shrunk("yolo11n", 0.6)
+    path = baselines.write_yaml(one, tmp_path)
     built, digest = models.build(str(path), 4)
-    assert digest == models.digest_of({**d, "scale": "n"})
+    assert digest == models.digest_of({**one.yaml, "scale": "n"})
     assert sum(p.numel() for p in built.parameters()) > 100_000
 
 
 def test_shrunk_to_nothing_changes_nothing():
-    """At width 1 the rival is the host itself."""
+    """At width 1 it is the base itself."""
     from ultralytics.nn.tasks import DetectionModel
 
-    host = DetectionModel("yolov8n.yaml", verbose=False)
-    same = DetectionModel({**baselines.shrunk("yolov8n", 1.0), "scale": "n"}, verbose=False)
-    shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (host, same)]
+    base = DetectionModel("yolov8n.yaml", verbose=False)
+    same = DetectionModel({**baselines.shrunk("yolov8n", 1.0).yaml, "scale": "n"}, verbose=False)
+    shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (base, same)]
     assert shapes[0] == shapes[1]

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from browser import CHROMIUM, in_chromium
-from made_up import write_comparison, write_counts
+from made_up import make_size_matched, write_comparison, write_counts
 
 from yolo_lite import ConfigError
 from yolo_lite.compare import bootstrap, collect, write_report
@@ -23,8 +23,9 @@ def folder(tmp_path_factory):
     measurements = [
         {"model": label, "runtime": "onnxruntime", "threads": 1, "precision": "fp32", "p50": 10.0 - i, "p90": 11.0 - i,
          "ratio": 1 - i / 10, "low": 0.9 - i / 10, "high": 1.1 - i / 10, "size": 10**7}
-        for i, label in enumerate([*LEVELS, "yolov8n (again)"])
+        for i, label in enumerate([*LEVELS, "yolov8n"])
     ]  # fmt: skip
+    measurements[-1]["control"] = True
     latency = {"models": {label: label for label in LEVELS}, "imgsz": 64, "seconds": 1, "runtimes": ["onnxruntime"],
                "threads": [1], "environment": {"CPU": "a processor"}, "measurements": measurements}  # fmt: skip
     (folder / "latency.json").write_text(json.dumps(latency))
@@ -98,28 +99,29 @@ def test_what_went_wrong_is_said(tmp_path):
     shutil.rmtree(folder / "runs" / "c")
     (folder / "runs" / "b" / "1" / "run.json").write_text('{"status": "failed", "error": "out of luck"}')
     run = json.loads((folder / "runs" / "a" / "0" / "run.json").read_text())
-    run |= {"status": "resumed", "attempts": [{"began": "", "from": "start"}, {"began": "", "from": "epoch 3"}]}
+    run |= {
+        "status": "resumed",
+        "attempts": [{"began": "", "from": {"kind": "fresh"}}, {"began": "", "from": {"kind": "resume", "epoch": 3}}],
+    }
     run["versions"] = {"torch": "another"}
     (folder / "runs" / "a" / "0" / "run.json").write_text(json.dumps(run))
     results = write_report(folder)
-    notes = " ".join(results["notes"])
+    notes = " ".join(results.notes)
     assert "b, seed 1: failed: out of luck" in notes and "a, seed 0: resumed from epoch 3" in notes
     assert "c, seed 0: not finished yet" in notes and "2 different sets of versions" in notes
-    assert list(results["models"]) == ["a", "b"]
-    assert results["models"]["b"]["difference"]["mAP50-95"]["verdict"] == "one seed, no verdict"
+    assert list(results.models) == ["a", "b"]
+    assert results.models["b"].difference["mAP50-95"].verdict == "one seed, no verdict"
     assert "out of luck" in (folder / "report.html").read_text("utf-8")
 
 
-def test_rivals_are_compared(tmp_path):
-    folder = write_comparison(tmp_path / "rivals", {"yolov8n": 0.5, "yolov8n-mnv3": 0.4, "yolov8n-w0.9": 0.49})
-    record = json.loads((folder / "comparison.json").read_text())
-    record["models"]["yolov8n-w0.9"]["rival_of"] = ["yolov8n-mnv3"]
-    (folder / "comparison.json").write_text(json.dumps(record | {"match": "gflops"}))
+def test_size_matched_baselines_are_compared(tmp_path):
+    folder = write_comparison(tmp_path / "matched", {"yolov8n": 0.5, "yolov8n-mnv3": 0.4, "yolov8n-w0.9": 0.49})
+    make_size_matched(folder, "yolov8n-w0.9", "yolov8n-mnv3")
     results = write_report(folder)
-    assert results["rivals"] == {"yolov8n-mnv3": "yolov8n-w0.9"}
-    assert "Worse than the stock model shrunk to the same cost: yolov8n-mnv3" in tables.headline(results)
+    assert results.size_matched == {"yolov8n-mnv3": "yolov8n-w0.9"}
+    assert "Worse than the size-matched baseline: yolov8n-mnv3" in tables.headline(results)
     page = (folder / "report.html").read_text("utf-8")
-    assert "Against a stock model of the same cost" in page and "yolov8n-w0.9" in page
+    assert "Against the size-matched baseline" in page and "yolov8n-w0.9" in page
 
 
 def test_small_files_are_enough(folder, tmp_path):
@@ -129,7 +131,7 @@ def test_small_files_are_enough(folder, tmp_path):
     assert collect.copy(folder, tmp_path / "copy") == 9
     assert collect.copy(folder, tmp_path / "copy") == 0
     assert not list((tmp_path / "copy").rglob("*.pt"))
-    assert write_report(tmp_path / "copy") == json.loads((folder / "results.json").read_text())
+    assert write_report(tmp_path / "copy").to_plain() == json.loads((folder / "results.json").read_text())
 
 
 def test_folders_without_results_are_refused(tmp_path):
@@ -149,7 +151,7 @@ def counts(tmp_path):
     return bootstrap.Counted(tmp_path / "images.npz")
 
 
-def host_map(counted, images):
+def ultralytics_map(counted, images):
     from ultralytics.utils.metrics import ap_per_class
 
     with np.load(counted.path) as file:
@@ -164,11 +166,11 @@ def host_map(counted, images):
 
 
 @pytest.mark.parametrize("images", [range(40), range(0, 40, 3), [5]])
-def test_average_precision_is_the_hosts(counts, images):
+def test_average_precision_is_that_of_ultralytics(counts, images):
     weights = np.zeros((1, 40), int)
     weights[0, list(images)] = 1
     found = [values[0] for values in bootstrap.average_precision(counts, weights)]
-    assert found == pytest.approx(host_map(counts, list(images)), abs=1e-12)
+    assert found == pytest.approx(ultralytics_map(counts, list(images)), abs=1e-12)
 
 
 def test_blocks_make_no_difference(counts, monkeypatch):
@@ -188,9 +190,10 @@ def test_intervals_hold_the_figure_and_are_paired(counts, tmp_path):
     runs = {"a": {0: counts}, "b": {0: bootstrap.Counted(tmp_path / "worse.npz")}, "a again": {0: counts}}
     found = bootstrap.intervals(runs, {"b": "a", "a again": "a"})
     value = bootstrap.average_precision(counts, np.ones((1, 40), int))[1][0]
-    assert found["a"]["mAP50-95"]["low"] < value < found["a"]["mAP50-95"]["high"]
-    assert found["a again"]["mAP50-95"]["difference"] == [0, 0]
-    assert found["b"]["mAP50-95"]["difference"][1] < 0 and found["a"]["mAP50-95"]["difference"] is None
+    own = found["a"]["mAP50-95"]
+    assert own.low < value < own.high and own.difference is None
+    assert found["a again"]["mAP50-95"].difference == (0, 0)
+    assert found["b"]["mAP50-95"].difference[1] < 0
 
 
 def test_small_on_disk(tmp_path):

@@ -7,31 +7,31 @@ import pytest
 from conftest import ROOT
 
 from yolo_lite import ConfigError
-from yolo_lite.bench import runtimes
+from yolo_lite.bench import parity, runtimes
 from yolo_lite.bench.measurement import Measurement
-from yolo_lite.files import rows_as_csv
+from yolo_lite.files import rows_as_csv, write
 
 
-def row(model, runtime, precision, ratio, low=None, high=None):
-    return Measurement(model, runtime, 1, precision, 10.0, 12.0, ratio, low or ratio, high or ratio, 1000, 0.5, 10**6)
+def row(model, runtime, precision, ratio, low=None, high=None, control=False):
+    interval = (low or ratio, high or ratio)
+    return Measurement(model, runtime, 1, precision, 10.0, 12.0, ratio, *interval, 1000, 0.5, 10**6, control)
 
 
 # exports ----------------------------------------------------------------------------------------------------------
 
 
-def test_deviation_is_relative_to_each_part(script):
-    parity = script("export_parity")
+def test_deviation_is_relative_to_each_part():
     exact = np.concatenate([np.full((1, 4, 5), 100.0), np.full((1, 3, 5), 0.5)], 1)
-    for part, error, expected in ((0, 1.6, 1.6 / parity.IMGSZ), (4, 0.01, 0.01 / 0.5)):
+    for part, error, expected in ((0, 1.6, 1.6 / 160), (4, 0.01, 0.01 / 0.5)):
         output = exact.copy()
         output[0, part, 2] += error
-        assert parity.deviation([output], [np.zeros((1, 2, 3, 4)), exact]) == pytest.approx(expected)
+        assert parity.deviation([output], [np.zeros((1, 2, 3, 4)), exact], 160) == pytest.approx(expected)
     with pytest.raises(ValueError, match="an output of shape"):
-        parity.deviation([exact[:, :2]], [exact])
+        parity.deviation([exact[:, :2]], [exact], 160)
 
 
 def test_a_crash_is_a_result_and_the_others_go_on(script, tmp_path, monkeypatch):
-    parity = script("export_parity")
+    export_parity = script("export_parity")
     fake = tmp_path / "fake.py"
     fake.write_text(
         "import json, os, sys\n"
@@ -39,9 +39,10 @@ def test_a_crash_is_a_result_and_the_others_go_on(script, tmp_path, monkeypatch)
         "    if runtime == 'ncnn': os._exit(11)\n"
         "    print(json.dumps({'deviation': '1e-9', 'problem': '', 'versions': 'v', 'date': 'd'}), flush=True)\n"
     )
-    monkeypatch.setattr(parity, "__file__", str(fake))
-    monkeypatch.setattr(parity, "stamp", lambda runtime: {"deviation": "", "problem": "", "versions": "", "date": ""})
-    rows = list(parity.in_processes("yolov8-x.yaml", ["onnxruntime", "ncnn", "torchscript"]))
+    monkeypatch.setattr(export_parity, "__file__", str(fake))
+    stamp = {"deviation": "", "problem": "", "versions": "", "date": ""}
+    monkeypatch.setattr(export_parity, "stamp", lambda runtime: stamp)
+    rows = list(export_parity.in_processes("yolov8-x.yaml", ["onnxruntime", "ncnn", "torchscript"]))
     assert [(each["runtime"], each["deviation"]) for each in rows] == [
         ("onnxruntime", "1e-9"), ("ncnn", ""), ("torchscript", "1e-9"),
     ]  # fmt: skip
@@ -49,13 +50,13 @@ def test_a_crash_is_a_result_and_the_others_go_on(script, tmp_path, monkeypatch)
 
 
 def test_exports_table(script, tmp_path, monkeypatch):
-    parity = script("export_parity")
+    export_parity = script("export_parity")
     (tmp_path / "docs").mkdir()
     (tmp_path / "cfg").mkdir()
     for name in ("yolov8-a.yaml", "yolov8-timm.yaml"):
         (tmp_path / "cfg" / name).write_text("")
-    monkeypatch.setattr(parity, "ROOT", tmp_path)
-    monkeypatch.setattr(parity, "missing", lambda name: ["litert-torch"] if name == "litert" else [])
+    monkeypatch.setattr(export_parity, "ROOT", tmp_path)
+    monkeypatch.setattr(export_parity, "missing", lambda name: ["litert-torch"] if name == "litert" else [])
     asked = []
     found = {"another image": "1.5e+00", "float64": "3.0e-07", "onnxruntime": "2.9e-06", "openvino": "3.1e-06",
              "ncnn": "", "torchscript": "0.0e+00"}  # fmt: skip
@@ -67,19 +68,19 @@ def test_exports_table(script, tmp_path, monkeypatch):
             yield {"config": name, "runtime": runtime, "deviation": found[runtime], "problem": problem, "versions": "v",
                    "date": "d"}  # fmt: skip
 
-    monkeypatch.setattr(parity, "in_processes", processes)
+    monkeypatch.setattr(export_parity, "in_processes", processes)
     results = tmp_path / "results.csv"
-    parity.main(results=results)
-    parity.main(results=results)
+    export_parity.main(results=results)
+    export_parity.main(results=results)
     assert asked[0] == ("yolov8-a.yaml", ["another image", "float64", "onnxruntime", "openvino", "ncnn", "torchscript"])
     assert asked[1:] == [("yolov8-a.yaml", [])]  # nothing is run again
-    (tmp_path / "cfg/yolov8-a.yaml").write_text("# another\n")
+    (tmp_path / "cfg/yolov8-a.yaml").write_text("nc: 3  # another; a comment alone changes no export\n")
     found["float64"] = ""  # without a reference nothing can be said
-    parity.main(results=results)
+    export_parity.main(results=results)
     page = (tmp_path / "docs/exports.md").read_text("utf-8")
     assert asked[-1] == asked[0] and "| `yolov8-a` | 1.50 | not run | **2.9e-06** |" in page
     found["float64"] = "3.0e-07"
-    parity.main(results=results)
+    export_parity.main(results=results)
     assert asked[-1] == ("yolov8-a.yaml", ["float64"])
     line = "| `yolov8-a` | 1.50 | 3.0e-07 | 2.9e-06 | **3.1e-06** | fails: no such operator / x | 0.0e+00 |"
     assert line in (tmp_path / "docs/exports.md").read_text("utf-8").splitlines()
@@ -87,9 +88,9 @@ def test_exports_table(script, tmp_path, monkeypatch):
 
 def test_the_shipped_table_holds_what_it_promises(script):
     """Every native family is in it, within the tolerance in every format, or the cause is named."""
-    parity = script("export_parity")
+    export_parity = script("export_parity")
     with (ROOT / "docs/exports.csv").open() as file:  # of the configs as they are
-        assert [row for row in csv.DictReader(file) if row["digest"] != parity.digest(row["config"])] == []
+        assert [row for row in csv.DictReader(file) if row["digest"] != export_parity.digest(row["config"])] == []
     lines = (ROOT / "docs/exports.md").read_text("utf-8").splitlines()
     table = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
     families = {path.stem for path in (ROOT / "cfg").glob("yolov8-*.yaml")} - {"yolov8-timm", "yolov8-mnv4-extradw"}
@@ -99,8 +100,8 @@ def test_the_shipped_table_holds_what_it_promises(script):
         other, rounding, *cells = [cell.strip() for cell in table[name].split("|")[2:-1]]
         assert float(other) > 1000 * float(rounding), "nothing would be noticed"
         assert len(cells) == len(runtimes.RUNTIMES)
-        for (runtime, format_), cell in zip(parity.FORMATS.items(), cells, strict=True):
-            if (f"{name}.yaml", runtime) in parity.CAUSES:
+        for (runtime, format_), cell in zip(export_parity.FORMATS.items(), cells, strict=True):
+            if (f"{name}.yaml", runtime) in export_parity.CAUSES:
                 assert cell.startswith("**") and f"- `{name}` in {format_}: `aten." in "\n".join(lines)
             else:
                 assert float(cell) <= parity.TOLERANCE * float(rounding), name
@@ -117,7 +118,7 @@ def test_the_shipped_table_holds_what_it_promises(script):
         ("yolo26-lite-seg.yaml", ("yolo26n-lite-seg", "yolo26n-seg")),
     ],
 )
-def test_configs_have_hosts(file, pair, script):
+def test_configs_have_bases(file, pair, script):
     assert script("bench_configs").pair(ROOT / file) == pair
 
 
@@ -129,13 +130,13 @@ def test_latency_goes_on_where_it_stopped(script, tmp_path, monkeypatch):
         calls.append((list(names), runtimes))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        host, *ours = names
+        base, *ours = names
         slower = 1.3 if runtimes == ["onnxruntime"] else 0.9
-        rows = [row(host, *runtimes, "fp32", 1.0)]
+        rows = [row(base, *runtimes, "fp32", 1.0)]
         rows += [row(config, *runtimes, "fp32", slower, slower - 0.05, slower + 0.05) for config in ours]
         if runtimes == ["openvino"]:
-            rows += [row(host, *runtimes, "bf16", 0.5), *(row(config, *runtimes, "bf16", 0.6) for config in ours)]
-        return [*rows, row(host + " (again)", *runtimes, "fp32", 0.99)]
+            rows += [row(base, *runtimes, "bf16", 0.5), *(row(config, *runtimes, "bf16", 0.6) for config in ours)]
+        return [*rows, row(base, *runtimes, "fp32", 0.99, control=True)]
 
     monkeypatch.setattr(configs, "measure", measured)
     monkeypatch.setattr(configs, "missing", lambda name: [])
@@ -149,7 +150,7 @@ def test_latency_goes_on_where_it_stopped(script, tmp_path, monkeypatch):
         "| 0.90 (0.85 to 0.95) | 0.99 |"
     )
     text = (tmp_path / "latency.md").read_text("utf-8")
-    assert "| config | host | onnxruntime fp32 | control | openvino bf16 | openvino fp32 | control |" in text
+    assert "| config | base | onnxruntime fp32 | control | openvino bf16 | openvino fp32 | control |" in text
     assert line in text.splitlines()
     assert "| `yolov5n-mnv3` | `` | not measured |" in text  # a pattern chooses what is measured, not what is shown
     with pytest.raises(SystemExit, match="is of imgsz=640, found 320; choose another out="):
@@ -190,12 +191,13 @@ def test_quantisation_table(script, tmp_path):
     }
     for (model, runtime, precision), found in accuracies.items():
         found |= {"model": model, "runtime": runtime, "precision": precision, "data": "x/d.yaml", "split": "test"}
-    quantise.replace(
-        tmp_path / "x.csv", rows_as_csv(quantise.FIELDS, quantise.records(accuracies, measured, {"CPU": "x"}, 320, 640))
-    )
+    measured.append(row("a", "openvino", "fp32", 1.1, control=True))  # is not the model's own
+    rows = quantise.records(accuracies, measured, {"CPU": "x"}, 320, 640)
+    write(tmp_path / "x.csv", rows_as_csv(quantise.FIELDS, rows))
     lines = quantise.markdown(quantise.read(tmp_path / "x.csv")).splitlines()
     assert "training each on the split `test` of `d.yaml` at 320 px" in lines[2]
     assert "| a | PyTorch | fp32 | 90.00 | 57.00 |  |  |  |  |  |" in lines
+    assert "| a | openvino | fp32 | 90.00 | 57.00 |  | 10.0 | 1.00 | 1.00 | 1.0 |" in lines
     assert "| a | openvino | int8 | 90.00 | 56.40 | -0.60 | 10.0 | 0.50 | 0.50 | 1.0 |" in lines
     assert "| b | openvino | int8 | 90.00 | 54.10 | +0.10 | 10.0 | 0.60 | 1.50 | 1.0 |" in lines
     assert lines[-3:] == ["- b in openvino: int8 is slower than fp32 on this CPU.", "", "Measured with CPU: x."]
@@ -226,7 +228,7 @@ def test_accuracy_in_openvino_is_of_fp32(script, tmp_path):
 
 def test_accuracies_are_kept(script, tmp_path, monkeypatch):
     quantise = script("quantise_bccd")
-    monkeypatch.setattr(quantise, "load", lambda name, path, imgsz: name)
+    monkeypatch.setattr(quantise.zoo, "load", lambda path, imgsz, name: name)
     monkeypatch.setattr(
         quantise, "export", lambda model, runtime, folder, imgsz, data: folder / f"{runtime}{bool(data)}"
     )

@@ -80,11 +80,11 @@ def test_refused(keys, message):
 
 
 @pytest.mark.parametrize(
-    ("host", "backbone", "both"),
+    ("base", "backbone", "both"),
     [("yolov8", "mobilenetv3_large_100", True), ("yolo26", "mobilenetv4_conv_small", False)],
 )
-def test_one_switch_of_make(host, backbone, both):
-    d = yaml.safe_load(make(host=host, backbone=backbone, head="light", edge=True, width=0.5, count=False))
+def test_one_switch_of_make(base, backbone, both):
+    d = yaml.safe_load(make(base=base, backbone=backbone, head="light", edge=True, width=0.5, count=False))
     assert (d.get("backbone_edge"), d["activation"]) == (True if both else None, "nn.ReLU6()")
     model = DetectionModel({**d, "scale": "n"}, verbose=False)
     assert not has(model, *DISLIKED) and has(model.model[-1], nn.ReLU6)

@@ -1,4 +1,4 @@
-"""`make`: any backbone, neck and head on any host, readable, within a budget, refused in a sentence."""
+"""`make`: any backbone, neck and head on any base, readable, within a budget, refused in a sentence."""
 
 import re
 import sys
@@ -12,17 +12,19 @@ from steps import train_step
 from ultralytics.nn.tasks import yaml_model_load
 
 from yolo_lite import ConfigError, make
+from yolo_lite.commands import main
+from yolo_lite.compose.base import flow
 from yolo_lite.compose.budget import alphas
-from yolo_lite.compose.graft import flow
-from yolo_lite.compose.make import TASKS
+from yolo_lite.compose.recipe import Recipe
 from yolo_lite.cost import cost, row_gflops
+from yolo_lite.options import COMMANDS, TASKS
 from yolo_lite.ultralytics_hooks import configs, internals
 
 COMMAND = Path(sys.executable).with_name("yolo-lite")
 CONFIGS = sorted(name for name in configs.configs() if name.startswith("yolo"))
 CLAIMED = [
     ("yolov5", "detect"),
-    *[(host, task) for host in ("yolov8", "yolo11", "yolo26") for task in TASKS],
+    *[(base, task) for base in ("yolov8", "yolo11", "yolo26") for task in TASKS],
     ("rtdetr-l", "detect"),
 ]
 
@@ -44,30 +46,30 @@ def check_step(model, task, size=128):
             assert parameter.grad.any(), name
 
 
-@pytest.mark.parametrize(("host", "task"), CLAIMED)
-def test_every_host_and_task_trains_a_step(host, task):
-    text = make(host, "shufflenet_v2_x0_5", task=task, width=1.0, scale="l" if host == "rtdetr-l" else "n", count=False)
-    check_step(build(text, task), task, size=160 if host == "rtdetr-l" else 128)
+@pytest.mark.parametrize(("base", "task"), CLAIMED)
+def test_every_base_and_task_trains_a_step(base, task):
+    text = make(base, "shufflenet_v2_x0_5", task=task, width=1.0, scale="l" if base == "rtdetr-l" else "n", count=False)
+    check_step(build(text, task), task, size=160 if base == "rtdetr-l" else 128)
 
 
 @pytest.mark.parametrize(
-    ("host", "task"), [pair for pair in CLAIMED if pair[1] != "classify" and pair[0] != "rtdetr-l"]
+    ("base", "task"), [pair for pair in CLAIMED if pair[1] != "classify" and pair[0] != "rtdetr-l"]
 )
-def test_light_neck_and_head_on_every_host(host, task):
-    text = make(host, "mobilenetv4_conv_small", "light", "light", task, width=0.5, scale="n", count=False)
+def test_light_neck_and_head_on_every_base(base, task):
+    text = make(base, "mobilenetv4_conv_small", "light", "light", task, width=0.5, scale="n", count=False)
     model = build(text, task)
     assert type(model.model[-1]).__name__.startswith("Light")
     check_step(model, task)
-    plain = build(make(host, "mobilenetv4_conv_small", task=task, width=0.5, scale="n", count=False), task)
+    plain = build(make(base, "mobilenetv4_conv_small", task=task, width=0.5, scale="n", count=False), task)
     assert all(ours < theirs for ours, theirs in zip(cost(model), cost(plain), strict=True))
 
 
 @pytest.mark.parametrize("neck", ["aspp", "lraspp", "extradw"])
-@pytest.mark.parametrize("host", ["yolov5", "yolo26"])
-def test_necks_keep_every_other_row(host, neck):
+@pytest.mark.parametrize("base", ["yolov5", "yolo26"])
+def test_necks_keep_every_other_row(base, neck):
     """Only the rows that a neck replaces differ from those of the plain swap, and none moves."""
     plain, other = (
-        yaml.safe_load(make(host, "ghostnet_100", each, width=0.5, scale="n", count=False)) for each in ("host", neck)
+        yaml.safe_load(make(base, "ghostnet_100", each, width=0.5, scale="n", count=False)) for each in ("base", neck)
     )
     replaced = {
         "aspp": {"SPPF": "ASPP"},
@@ -87,15 +89,15 @@ def test_necks_keep_every_other_row(host, neck):
 
 def test_extradw_makes_the_neck_of_yolo11_lighter_by_15_percent():
     """C3k2ExtraDW alone, in place of C3k2 in the neck of stock YOLO11n; the head stays as it is."""
-    host = yaml_model_load("yolo11n.yaml")
-    swapped = {**host, "head": [[*r[:2], r[2].replace("C3k2", "C3k2ExtraDW"), r[3]] for r in host["head"]]}
-    models = [internals.build_model(d) for d in (host, swapped)]
+    base = yaml_model_load("yolo11n.yaml")
+    swapped = {**base, "head": [[*r[:2], r[2].replace("C3k2", "C3k2ExtraDW"), r[3]] for r in base["head"]]}
+    models = [internals.build_model(d) for d in (base, swapped)]
     heads = [[p.shape for p in model.model[-1].parameters()] for model in models]
     assert heads[0] == heads[1]
     rows = [row_gflops(model) for model in models]
     for each, model in zip(rows, models, strict=True):
         assert 0.98 * cost(model)[1] < sum(each) <= cost(model)[1]  # all but the attention's products
-    stock, ours = (sum(each[len(host["backbone"]) : -1]) for each in rows)
+    stock, ours = (sum(each[len(base["backbone"]) : -1]) for each in rows)
     assert stock == pytest.approx(1.57, abs=0.01)
     assert ours <= 0.85 * stock
 
@@ -116,7 +118,7 @@ def test_comments_number_their_rows(config):
 
 
 def test_budget_takes_the_largest_width_that_fits():
-    options = {"host": "yolov8", "backbone": "mobilenetv3_large_100", "neck": "light", "head": "light", "scale": "n"}
+    options = {"base": "yolov8", "backbone": "mobilenetv3_large_100", "neck": "light", "head": "light", "scale": "n"}
     text = make(**options, max_gflops=3.0)
     alpha = yaml.safe_load(text)["backbone_width"]["n"]
     header = " ".join(line.removeprefix("# ") for line in text.splitlines() if line.startswith("#"))
@@ -130,7 +132,7 @@ def test_budget_takes_the_largest_width_that_fits():
     assert fewer < alpha
 
 
-def test_width_is_chosen_to_be_lighter_than_the_host():
+def test_width_is_chosen_to_be_lighter_than_the_base():
     text = make("yolov8", "mnasnet1_0", scale="n")
     alpha = yaml.safe_load(text)["backbone_width"]["n"]
     assert "yes" in text.partition("ImageNet weights")[2].splitlines()[1]
@@ -141,30 +143,37 @@ def test_width_is_chosen_to_be_lighter_than_the_host():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"host": "yolov8n"}, "unknown host 'yolov8n'; did you mean 'yolov8'?"),
+        ({"base": "yolov8n"}, "unknown base 'yolov8n'; did you mean 'yolov8'?"),
         ({"backbone": "ghostnet_10"}, "unknown backbone 'ghostnet_10'; did you mean 'ghostnet_100'?"),
         ({"backbone": "efficientvit_m0"}, "takes level P3 of its backbone; efficientvit_m0 gives P4, P5"),
-        ({"neck": "asp"}, "unknown neck 'asp'; did you mean 'aspp'?"),
-        ({"head": "lite"}, "unknown head 'lite'; did you mean 'light'?"),
-        ({"task": "segmentation"}, "unknown task 'segmentation'; did you mean 'segment'?"),
-        ({"host": "yolov5", "task": "segment"}, "host yolov5 has no model for the task segment, only for detect"),
-        ({"host": "rtdetr-l", "neck": "aspp"}, "host rtdetr-l has no SPPF that ASPP could replace"),
-        ({"host": "rtdetr-l", "head": "light"}, "head=light has no form of rtdetr-l's RTDETRDecoder"),
+        (
+            {"neck": "asp"},
+            "neck has to be one of base, aspp, lraspp, extradw, slim, light, found 'asp'; did you mean 'aspp'?",
+        ),
+        ({"head": "lite"}, "head has to be one of base, light, slim, found 'lite'; did you mean 'light'?"),
+        ({"task": "segmentation"}, "classify, found 'segmentation'; did you mean 'segment'?"),
+        ({"base": "yolov5", "task": "segment"}, "base yolov5 has no model for the task segment, only for detect"),
+        ({"base": "rtdetr-l", "neck": "aspp"}, "base rtdetr-l has no SPPF that ASPP could replace"),
+        ({"base": "rtdetr-l", "head": "light"}, "head=light has no form of rtdetr-l's RTDETRDecoder"),
         ({"task": "classify", "head": "light"}, "a classifier has no neck"),
-        ({"host": "yolov8-p6"}, "host yolov8-p6's backbone ends with level P6"),
-        ({"scale": "q"}, "host yolov8 has the scales n, s, m, l, x, found scale=q"),
+        ({"base": "yolov8-p6"}, "base yolov8-p6's backbone ends with level P6"),
+        ({"scale": "q"}, "base yolov8 has the scales n, s, m, l, x, found scale=q"),
         ({"width": 0.0}, "width has to be a finite number above 0"),
         ({"width": {"n": 0.5}}, "width lacks the scale s"),
-        ({"width": {"n": 0.5, "z": 1.0}, "scale": "n"}, "host yolov8 has the scales n, s, m, l, x, found width=z:1.0"),
+        ({"width": {"n": 0.5, "z": 1.0}, "scale": "n"}, "base yolov8 has the scales n, s, m, l, x, found width=z:1.0"),
         ({"width": 99.0}, "width has to be at most 10, found 99.0"),
         ({"imgsz": 100}, "imgsz has to be a multiple of 32, found 100; near it is 96"),
-        ({"imgsz": 0}, "imgsz has to be a whole number above 0, found 0"),
-        ({"max_gflops": 0, "scale": "n"}, "the budget of GFLOPs has to be a finite number above 0, found 0"),
-        ({"host": 5}, "host has to be a name, found 5"),
-        ({"host": "yolov8-seg"}, "host 'yolov8-seg' names a task; use host=yolov8 task=segment"),
-        ({"host": "yolov8-world"}, "WorldDetect takes words besides the image"),
-        ({"host": "yolov9e"}, "no plain sequence of maps"),
-        ({"host": "yolov9c", "scale": "n"}, "has one scale without a letter, found scale=n"),
+        ({"imgsz": 0}, "imgsz has to be a multiple of 32, found 0; near it is 32"),
+        ({"max_gflops": 0, "scale": "n"}, "max_gflops has to be a finite number above 0, found 0"),
+        ({"base": 5}, "base has to be a name, found 5; like base=yolov8"),
+        ({"host": "yolov8"}, "make has no host=; there are base, backbone, neck"),
+        ({"backbone": "ghostnet_10", "edge": True}, "unknown backbone 'ghostnet_10'; did you mean 'ghostnet_100'?"),
+        ({"neck": "slim", "base": "yolov8-p2"}, "joins P3, P4 and P5 for a head that takes them; Detect of yolov8-p2"),
+        ({"weights": {"mean": [0, 0, 0]}, "width": 1.0}, "backbone_weights has to be null, imagenet, a path, or"),
+        ({"base": "yolov8-seg"}, "base 'yolov8-seg' names a task; use base=yolov8 task=segment"),
+        ({"base": "yolov8-world"}, "WorldDetect takes words besides the image"),
+        ({"base": "yolov9e"}, "no plain sequence of maps"),
+        ({"base": "yolov9c", "scale": "n"}, "has one scale without a letter, found scale=n"),
         ({"weights": "imagenet", "width": 0.6}, "no published weights for mobilenetv3_large_100 at width 0.6"),
         ({"weights": "nofile.pth"}, "there is no file 'nofile.pth'"),
         ({"weights": "*.pth"}, "there is no file '*.pth'"),
@@ -172,7 +181,7 @@ def test_width_is_chosen_to_be_lighter_than_the_host():
         ({"out": "yolov8mine.yaml"}, "use yolov8-mine.yaml"),
         ({"out": "yoloe-11-my.yaml"}, "takes 'yoloe' in a name for another kind of model"),
         ({"max_gflops": 3.0}, "a budget is for one model: give scale=n"),
-        ({"max_gflops": -1.0, "scale": "n"}, "the budget of GFLOPs has to be a finite number above 0"),
+        ({"max_gflops": -1.0, "scale": "n"}, "max_gflops has to be a finite number above 0, found -1.0"),
         ({"max_gflops": 3.0, "scale": "n", "width": 1.0}, "a budget chooses the width"),
         ({"max_params": 0.01, "scale": "n"}, "no width of mobilenetv3_large_100 fits 0.01 M parameters"),
         ({"backbone": "timm/repvit_m0_9", "width": 0.5}, "timm/repvit_m0_9 is timm's and has no width multiplier"),
@@ -180,8 +189,8 @@ def test_width_is_chosen_to_be_lighter_than_the_host():
         ({"out": "my.yml"}, "needs a name that ends in .yaml"),
         ({"out": "nowhere/my.yaml"}, "there is no folder nowhere"),
         ({"out": "rtdetr-my.yaml"}, "needs a name without rtdetr"),
-        ({"out": "my.yaml", "host": "rtdetr-l"}, "needs rtdetr in its name, like rtdetr-l-my.yaml"),
-        ({"out": "yolov8-my.yaml", "host": "yolov8-rtdetr"}, "needs rtdetr in its name, like yolov8-rtdetr-my.yaml"),
+        ({"out": "my.yaml", "base": "rtdetr-l"}, "needs rtdetr in its name, like rtdetr-l-my.yaml"),
+        ({"out": "yolov8-my.yaml", "base": "yolov8-rtdetr"}, "needs rtdetr in its name, like yolov8-rtdetr-my.yaml"),
     ],
 )
 def test_refuses_what_does_not_go_together(options, said, tmp_path, monkeypatch):
@@ -204,7 +213,7 @@ def test_keeps_a_file_that_exists(tmp_path):
 
 
 def test_command_writes_a_config_that_the_stock_command_trains(tiny_data, tmp_path):
-    words = ["host=yolov8", "backbone=ghostnet_100", "neck=aspp", "head=light", "width=n:0.5,s:1", "scale=n"]
+    words = ["base=yolov8", "backbone=ghostnet_100", "neck=aspp", "head=light", "width=n:0.5,s:1", "scale=n"]
     made = run(COMMAND, "make", *words, "out=yolov8-mine.yaml", cwd=tmp_path)
     assert made.stdout.strip().endswith("yolov8-mine.yaml")
     assert re.search(r"#   n +\d\.\d\d M \(3.15\)", (tmp_path / "yolov8-mine.yaml").read_text())
@@ -213,12 +222,33 @@ def test_command_writes_a_config_that_the_stock_command_trains(tiny_data, tmp_pa
         "plots=False", "project=runs", "name=run", cwd=tmp_path,
     )  # fmt: skip
     assert "yolo_lite.heads.LightDetect" in trained.stdout and "yolo_lite.necks.ASPP" in trained.stdout
-    assert "has no keys=" in run(COMMAND, "make", "keys=nc", cwd=tmp_path, check=False).stdout  # Python only
     wrong = run(COMMAND, "make", "nek=aspp", cwd=tmp_path, check=False)
-    assert (wrong.returncode, wrong.stdout) == (
-        2,
-        "yolo-lite: yolo-lite make has no nek=; did you mean 'neck'?; see yolo-lite help\n",
-    )
+    said = "yolo-lite: make has no nek=; did you mean 'neck'?; see yolo-lite make --help\n"
+    assert (wrong.returncode, wrong.stdout) == (2, said)
+
+
+def test_command_line_file_and_python_make_the_same(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"backbone": "ghostnet_100", "width": {"n": 0.5}, "scale": "n", "keys": {"nc": 3, "reg_max": 8}}
+    text = make(**options, count=False)
+    d = yaml.safe_load(text)
+    assert (d["nc"], d["reg_max"], list(d["scales"])) == (3, 8, ["n"])
+    Path("recipe.yaml").write_text(yaml.safe_dump({**options, "scale": "s", "count": False}))
+    words = ["backbone=ghostnet_100", "width=n:0.5", "scale=n", "keys={nc: 3, reg_max: 8}", "count=False"]
+    for each in (words, ["recipe.yaml", "scale=n"]):  # what stands on the command line goes before the file
+        assert main(["make", *each]) == 0
+        assert capsys.readouterr().out == text.rstrip() + "\n"
+    Path("recipe.yaml").write_text("bakbone: ghostnet_100")
+    assert main(["make", "recipe.yaml"]) == 1
+    assert capsys.readouterr().err == "yolo-lite: make has no bakbone=; did you mean 'backbone'?\n"
+
+
+def test_recipe_has_every_option_and_its_default():
+    recipe = Recipe()
+    assert vars(recipe) == COMMANDS["make"].defaults and recipe == Recipe.of({})
+    recipe.check()
+    with pytest.raises(ConfigError, match="scale has to be a text, found 5"):
+        Recipe(scale=5).check()
 
 
 @pytest.mark.parametrize("text", ["plain", "5", "*.pth", "@w", "{file: w", "a\\b: c", "it's", 'say "x"', "null", ""])

@@ -10,6 +10,7 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from yolo_lite import create_backbone, list_backbones
+from yolo_lite.backbones.timm_backbone import TimmBackbone
 from yolo_lite.edge import CLAIMS, SWITCHES, lint
 
 
@@ -71,6 +72,7 @@ def test_counts_what_is_there():
 
 def test_stock_models_and_timm_are_linted_too():
     assert operators(model("yolov8n.yaml")) == {"SiLU", "nearest upsampling", "DFL"}
+    assert operators(TimmBackbone(3, "ghostnetv2_100")) == {"squeeze-excite"}  # its ghost modules upsample otherwise
     findings = lint(model("yolov8n-timm.yaml"))
     assert {finding.claim.operator for finding in findings} == {"SiLU", "nearest upsampling", "DFL"}
 
@@ -91,7 +93,7 @@ def test_info_of_a_config_and_a_checkpoint(tmp_path):
     torch.save({}, tmp_path / "empty.pt")
     (tmp_path / "made.onnx").write_bytes(b"onnx")
     for name, message in (
-        ("yolov8n-mnv33.yaml", "there is no model 'yolov8n-mnv33.yaml'; did you mean 'yolov8-mnv3.yaml'?"),
+        ("yolov8n-mnv33.yaml", "there is no model 'yolov8n-mnv33.yaml'; did you mean 'yolov8n-mnv3.yaml'?"),
         ("empty.pt", "empty.pt cannot be read as a model: "),
         ("none.pt", "there is no file none.pt"),
         ("made.onnx", "made.onnx is an exported file; info reads the .pt or .yaml that it was made from"),

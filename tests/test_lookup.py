@@ -1,4 +1,4 @@
-"""Finding configs by bare name, by path, as a copy, and in folders that the host's scale rule would mangle."""
+"""Finding configs by bare name, by path, as a copy, and in folders that Ultralytics' scale rule would mangle."""
 
 import shutil
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_own_file_comes_before_the_shipped_one(tmp_path, monkeypatch):
     assert yaml_model_load("yolov8n-mnv3.yaml")["nc"] == 7
 
 
-def test_no_shipped_name_is_one_of_the_hosts():
+def test_no_shipped_name_is_one_of_ultralytics():
     theirs = {path.name for path in Path(ultralytics.__file__).parent.rglob("*.yaml")}
     assert not theirs & configs.configs().keys()
 

@@ -1,4 +1,4 @@
-"""Every shipped config: builds, is lighter than its host, trains a step, fuses completely, exports."""
+"""Every shipped config: builds, is lighter than its base, trains a step, fuses completely, exports."""
 
 import copy
 
@@ -9,15 +9,16 @@ from steps import train_step
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
+from yolo_lite.bench import parity
 from yolo_lite.compose.budget import figure_line
-from yolo_lite.compose.make import TASKS
 from yolo_lite.cost import cost
+from yolo_lite.options import TASKS
 from yolo_lite.ultralytics_hooks import configs, internals
 
 CONFIGS = sorted(name for name in configs.configs() if name.startswith("yolo"))
 LIGHT = [
     name for name in CONFIGS if "-timm" not in name and "-aspp" not in name
-]  # promised to be lighter than their hosts
+]  # promised to be lighter than their bases
 SCALES = [(c, letter) for c in CONFIGS for letter in yaml.safe_load(configs.configs()[c].read_text("utf-8"))["scales"]]
 
 
@@ -26,8 +27,8 @@ def task_of(config):
 
 
 def named(config, letter):
-    host = config.partition("-")[0]
-    return config.replace(host, host + letter, 1)
+    base = config.partition("-")[0]
+    return config.replace(base, base + letter, 1)
 
 
 def build(config, letter="n", **keys):
@@ -57,8 +58,7 @@ def test_trains_a_step(config):
 
 @pytest.mark.core
 @pytest.mark.parametrize("config", CONFIGS)
-def test_fuse_leaves_no_batchnorm_and_changes_nothing(config, script):
-    tensors = script("export_parity").tensors
+def test_fuse_leaves_no_batchnorm_and_changes_nothing(config):
     torch.manual_seed(0)
     model = build(config)
     with torch.no_grad():
@@ -68,17 +68,17 @@ def test_fuse_leaves_no_batchnorm_and_changes_nothing(config, script):
         for _ in range(2):  # statistics that are not the initial ones
             model.train()(torch.rand(4, 3, 64, 64))
         image = torch.rand(1, 3, 128, 128)
-        before = tensors(model.eval()(image))[0]
+        before = parity.tensors(model.eval()(image))[0]
         assert not model.is_fused()
         model.fuse(verbose=False)
-        after = tensors(model(image))[0]
+        after = parity.tensors(model(image))[0]
     assert not [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     assert model.is_fused()
     assert (before - after).abs().max() <= 1e-5 * before.abs().max()
 
 
 @pytest.mark.core
-def test_batchnorm_settings_survive_the_hosts_initialisation():
+def test_batchnorm_settings_survive_ultralytics_initialisation():
     model = build("yolov8-mnv3.yaml")
     ours = {(m.eps, m.momentum) for m in model.model[:5].modules() if isinstance(m, nn.BatchNorm2d)}
     theirs = {(m.eps, m.momentum) for m in model.model[5:].modules() if isinstance(m, nn.BatchNorm2d)}
@@ -95,10 +95,10 @@ def test_image_channels(channels):
 
 
 @pytest.mark.parametrize("config", LIGHT)
-def test_lighter_than_its_host(config, script):
+def test_lighter_than_its_base(config, script):
     configs = script("configs")
     row = configs.figures(config, configs.shipped()[config])
-    assert row.parameters < row.host_parameters and row.gflops < row.host_gflops
+    assert row.parameters < row.base_parameters and row.gflops < row.base_gflops
 
 
 def test_configs_are_what_make_writes_and_figures_as_measured(script):
@@ -121,36 +121,36 @@ def test_cost_counts_what_is_there():
 def test_every_scale_builds_and_costs_what_its_header_says(config, letter, script):
     configs = script("configs")
     row = configs.figures(config, configs.shipped()[config], letter)
-    assert config not in LIGHT or (row.parameters < row.host_parameters and row.gflops < row.host_gflops)
+    assert config not in LIGHT or (row.parameters < row.base_parameters and row.gflops < row.base_gflops)
     assert figure_line(letter, row) in configs.configs()[config].read_text("utf-8").splitlines()
 
 
 @pytest.mark.parametrize(
     "config", [pytest.param(c, marks=[pytest.mark.slow] if c != "yolov8-mnv3.yaml" else []) for c in CONFIGS]
 )
-def test_onnx_agrees(config, script, tmp_path, monkeypatch):
+def test_onnx_agrees(config, tmp_path, monkeypatch):
     """With statistics at which the outputs depend on the image, and no more than some times what rounding does."""
     import onnxruntime
     from ultralytics import YOLO
 
-    parity = script("export_parity")
+    imgsz = 160
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     yolo = YOLO(named(config, "n"))
-    parity.settle(yolo.model)
+    parity.settle(yolo.model, imgsz)
     if getattr(yolo.model, "end2end", False):
         yolo.model.end2end = False  # as Ultralytics exports by default
-    image, other = torch.rand(2, 1, 3, parity.IMGSZ, parity.IMGSZ)
+    image, other = torch.rand(2, 1, 3, imgsz, imgsz)
     with torch.no_grad():
         expected, another, exact = (
-            [each.float().numpy() for each in parity.tensors(model(picture))[:1]]
-            for model, picture in (
+            [each.float().numpy() for each in parity.tensors(model(x))[:1]]
+            for model, x in (
                 (yolo.model, image),
                 (yolo.model, other),
                 (copy.deepcopy(yolo.model).double(), image.double()),
             )
         )
-    session = onnxruntime.InferenceSession(yolo.export(format="onnx", imgsz=parity.IMGSZ))
+    session = onnxruntime.InferenceSession(yolo.export(format="onnx", imgsz=imgsz))
     (actual, *_) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
-    limit = parity.TOLERANCE * parity.deviation(exact, expected)
-    assert parity.deviation([actual], expected) <= limit < 0.05 * parity.deviation(another, expected)
+    limit = parity.TOLERANCE * parity.deviation(exact, expected, imgsz)
+    assert parity.deviation([actual], expected, imgsz) <= limit < 0.05 * parity.deviation(another, expected, imgsz)

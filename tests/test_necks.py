@@ -52,7 +52,7 @@ def difference(a, b):
 
 @pytest.fixture
 def relu(monkeypatch):
-    """ReLU as the host's default activation, as torchvision's and timm's blocks have it."""
+    """ReLU as Ultralytics' default activation, as torchvision's and timm's blocks have it."""
     monkeypatch.setattr(Conv, "default_act", nn.ReLU())
 
 
@@ -115,8 +115,8 @@ def test_extra_dw_equals_timms(relu, expansion, kernel):
 
 
 @pytest.mark.parametrize(("c3k", "attn", "shortcut"), [(False, False, True), (True, False, True), (False, True, False)])
-def test_c3k2_extra_dw_is_the_hosts_c3k2_with_other_bottlenecks(c3k, attn, shortcut):
-    """The host's own C3k2, its Bottlenecks replaced, holds the same tensors and computes the same."""
+def test_c3k2_extra_dw_is_the_stock_c3k2_with_other_bottlenecks(c3k, attn, shortcut):
+    """Ultralytics' own C3k2, its Bottlenecks replaced, holds the same tensors and computes the same."""
     theirs = C3k2(64, 128, 2, c3k, 0.5, attn, 1, shortcut)
     ours = C3k2ExtraDW(64, 128, 2, c3k, 0.5, attn, shortcut)
     for parent in list(theirs.modules()):
@@ -166,7 +166,7 @@ def test_fusion_adds_the_second_map_to_the_first():
     ],
 )
 def test_blocks_as_rows(row, channels):
-    """Channels follow the model's width; every parameter gets a gradient; nothing but the host's BatchNorm settings."""
+    """Channels follow the model's width; every parameter gets a gradient; no BatchNorm settings but Ultralytics'."""
     model = build([[-1, 1, *row]])
     layer = model.model[3].train()
     y = layer(torch.randn(2, 32, 16, 16))
@@ -226,24 +226,24 @@ FORMS = [
 
 @pytest.mark.parametrize(("kind", "groups"), [("Light", 64), ("Slim", 1)])
 @pytest.mark.parametrize(("model", "name", "args", "keys"), FORMS)
-def test_light_heads_give_what_the_hosts_give(model, name, args, keys, kind, groups):
+def test_light_heads_give_what_stock_heads_give(model, name, args, keys, kind, groups):
     """The same outputs in kind and shape, training, not, and fused; fewer parameters."""
     rows = [[-1, 1, "Conv", [256, 3, 1]]]
-    light, host = (build(rows, prefix + name, args, model, **keys) for prefix in (kind, ""))
-    assert isinstance(light.model[-1], type(host.model[-1])) and type(light.model[-1]).__name__ == kind + name
+    light, stock = (build(rows, prefix + name, args, model, **keys) for prefix in (kind, ""))
+    assert isinstance(light.model[-1], type(stock.model[-1])) and type(light.model[-1]).__name__ == kind + name
     image = torch.rand(2, 3, 64, 64)
     for fused in (False, True):
         for train in (True, False):
             if train and fused:
                 continue
-            ours, theirs = (each.train(train)(image) for each in (light, host))
+            ours, theirs = (each.train(train)(image) for each in (light, stock))
             assert shapes(ours) == shapes(theirs)
-        light, host = (each.eval().fuse(verbose=False) for each in (light, host))
+        light, stock = (each.eval().fuse(verbose=False) for each in (light, stock))
     head = light.model[-1]
     assert head.reg_max == keys.get("reg_max", 16)
     for branch in (head.cv2 or head.one2one_cv2, head.cv3 or head.one2one_cv3):
         assert all(level[0].conv.groups == groups for level in branch)
-    assert sum(p.numel() for p in light.parameters()) < sum(p.numel() for p in host.parameters())
+    assert sum(p.numel() for p in light.parameters()) < sum(p.numel() for p in stock.parameters())
 
 
 @pytest.mark.parametrize(
@@ -284,15 +284,15 @@ def test_light_heads_do_not_depend_on_the_model_built_before():
 
 
 @pytest.mark.parametrize("scale", [1.0, 30.0, 1e4])
-def test_dfl_computes_what_the_hosts_computes(scale):
-    from ultralytics.nn.modules.block import DFL as HostDFL
+def test_dfl_computes_what_the_stock_one_computes(scale):
+    from ultralytics.nn.modules.block import DFL as StockDFL
 
     from yolo_lite.heads import DFL
 
     torch.manual_seed(0)
     x = scale * torch.randn(2, 4 * 8, 21, dtype=torch.float64)
-    ours, host = DFL(8).double(), HostDFL(8).double()
-    assert torch.allclose(ours(x), host(x), rtol=1e-12, atol=1e-12)
-    assert ours.state_dict().keys() == host.state_dict().keys()
+    ours, stock = DFL(8).double(), StockDFL(8).double()
+    assert torch.allclose(ours(x), stock(x), rtol=1e-12, atol=1e-12)
+    assert ours.state_dict().keys() == stock.state_dict().keys()
     rows = [[-1, 1, "Conv", [64, 3, 1]]]
     assert isinstance(build(rows, "LightDetect", reg_max=8).model[-1].dfl, DFL)

@@ -117,7 +117,7 @@ def test_several_inputs():
 
 
 def test_strings_reach_the_class_as_written():
-    """The host would replace `n` and `width` by its local variables, and fail to parse `2x` and `hf-hub:a/b`."""
+    """Ultralytics would replace `n` and `width` by its local variables, and fail to parse `2x` and `hf-hub:a/b`."""
     for text in ("n", "width", "2x", "hf-hub:a/b", "None"):
         assert build([[-1, 1, "ToySame", [text]]]).model[3].text == text
 
@@ -139,7 +139,7 @@ def test_logging_table_names_the_class_and_its_arguments(monkeypatch):
     assert len(row) == 1 and "[16, 32]" in row[0] and row[0].split()[:3] == ["3", "-1", "1"]
 
 
-def test_layer_attributes_are_the_hosts():
+def test_layer_attributes_are_set():
     layer = build([[-1, 1, "ToyConv", [128]]]).model[3]
     assert (layer.i, layer.f, layer.np) == (3, -1, sum(p.numel() for p in layer.parameters()))
     assert layer.type.endswith("ToyConv")
@@ -164,8 +164,78 @@ def test_names_taken_are_refused():
     with pytest.raises(ConfigError, match="registered already, by test_parser.ToyConv"):
         yolo_lite.register(type("Other", (nn.Module,), {}), name="ToyConv")
     assert yolo_lite.register(ToyConv) is ToyConv  # the same class again does no harm
-    with pytest.raises(ConfigError, match='"stack", "argument" or "once", found \'often\''):
-        yolo_lite.register(ToyConv, repeats="often")
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "message"),
+    [
+        (int, {}, r"register: found <class 'int'>; needed a subclass of torch.nn.Module"),
+        (ToyConv(3, 8), {}, r"register: found ToyConv\("),
+        ("ToyConv", {}, r"register: found 'ToyConv'; needed a subclass"),
+        (ToyConv, {"repeats": "often"}, r'ToyConv: repeats has to be "stack", "argument" or "once", found \'often\''),
+        (ToyConv, {"rule": 3}, "ToyConv: rule has to be callable, found 3"),
+        (ToyConv, {"inputs": 0}, "ToyConv: inputs has to be None or a whole number from 1, found 0"),
+        (ToyConv, {"inputs": True}, "ToyConv: inputs has to be None or a whole number from 1, found True"),
+    ],
+)
+def test_what_cannot_be_registered_is_refused(cls, options, message):
+    before = dict(registry._specs)
+    with pytest.raises(ConfigError, match=message):
+        yolo_lite.register(cls, **options)
+    assert registry._specs == before
+
+
+def test_a_head_of_ones_own():
+    """It is no subclass of Ultralytics' heads, so it says that it is one; without, the row is refused."""
+
+    class ToyDetect(nn.Module):
+        def __init__(self, nc, ch):
+            super().__init__()
+            self.conv = nn.Conv2d(ch[0], nc, 1)
+
+        def forward(self, xs):
+            return self.conv(xs[0])
+
+    d = config([])
+    d["head"][-1][2] = "ToyDetect"
+    options = {"rule": lambda c1, scale, nc: ([nc, c1], 0), "inputs": None, "repeats": "once"}
+    yolo_lite.register(ToyDetect, **options)
+    with pytest.raises(ConfigError, match="head row 3 .*: the last row has to be the model's head, like Detect"):
+        DetectionModel(d, verbose=False)
+    yolo_lite.register(ToyDetect, **options, head=True)
+    assert DetectionModel(d, verbose=False).model[-1](torch.zeros(1, 3, 64, 64).new_zeros(1, 1, 16, 8, 8)).shape[1] == 4
+
+
+def test_a_model_is_checked_once_a_build(monkeypatch):
+    from yolo_lite.ultralytics_hooks import checks
+
+    calls = []
+    scaling = checks.scaling
+    monkeypatch.setattr(checks, "scaling", lambda d: calls.append(d) or scaling(d))
+    build([[-1, 1, "ToyConv", [72]]])  # with a dry run
+    assert len(calls) == 1
+    build([[-1, 1, "ToyConv", [72]]])
+    assert len(calls) == 2
+
+
+def test_threads_that_build_a_model_at_once(tmp_path):
+    """Modules are found once, and every thread has all of them."""
+    code = """
+        import threading
+        from ultralytics.nn.tasks import DetectionModel
+        from yolo_lite import discovery
+        barrier, sizes, found = threading.Barrier(6), [], []
+        def build():
+            barrier.wait()
+            found.append(len(discovery.specs()))
+            model = DetectionModel("yolov8n-mnv3.yaml", verbose=False)
+            sizes.append(sum(each.numel() for each in model.parameters()))
+        threads = [threading.Thread(target=build) for _ in range(6)]
+        [each.start() for each in threads]
+        [each.join() for each in threads]
+        print(len(sizes), len(set(sizes)), len(set(found)), found[0] > 20)
+    """
+    assert python(textwrap.dedent(code), tmp_path).stdout.splitlines()[-1] == "6 1 1 True"
 
 
 def test_entry_point_makes_a_module_known_to_the_stock_command(tmp_path):
@@ -190,11 +260,34 @@ def test_entry_point_makes_a_module_known_to_the_stock_command(tmp_path):
         "print(type(YOLO('yolov8n-toy.yaml').model.model[3]).__name__)"
     )
     assert python(code, tmp_path).stdout.strip().splitlines()[-1] == "PluginConv"
-    (info / "entry_points.txt").write_text("[yolo_lite.modules]\ntoy = toy_plugin_gone\n")
-    process = python(code, tmp_path, check=False)
-    assert process.returncode and "the entry point toy = toy_plugin_gone of the package toy-plugin failed" in (
-        process.stdout
-    )
+
+
+def test_a_broken_entry_point_is_a_warning_and_our_models_go_on(tmp_path):
+    for name, text in (("gone", "toy = toy_plugin_gone"), ("broken", "toy = toy_broken")):
+        info = tmp_path / f"toy_{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: toy-{name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[yolo_lite.modules]\n{text}\n")
+    (tmp_path / "toy_broken.py").write_text("raise RuntimeError('two\\nlines')\n")
+    code = f"""
+        import sys, warnings; sys.path.insert(0, {str(tmp_path)!r})
+        from ultralytics import YOLO
+        from yolo_lite import discovery
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            for _ in range(2):
+                YOLO("yolov8n-mnv3.yaml")
+        for each in said:
+            print("WARNING", each.message) if "yolo_lite" in str(each.message) else None
+        print("FAILURES", sorted(discovery.failures().items()))
+    """
+    lines = python(textwrap.dedent(code), tmp_path).stdout.splitlines()
+    warned = sorted(line for line in lines if line.startswith("WARNING"))
+    broken = "toy = toy_broken of the package toy-broken"
+    gone = "toy = toy_plugin_gone of the package toy-gone"
+    why = {broken: "RuntimeError: two lines", gone: "ModuleNotFoundError: No module named 'toy_plugin_gone'"}
+    assert warned == [f"WARNING yolo_lite: the entry point {each} failed: {why[each]}" for each in (broken, gone)]
+    assert lines[-1] == f"FAILURES {sorted(why.items())}"
 
 
 def yaml_text(d):
@@ -205,12 +298,16 @@ def yaml_text(d):
 
 @pytest.mark.parametrize("channels", [1, 4])
 def test_image_channels(channels):
-    model = DetectionModel("yolov8n-mnv3.yaml", ch=channels, verbose=False)
+    model = DetectionModel("yolov8n-mnv3.yaml", ch=channels, verbose=False).eval()
     assert model.model[0][0].conv.in_channels == channels
-    assert model(torch.zeros(1, channels, 64, 64))["feats"] if model.training else True
+    with torch.no_grad():
+        predictions = model(torch.zeros(1, channels, 64, 64))[0]
+    assert predictions.shape == (1, 4 + 80, 8 * 8 + 4 * 4 + 2 * 2)  # boxes and classes at the three levels
+    with pytest.raises(RuntimeError, match="channels"):
+        model(torch.zeros(1, 3, 64, 64))
 
 
-def test_traceback_shows_the_taught_parser(monkeypatch):
+def test_traceback_shows_the_patched_parser():
     """The compiled parser has a name and its source in linecache, so a traceback points at a readable line."""
     import linecache
 
@@ -218,9 +315,40 @@ def test_traceback_shows_the_taught_parser(monkeypatch):
 
     from yolo_lite.ultralytics_hooks import parser
 
-    parser.teach(tasks.parse_model.__wrapped__)
-    source = "".join(linecache.getlines(parser.TAUGHT))
+    parser.patch(tasks.parse_model.__wrapped__)
+    source = "".join(linecache.getlines(parser.PATCHED))
     assert "args.resolve(ch, f, n, legacy)" in source and "def parse_model(d, ch, verbose=True):" in source
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("(d, ch, verbose=True)", "(d, ch, loud=True)", r"its signature is not \(d, ch, verbose\)"),
+        ('enumerate(d["backbone"] + d["head"])', "enumerate(rows)", "its loop over the rows has changed"),
+        ("for i, (f, n, m, args) in", "for i, (f, m, n, args) in", "its loop over the rows has changed"),
+        ("globals()[m]", "find(m)", "its loop over the rows has changed"),
+        ("    legacy = True", "    older = True", "its switch for older heads is missing"),
+        ("c2 = ch[f]\n", "c2 = ch[f] or 1\n", "its chain of rules was not found"),
+    ],
+)
+def test_every_landmark_is_looked_for(old, new, reason, tmp_path):
+    """A release in whose parser one of them is another is refused, in a sentence that says which."""
+    import importlib.util
+    import inspect
+
+    from ultralytics.nn import tasks
+
+    from yolo_lite.ultralytics_hooks import parser
+
+    source = inspect.getsource(tasks.parse_model.__wrapped__)
+    assert old in source
+    file = tmp_path / "changed.py"
+    file.write_text(source.replace(old, new))
+    spec = importlib.util.spec_from_file_location("changed", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with pytest.raises(ConfigError, match=rf"cannot be patched \({reason}\).*install one of those"):
+        parser.patch(module.parse_model)
 
 
 def test_dry_run_uses_no_random_numbers():

@@ -190,6 +190,23 @@ def test_request_is_pickled_as_a_record():
 def test_published(variant, width, name):
     assert published.published(variant, width).name == name
     assert published.published(variant, 0.61) is None
+    assert published.published(variant, width + 0.001) is None  # rounded, it would have the name
+
+
+def test_every_family_names_what_is_published():
+    """Each template is the name of a network that its package has, at one of the usual widths or more."""
+    import torchvision
+
+    from yolo_lite.discovery import families
+
+    known = {"timm": set(timm.list_models()), "torchvision": set(torchvision.models.list_models())}
+    for variant, stage in families().items():
+        assert stage.published.keys() <= stage.variants.keys()
+        for each in stage.published.get(variant, ()):
+            names = {published.name_at(each, width) for width in published.WIDTHS}
+            assert names & known[each.package], (variant, each)
+    assert published.published("resnet18").name == "timm resnet18"  # as make asks, of timm's other networks
+    assert published.published("csplite_100") is None
 
 
 def test_timm_backbone_from_a_file_and_the_cache(hub, tmp_path):

@@ -1,6 +1,7 @@
 """The generated dataset: the same everywhere, complete or absent, labels where the shapes are."""
 
 import textwrap
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 from conftest import python
 
 from yolo_lite import make
-from yolo_lite.compose.make import TASKS
 from yolo_lite.datasets import shapes
+from yolo_lite.options import TASKS
 
 
 def test_deterministic_and_varied():
@@ -17,9 +18,9 @@ def test_deterministic_and_varied():
     again, _ = shapes.draw(np.random.default_rng((0, 5)))
     assert np.array_equal(first, again)
     assert first.shape == (shapes.SIZE, shapes.SIZE, 3) and first.dtype == np.uint8
-    pictures = [shapes.draw(np.random.default_rng((0, i)))[1] for i in range(60)]
-    assert {each.cls for objects in pictures for each in objects} == set(range(len(shapes.NAMES)))
-    sizes = [np.ptp(each.outline, 0).max() for objects in pictures for each in objects]
+    drawn = [shapes.draw(np.random.default_rng((0, i)))[1] for i in range(60)]
+    assert {each.cls for objects in drawn for each in objects} == set(range(len(shapes.NAMES)))
+    sizes = [np.ptp(each.outline, 0).max() for objects in drawn for each in objects]
     assert min(sizes) < 50 and max(sizes) > 120
 
 
@@ -27,7 +28,7 @@ def test_boxes_are_where_the_colours_are():
     """On a black background without noise, the drawn pixels fill exactly the labelled box."""
     for index in range(20):
         _, objects = shapes.draw(np.random.default_rng((0, index)))
-        shape = objects[-1]._replace(colour=(255, 255, 255))
+        shape = replace(objects[-1], colour=(255, 255, 255))
         canvas = np.zeros((shapes.SIZE, shapes.SIZE), np.uint8)
         cv2.fillPoly(canvas, [np.round(shape.outline).astype(np.int32)], 255)
         ys, xs = np.nonzero(canvas)
@@ -61,11 +62,11 @@ def test_generate_is_complete_or_absent(tmp_path, monkeypatch):
     assert {p.name for p in (tmp_path / "images").iterdir()} == {"train", "val"}
 
 
-def test_made_through_the_hosts_download_key(tmp_path):
+def test_made_through_the_download_key(tmp_path):
     code = """
         from ultralytics.data.utils import check_det_dataset
         from ultralytics.utils import SETTINGS
-        from yolo_lite import shapes
+        from yolo_lite.datasets import shapes
         import ultralytics.data.utils as utils, pathlib
         utils.DATASETS_DIR = pathlib.Path.cwd() / "datasets"
         shapes.SPLITS.update(train=3, val=2)
@@ -100,7 +101,7 @@ def test_labels_of_every_task_describe_the_same_outline():
 
 
 @pytest.mark.parametrize("task", ["segment", "pose", "obb", "classify"])
-def test_other_tasks_have_the_same_pictures(task, tmp_path, monkeypatch):
+def test_other_tasks_have_the_same_images(task, tmp_path, monkeypatch):
     monkeypatch.setattr(shapes, "SPLITS", {"train": 4, "val": 2})
     shapes.generate(tmp_path / "a")
     shapes.generate(tmp_path / "b", task)
@@ -124,7 +125,7 @@ def test_each_task_trains_with_a_swapped_backbone(task, tmp_path):
         import pathlib
         import ultralytics.data.utils as utils
         from ultralytics.cfg import entrypoint
-        from yolo_lite import shapes
+        from yolo_lite.datasets import shapes
         utils.DATASETS_DIR = pathlib.Path.cwd() / "datasets"
         shapes.SPLITS.update(train=8, val=4)
         words = "model=yolo11n-my{suffix}.yaml data={data} imgsz=64 epochs=1 batch=4 workers=0 plots=False"

@@ -50,7 +50,7 @@ def test_stock_model_loads_no_backbone_of_ours(tmp_path):
 
 
 def test_a_failure_of_ours_leaves_the_stock_command_working(tmp_path):
-    """Here our module cannot even be imported; the host works on and one line says what happened."""
+    """Here our module cannot even be imported; Ultralytics works on and one line says what happened."""
     code = (
         "import sys; sys.modules['yolo_lite.ultralytics_hooks.hooks'] = None\n"
         "from ultralytics import YOLO; print(len(YOLO('yolov8n.yaml').model.model))"
@@ -64,18 +64,16 @@ def test_a_failure_of_ours_leaves_the_stock_command_working(tmp_path):
 def test_parser_that_cannot_be_patched(tmp_path):
     """Ultralytics with a changed parser builds its own models, and refuses ours in one sentence."""
     code = """
+import types
 import ultralytics.nn.tasks as tasks
 from ultralytics import YOLO
+from yolo_lite import ConfigError
+from yolo_lite.ultralytics_hooks import parser
 original = tasks.parse_model.__wrapped__
 def changed(d, ch, verbose=True):
     return original(d, ch, verbose)
-changed.__globals__.update()
-from yolo_lite import ConfigError
-from yolo_lite.ultralytics_hooks import parser
-tasks.parse_model = parser.parse_model(changed)
-import types
-changed_globals = vars(tasks)
-tasks.parse_model = parser.parse_model(types.FunctionType(changed.__code__, {**changed_globals, 'original': original}))
+namespace = {**vars(tasks), 'original': original}
+tasks.parse_model = parser.parse_model(types.FunctionType(changed.__code__, namespace))
 print(len(YOLO('yolov8n.yaml').model.model))
 try:
     YOLO('yolov8n-mnv3.yaml')

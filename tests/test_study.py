@@ -1,12 +1,15 @@
 """The script of the studies, and what the pages say of them."""
 
+import csv
 import json
+import re
 
 import pytest
-from made_up import write_comparison
+from made_up import make_size_matched, write_comparison
 
 from yolo_lite import ConfigError
-from yolo_lite.compare.report.tables import gather, write_files
+from yolo_lite.compare.report.results import gather
+from yolo_lite.compare.report.tables import write_files
 from yolo_lite.files import between
 
 
@@ -15,22 +18,20 @@ def study(script):
     return script("study_bccd")
 
 
-def made_up(folder, preset, rival):
+def made_up(folder, preset, matched):
     """A finished study with these levels of mAP50-95, the stock model at 0.5."""
-    levels = {"yolov8n": 0.5, "yolo26n": 0.47, "yolo26s-lite": preset, "yolov8n-w0.6": rival}
+    levels = {"yolov8n": 0.5, "yolo26n": 0.47, "yolo26s-lite": preset, "yolov8n-w0.6": matched}
     write_comparison(folder, levels)
-    record = json.loads((folder / "comparison.json").read_text())
-    record["models"]["yolov8n-w0.6"]["rival_of"] = ["yolo26s-lite"]
-    (folder / "comparison.json").write_text(json.dumps(record))
+    make_size_matched(folder, "yolov8n-w0.6", "yolo26s-lite")
     write_files(gather(folder), folder)
 
 
 @pytest.mark.parametrize(
-    ("preset", "rival", "reached"),
+    ("preset", "matched", "reached"),
     [(0.51, 0.45, [True, True, True]), (0.495, 0.52, [False, True, True]), (0.46, 0.45, [True, False, False])],
 )
-def test_findings_say_what_was_reached(study, tmp_path, preset, rival, reached):
-    made_up(tmp_path / "study-lite", preset, rival)
+def test_findings_say_what_was_reached(study, tmp_path, preset, matched, reached):
+    made_up(tmp_path / "study-lite", preset, matched)
     write_comparison(tmp_path / "study-lite-longer", {"yolo26s-lite": preset + 0.05})
     write_files(gather(tmp_path / "study-lite-longer"), tmp_path / "study-lite-longer")
     found = study.findings(tmp_path)
@@ -51,15 +52,15 @@ def test_findings_say_what_was_reached(study, tmp_path, preset, rival, reached):
     assert all(verdict in sentence for verdict in ("`yolo26n` 45.1 ± 0.4 (worse)", "`yolov8n` 47.9 ± 0.4"))
 
 
-def test_backbones_stand_beside_their_hosts_and_the_shrunk_one(study, tmp_path):
+def test_backbones_stand_beside_their_bases_and_the_size_matched_baseline(study, tmp_path):
     folder = tmp_path / "study-bccd"
     levels = {"yolov8n": 0.5, "yolov5n": 0.45, "yolov8n-a": 0.42, "yolov5n-b-aspp": 0.46, "yolov8n-w0.6": 0.44}
     write_comparison(folder, levels)
     record = json.loads((folder / "comparison.json").read_text())
     for label, gflops in {"yolov8n-a": 1.0, "yolov8n-w0.6": 1.01}.items():
         record["models"][label]["gflops"] = gflops
-    record["models"]["yolov8n-w0.6"]["rival_of"] = ["yolov8n-a"]
     (folder / "comparison.json").write_text(json.dumps(record))
+    make_size_matched(folder, "yolov8n-w0.6", "yolov8n-a")
     times = {"yolov8n": 10.0, "yolov5n": 8.0, "yolov8n-a": 7.5, "yolov5n-b-aspp": 10.0}
     measured = [
         {"model": label, "runtime": runtime, "precision": "fp32", "threads": 1, "p50": p50 * factor, "p90": 1,
@@ -83,15 +84,17 @@ def test_backbones_stand_beside_their_hosts_and_the_shrunk_one(study, tmp_path):
     assert [row[0] for row in rows] == ["yolov8n", "yolov8n-w0.6", "yolov8n-a", "yolov5n", "yolov5n-b-aspp"]
     by_model = {row[0]: row for row in rows}
     assert [by_model[each][3] for each in levels] == ["1.00", "1.00", "0.75", "1.25", ""]
-    for label, host in (("yolov8n-a", "yolov8n"), ("yolov5n-b-aspp", "yolov5n")):
-        assert float(by_model[label][7].split()[0]) == pytest.approx(95 * (levels[label] - levels[host]), abs=0.2)
-        assert by_model[label][8] == ("better" if levels[label] > levels[host] else "worse")
-    assert found["docs/study.md", "study"][-1].startswith("2 of 3 find less than their hosts on average, by ")
+    for label, base in (("yolov8n-a", "yolov8n"), ("yolov5n-b-aspp", "yolov5n")):
+        assert float(by_model[label][7].split()[0]) == pytest.approx(95 * (levels[label] - levels[base]), abs=0.2)
+        assert by_model[label][8] == ("better" if levels[label] > levels[base] else "worse")
+    assert found["docs/study.md", "study"][-1].startswith(
+        "2 of 3 have a lower accuracy than their bases on average, by "
+    )
     assert "; 2 of the intervals" in found["docs/study.md", "study"][-1]
     assert found["docs/study.md", "study"][-1].endswith("shown for `yolov8n-w0.6`, `yolov8n-a`.")
-    (rival,) = found["docs/study.md", "rivals"][2:]
-    assert rival.startswith("| `yolov8n-a` | 1.00 | `yolov8n-w0.6` | 1.01 | -") and rival.endswith("| worse |")
-    assert float(rival.split("|")[5].split()[0]) == pytest.approx(-1.9, abs=0.2)
+    (matched,) = found["docs/study.md", "size-matched"][2:]
+    assert matched.startswith("| `yolov8n-a` | 1.00 | `yolov8n-w0.6` | 1.01 | -") and matched.endswith("| worse |")
+    assert float(matched.split("|")[5].split()[0]) == pytest.approx(-1.9, abs=0.2)
     header, _, *classes = found["docs/study.md", "classes"]
     assert header == "| mAP50 of | RBC | WBC |" and len(classes) == 5
 
@@ -102,6 +105,68 @@ def test_pages_say_what_was_found(study):
     for (page, mark), lines in found.items():
         text = (study.ROOT / page).read_text("utf-8")
         assert between(text, mark, lines) == text
+
+
+def test_what_docs_keep_says_the_same_as_the_whole(study, tmp_path, monkeypatch):
+    runs, docs = tmp_path / "runs", tmp_path / "docs"
+    made_up(runs / "study-lite", 0.51, 0.45)
+    plot = study.STUDIES["lite"]["plot"]
+    monkeypatch.setitem(study.STUDIES["lite"], "plot", "gflops")  # latency was not measured
+    monkeypatch.setattr(study, "DOCS", docs)
+    monkeypatch.setattr(study, "write_findings", lambda: None)
+    assert study.main(["collect", "study=lite", f"folder={runs / 'study-lite'}"]) == 0
+    kept = docs / "study-lite"
+    names = {"comparison.json", "results.json", "results.csv", "summary.md", "gflops.svg"}
+    assert {file.name for file in kept.iterdir()} == names and plot != "gflops"
+    assert study.findings(docs) == study.findings(runs)
+    for name in ("results.csv", "summary.md"):
+        assert (kept / name).read_bytes() == (runs / "study-lite" / name).read_bytes()
+    whole, small = (json.loads((folder / "results.json").read_text()) for folder in (runs / "study-lite", kept))
+    assert whole["runs"][0]["curves"] and whole["comparison"]["samples"]
+    for run, full in zip(small["runs"], whole["runs"], strict=True):
+        assert not {"curves", "attempts", "settings"} & set(run) and "classes" not in run["metrics"]
+        assert {key: run[key] for key in ("seed", "command", "machine", "versions")} == {
+            key: full[key] for key in ("seed", "command", "machine", "versions")
+        }
+    assert (
+        small["comparison"]["samples"] == []
+        and json.loads((kept / "comparison.json").read_text()) == small["comparison"]
+    )
+
+
+def test_docs_keep_five_small_files_of_a_study(study):
+    found = {folder.name: folder for folder in study.DOCS.glob("study-*")}
+    assert set(found) == {"study-bccd", "study-lite", "study-lite-longer", "study-lite-distilled"}
+    for each in study.STUDIES.values():
+        if each["folder"] not in found:
+            continue
+        files = {file.name: file for file in found[each["folder"]].rglob("*")}
+        names = {"comparison.json", "results.json", "results.csv", "summary.md", f"{each['plot']}.svg"}
+        assert set(files) == names | ({"pytorch-start.csv"} if each["folder"] == "study-bccd" else set())
+        assert sum(file.stat().st_size for file in files.values()) <= 300_000
+        results = json.loads(files["results.json"].read_text("utf-8"))
+        assert results["comparison"] == json.loads(files["comparison.json"].read_text("utf-8"))
+        with open(files["results.csv"], encoding="utf-8") as text:
+            rows = {(row["model"], int(row["seed"])): float(row["mAP50-95"]) for row in csv.DictReader(text)}
+        assert rows == {(run["model"], run["seed"]): run["metrics"]["mAP50-95"] for run in results["runs"]}
+
+
+def test_no_photograph_is_committed(study):
+    """The datasets forbid it: of pictures, docs hold drawings, and one page made from the generated dataset."""
+    pages = {file.relative_to(study.DOCS).as_posix() for file in study.DOCS.rglob("*.html")}
+    assert pages <= {"example-report/report.html"}
+    assert not [file for kind in ("jpg", "jpeg", "png", "npz") for file in study.DOCS.rglob(f"*.{kind}")]
+
+
+def test_links_of_the_pages_lead_somewhere(study):
+    pages = [study.ROOT / "README.md", study.ROOT / "CHANGELOG.md", *study.DOCS.glob("*.md")]
+    broken = [
+        f"{page.name}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+    assert not broken
 
 
 def test_an_unknown_study_is_refused(study):

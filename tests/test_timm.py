@@ -100,7 +100,7 @@ def test_missing_levels_and_names_are_refused(tmp_path):
             YOLO(path)
 
 
-def test_timms_settings_survive_the_hosts_initialisation():
+def test_timms_settings_survive_ultralytics_initialisation():
     model = DetectionModel("yolov8n-timm.yaml", verbose=False)
     norms = [m for m in model.model[0].modules() if isinstance(m, nn.BatchNorm2d)]
     assert {(m.eps, m.momentum) for m in norms} == {(1e-5, 0.1)}

@@ -6,6 +6,17 @@ nothing else: the public names below are imported when they are first used.
 
 from yolo_lite import _startup
 
+TYPE_CHECKING = False  # as `typing` has it, without importing that
+if TYPE_CHECKING:
+    from yolo_lite._version import __version__ as __version__
+    from yolo_lite.compose.make import make as make
+    from yolo_lite.errors import ConfigError as ConfigError
+    from yolo_lite.registry import register as register
+    from yolo_lite.registry import same as same
+    from yolo_lite.registry import scaled as scaled
+    from yolo_lite.zoo import create_backbone as create_backbone
+    from yolo_lite.zoo import list_backbones as list_backbones
+
 _PUBLIC = {  # name -> the module that defines it
     "__version__": "yolo_lite._version",
     "ConfigError": "yolo_lite.errors",
@@ -19,7 +30,7 @@ _PUBLIC = {  # name -> the module that defines it
 __all__ = [*_PUBLIC]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
@@ -28,7 +39,7 @@ def __getattr__(name):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(__all__)
 
 

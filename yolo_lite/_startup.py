@@ -1,43 +1,53 @@
 """Registers yolo_lite with Ultralytics, whenever Ultralytics is imported: all that runs when Python starts.
 
 The line in `yolo_lite.pth` (PEP 829: `yolo_lite.start`) calls `install`, which puts one finder on `sys.meta_path` and
-returns. The finder waits for the modules in `HOSTS` and hands each to `ultralytics_hooks.hooks` once it is loaded. This
-file imports the standard library's already loaded modules only; whatever goes wrong here is reported in one line and
-leaves Ultralytics as it is. `YOLO_LITE_HOOK=0` switches the start-up registration off.
+returns. The finder waits for the modules in `AWAITED` and hands each to `ultralytics_hooks.hooks` once it is loaded.
+This file imports the standard library's already loaded modules only; whatever goes wrong here is reported in one line
+and leaves Ultralytics as it is. `YOLO_LITE_HOOK=0` switches the start-up registration off.
 """
 
 import os
 import sys
 
-HOSTS = ("ultralytics.nn.tasks", "ultralytics.data.utils")  # each by itself, since they import each other
-failure = None  # why the registration did not work, for `yolo-lite doctor`
+TYPE_CHECKING = False  # as `typing` has it, without importing that
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+AWAITED = ("ultralytics.nn.tasks", "ultralytics.data.utils")  # each by itself, since they import each other
+failure: str | None = None  # why the registration did not work, for `yolo-lite doctor`
 
 
 class _Finder:
-    """Finds nothing itself: lets the other finders find the host, and adds our step to its loading."""
+    """Finds nothing itself: lets the other finders find Ultralytics, and adds our step to its loading."""
 
-    searching = False
+    def __init__(self) -> None:
+        self.searching: set[str] = set()  # another thread may be at another module
 
-    def find_spec(self, name, path=None, target=None):
-        if name not in HOSTS or self.searching:
+    def find_spec(
+        self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
+        if name not in AWAITED or name in self.searching:
             return None
-        self.searching = True
+        self.searching.add(name)
         try:
             spec = next(filter(None, (finder.find_spec(name, path, target) for finder in sys.meta_path)), None)
         finally:
-            self.searching = False
-        if spec is not None and hasattr(spec.loader, "exec_module"):
-            load = spec.loader.exec_module
+            self.searching.discard(name)
+        loader = spec and spec.loader
+        if loader is not None and hasattr(loader, "exec_module"):
+            load = loader.exec_module
 
-            def load_and_register(module):
+            def load_and_register(module: "ModuleType") -> None:
                 load(module)
                 _hand_over(module)
 
-            spec.loader.exec_module = load_and_register
+            vars(loader)["exec_module"] = load_and_register
         return spec
 
 
-def install():
+def install() -> None:
     """Register at start-up, unless `YOLO_LITE_HOOK=0` says not to; never raises."""
     if os.environ.get("YOLO_LITE_HOOK") == "0":
         sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder) is not _Finder]
@@ -47,27 +57,27 @@ def install():
         register()
 
 
-def register():
+def register() -> None:
     """Register with Ultralytics now if it is loaded, or else as soon as it is."""
-    for name in HOSTS:
-        host = sys.modules.get(name)
-        if host is not None and not getattr(host.__spec__, "_initializing", False):
-            _hand_over(host)
+    for name in AWAITED:
+        module = sys.modules.get(name)
+        if module is not None and not getattr(module.__spec__, "_initializing", False):
+            _hand_over(module)
         elif not active():
             sys.meta_path.insert(0, _Finder())
 
 
-def active():
+def active() -> bool:
     """Tell whether the finder is in place."""
     return any(type(finder) is _Finder for finder in sys.meta_path)
 
 
-def _hand_over(host):
+def _hand_over(module: "ModuleType") -> None:
     global failure
     try:
         from yolo_lite.ultralytics_hooks import hooks
 
-        hooks.install(host)
+        hooks.install(module)
     except Exception as error:  # stock Ultralytics has to go on, whatever is wrong with us
         said, failure = failure, f"{type(error).__name__}: {error}"
         if failure == said:

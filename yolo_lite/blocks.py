@@ -1,6 +1,7 @@
-"""The blocks that backbones and necks share, built from Ultralytics' `Conv` so that the host's `fuse()` folds them."""
+"""The blocks that backbones and necks share, built from Ultralytics' `Conv` so that its `fuse()` folds them."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import nn
@@ -14,8 +15,12 @@ class Norm(NamedTuple):
     momentum: float = 0.1
 
 
-HOST_NORM = Norm(eps=1e-3, momentum=0.03)  # what Ultralytics gives to every BatchNorm of its own
+ULTRALYTICS_NORM = Norm(eps=1e-3, momentum=0.03)  # what Ultralytics gives to every BatchNorm of its own
 WEIGHT_STD = 0.025  # of a convolution before training; a dense 3x3 of 64 channels has it in PyTorch
+
+Activation: TypeAlias = type[nn.Module] | bool | None  # a class that takes `inplace`; True is Ultralytics' default
+Excite: TypeAlias = Callable[[int], nn.Module] | None  # makes the squeeze-excite of so many channels
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -37,17 +42,26 @@ class ConvNormAct(Conv):
         k: Kernel size; padded to keep the size at stride 1.
         s: Stride.
         g: Groups.
-        act: Activation class, None for none, True for the host's default.
+        act: Activation class, None for none, True for Ultralytics' default.
         norm: The BatchNorm's settings.
     """
 
-    def __init__(self, c1, c2, k=1, s=1, g=1, act=None, norm=Norm()):
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        k: int | tuple[int, int] = 1,
+        s: int = 1,
+        g: int = 1,
+        act: Activation = None,
+        norm: Norm = Norm(),
+    ) -> None:
         super().__init__(c1, c2, k, s, g=g, act=act(inplace=True) if isinstance(act, type) else bool(act))
         self.bn = BatchNorm2d(c2, eps=norm.eps, momentum=norm.momentum)
         start_evenly(self)
 
 
-def start_evenly(module):
+def start_evenly(module: Module) -> Module:
     """Let the weights of a module's convolutions begin with one standard deviation; return the module.
 
     PyTorch gives a depthwise filter, with its nine inputs, weights eight times as large as a dense one's. BatchNorm
@@ -61,7 +75,7 @@ def start_evenly(module):
     for each in module.modules():
         if isinstance(each, Conv):
             nn.init.normal_(each.conv.weight, std=WEIGHT_STD)
-            each.bn.running_var.fill_(each.conv.weight[0].numel() * WEIGHT_STD**2)
+            _statistics(each.bn)[1].fill_(each.conv.weight[0].numel() * WEIGHT_STD**2)
     return module
 
 
@@ -77,15 +91,17 @@ class SqueezeExcite(nn.Module):
     Source: Hu et al. 2018, https://arxiv.org/abs/1709.01507, figure 3; the hard gate is MobileNetV3's (section 5.3).
     """
 
-    def __init__(self, c, squeezed, act=nn.ReLU, gate=nn.Hardsigmoid):
+    def __init__(
+        self, c: int, squeezed: int, act: type[nn.Module] = nn.ReLU, gate: type[nn.Module] = nn.Hardsigmoid
+    ) -> None:
         super().__init__()
-        self.pool = nn.AdaptiveAvgPool2d(1)  # a module, because the host's FLOP counter looks for one
+        self.pool = nn.AdaptiveAvgPool2d(1)  # a module, because Ultralytics' FLOP counter looks for one
         self.reduce = nn.Conv2d(c, squeezed, 1)
         self.act = act(inplace=True)
         self.expand = nn.Conv2d(squeezed, c, 1)
         self.gate = gate()
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         scale = self.pool(x)  # (B, c, 1, 1)
         return x * self.gate(self.expand(self.act(self.reduce(scale))))
 
@@ -110,7 +126,18 @@ class InvertedResidual(nn.Module):
     https://arxiv.org/abs/1905.02244, figure 4.
     """
 
-    def __init__(self, c1, mid, c2, k=3, s=1, excite=None, act=nn.ReLU6, norm=Norm(), skip=True):
+    def __init__(
+        self,
+        c1: int,
+        mid: int,
+        c2: int,
+        k: int = 3,
+        s: int = 1,
+        excite: Excite = None,
+        act: Activation = nn.ReLU6,
+        norm: Norm = Norm(),
+        skip: bool = True,
+    ) -> None:
         super().__init__()
         self.expand = ConvNormAct(c1, mid, act=act, norm=norm) if mid != c1 else nn.Identity()
         self.depthwise = ConvNormAct(mid, mid, k, s, g=mid, act=act, norm=norm)
@@ -118,7 +145,7 @@ class InvertedResidual(nn.Module):
         self.project = ConvNormAct(mid, c2, norm=norm)
         self.add = skip and s == 1 and c1 == c2
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.project(self.excite(self.depthwise(self.expand(x))))
         return x + y if self.add else y
 
@@ -131,13 +158,15 @@ class FusedInvertedResidual(nn.Module):
     Source: Xiong et al. 2021, MobileDets, https://arxiv.org/abs/2004.14525, section 3.2.
     """
 
-    def __init__(self, c1, mid, c2, k=3, s=1, act=nn.ReLU, norm=Norm()):
+    def __init__(
+        self, c1: int, mid: int, c2: int, k: int = 3, s: int = 1, act: Activation = nn.ReLU, norm: Norm = Norm()
+    ) -> None:
         super().__init__()
         self.expand = ConvNormAct(c1, mid, k, s, act=act, norm=norm)
         self.project = ConvNormAct(mid, c2, norm=norm)
         self.add = s == 1 and c1 == c2
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.project(self.expand(x))
         return x + y if self.add else y
 
@@ -148,11 +177,11 @@ class LayerScale(nn.Module):
     Source: Touvron et al. 2021, https://arxiv.org/abs/2103.17239, equation 4.
     """
 
-    def __init__(self, c, start=1e-5):
+    def __init__(self, c: int, start: float = 1e-5) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.full((c,), start))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * self.gamma.view(1, -1, 1, 1)
 
 
@@ -176,7 +205,18 @@ class UniversalInvertedBottleneck(nn.Module):
     Source: Qin et al. 2024, MobileNetV4, https://arxiv.org/abs/2404.10518, figure 4.
     """
 
-    def __init__(self, c1, mid, c2, start=3, k=3, s=1, act=nn.ReLU, norm=Norm(), scale=None):
+    def __init__(
+        self,
+        c1: int,
+        mid: int,
+        c2: int,
+        start: int = 3,
+        k: int = 3,
+        s: int = 1,
+        act: Activation = nn.ReLU,
+        norm: Norm = Norm(),
+        scale: float | None = None,
+    ) -> None:
         super().__init__()
         self.start = ConvNormAct(c1, c1, start, 1 if k else s, g=c1, norm=norm) if start else nn.Identity()
         self.expand = ConvNormAct(c1, mid, act=act, norm=norm)
@@ -185,7 +225,7 @@ class UniversalInvertedBottleneck(nn.Module):
         self.scale = nn.Identity() if scale is None else LayerScale(c2, scale)
         self.add = s == 1 and c1 == c2
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.scale(self.project(self.depthwise(self.expand(self.start(x)))))
         return x + y if self.add else y
 
@@ -205,10 +245,19 @@ class MobileMQA(nn.Module):
     Source: Qin et al. 2024, MobileNetV4, https://arxiv.org/abs/2404.10518, section 4.2.
     """
 
-    def __init__(self, c, heads=4, dim=64, kv_stride=1, k=3, norm=Norm(), scale=1e-5):
+    def __init__(
+        self,
+        c: int,
+        heads: int = 4,
+        dim: int = 64,
+        kv_stride: int = 1,
+        k: int = 3,
+        norm: Norm = Norm(),
+        scale: float | None = 1e-5,
+    ) -> None:
         super().__init__()
         self.heads, self.dim = heads, dim
-        self.norm = BatchNorm2d(c, eps=norm.eps, momentum=norm.momentum)
+        self.norm: nn.Module = BatchNorm2d(c, eps=norm.eps, momentum=norm.momentum)
         self.query = nn.Conv2d(c, heads * dim, 1, bias=False)
         self.key = self._shared(c, dim, kv_stride, k, norm)
         self.value = self._shared(c, dim, kv_stride, k, norm)
@@ -216,11 +265,11 @@ class MobileMQA(nn.Module):
         self.scale = nn.Identity() if scale is None else LayerScale(c, scale)
 
     @staticmethod
-    def _shared(c, dim, stride, k, norm):
+    def _shared(c: int, dim: int, stride: int, k: int, norm: Norm) -> nn.Module:
         project = nn.Conv2d(c, dim, 1, bias=False)
         return nn.Sequential(ConvNormAct(c, c, k, stride, g=c, norm=norm), project) if stride > 1 else project
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, _, h, w = x.shape
         y = self.norm(x)
         query = self.query(y).reshape(b, self.heads, self.dim, h * w).transpose(2, 3)  # (B, heads, HW, dim)
@@ -231,24 +280,31 @@ class MobileMQA(nn.Module):
         return x + self.scale(self.output(y))
 
     @property
-    def folded(self):
+    def folded(self) -> bool:
         """Whether `fold` has been called."""
         return not isinstance(self.norm, nn.BatchNorm2d)
 
-    def fold(self):
+    def fold(self) -> None:
         """Turn the BatchNorm in front into a depthwise 1x1 convolution, its exact equal even at padded borders."""
-        if not self.folded:
+        if isinstance(self.norm, nn.BatchNorm2d):
             self.norm = norm_as_conv(self.norm)
 
 
-def norm_as_conv(norm):
+def norm_as_conv(norm: nn.BatchNorm2d) -> nn.Conv2d:
     """Return the depthwise 1x1 convolution that computes what a BatchNorm computes in eval mode."""
-    conv = nn.Conv2d(norm.num_features, norm.num_features, 1, groups=norm.num_features).to(norm.running_mean)
+    mean, variance = _statistics(norm)
+    conv = nn.Conv2d(norm.num_features, norm.num_features, 1, groups=norm.num_features).to(mean)
     with torch.no_grad():
-        factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        factor = norm.weight / torch.sqrt(variance + norm.eps)
         conv.weight.copy_(factor.view(-1, 1, 1, 1))
-        conv.bias.copy_(norm.bias - norm.running_mean * factor)
+        conv.bias = nn.Parameter(norm.bias - mean * factor)
     return conv.requires_grad_(False)
+
+
+def _statistics(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a BatchNorm's running mean and variance, which all of ours have."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    return norm.running_mean, norm.running_var
 
 
 class GhostModule(nn.Module):
@@ -265,7 +321,7 @@ class GhostModule(nn.Module):
     https://arxiv.org/abs/2211.12905, figure 4.
     """
 
-    def __init__(self, c1, c2, act=nn.ReLU, dfc=False, norm=Norm()):
+    def __init__(self, c1: int, c2: int, act: Activation = nn.ReLU, dfc: bool = False, norm: Norm = Norm()) -> None:
         super().__init__()
         half = -(-c2 // 2)
         self.c2 = c2
@@ -283,7 +339,7 @@ class GhostModule(nn.Module):
             else None
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         primary = self.primary(x)
         y = torch.cat((primary, self.cheap(primary)), 1)[:, : self.c2]
         if self.attention is None:
@@ -307,7 +363,17 @@ class GhostBottleneck(nn.Module):
     Source: Han et al. 2020, https://arxiv.org/abs/1911.11907, figure 3.
     """
 
-    def __init__(self, c1, mid, c2, k=3, s=1, excite=None, dfc=False, norm=Norm()):
+    def __init__(
+        self,
+        c1: int,
+        mid: int,
+        c2: int,
+        k: int = 3,
+        s: int = 1,
+        excite: Excite = None,
+        dfc: bool = False,
+        norm: Norm = Norm(),
+    ) -> None:
         super().__init__()
         self.ghost1 = GhostModule(c1, mid, dfc=dfc, norm=norm)
         self.depthwise = ConvNormAct(mid, mid, k, s, g=mid, norm=norm) if s > 1 else nn.Identity()
@@ -319,11 +385,11 @@ class GhostBottleneck(nn.Module):
             else nn.Sequential(ConvNormAct(c1, c1, k, s, g=c1, norm=norm), ConvNormAct(c1, c2, norm=norm))
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.ghost2(self.excite(self.depthwise(self.ghost1(x)))) + self.shortcut(x)
 
 
-def channel_shuffle(x, groups):
+def channel_shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
     """Interleave the channels of the groups; (B, c, H, W) -> same."""
     b, c, h, w = x.shape
     return x.view(b, groups, c // groups, h, w).transpose(1, 2).reshape(b, c, h, w)
@@ -345,7 +411,7 @@ class ShuffleUnitV1(nn.Module):
     Source: Zhang et al. 2018, https://arxiv.org/abs/1707.01083, figure 2 (b, c).
     """
 
-    def __init__(self, c1, c2, s=1, groups=3, first=False, norm=Norm()):
+    def __init__(self, c1: int, c2: int, s: int = 1, groups: int = 3, first: bool = False, norm: Norm = Norm()) -> None:
         super().__init__()
         mid, made = c2 // 4, c2 - c1 if s == 2 else c2
         self.groups = groups
@@ -355,7 +421,7 @@ class ShuffleUnitV1(nn.Module):
         self.pool = nn.AvgPool2d(3, 2, 1) if s == 2 else None
         self.act = nn.ReLU(inplace=True)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.expand(self.depthwise(channel_shuffle(self.reduce(x), self.groups)))
         return self.act(x + y if self.pool is None else torch.cat((self.pool(x), y), 1))
 
@@ -374,7 +440,7 @@ class ShuffleUnitV2(nn.Module):
     Source: Ma et al. 2018, https://arxiv.org/abs/1807.11164, figure 3 (c, d).
     """
 
-    def __init__(self, c1, c2, s=1, norm=Norm()):
+    def __init__(self, c1: int, c2: int, s: int = 1, norm: Norm = Norm()) -> None:
         super().__init__()
         half = c2 // 2
         c1 = c1 if s == 2 else half
@@ -389,7 +455,7 @@ class ShuffleUnitV2(nn.Module):
             ConvNormAct(half, half, act=nn.ReLU, norm=norm),
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         left, right = x.chunk(2, 1) if self.left is None else (self.left(x), x)
         return channel_shuffle(torch.cat((left, self.right(right)), 1), 2)
 
@@ -397,23 +463,24 @@ class ShuffleUnitV2(nn.Module):
 class Repeat(nn.Sequential):
     """A registered module several times in sequence: the first turns c1 into c2 channels, the others keep them."""
 
-    def __init__(self, cls, *calls):
+    def __init__(self, cls: Callable[..., nn.Module], *calls: Sequence[Any]) -> None:
         super().__init__(*(cls(*arguments) for arguments in calls))
 
 
-def round_channels(channels, divisor=8):
+def round_channels(channels: float, divisor: int = 8) -> int:
     """Round to a multiple of `divisor`, at least one and never down by more than a tenth (timm's and torchvision's)."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded if rounded >= 0.9 * channels else rounded + divisor
 
 
-def to_fast_layout(x):
+def to_fast_layout(x: torch.Tensor) -> torch.Tensor:
     """Lay an image batch out channels-last on a CPU, where depthwise convolutions train up to 2.4 times as fast.
 
     The layout travels with the activations through the whole network. The weights stay as they are, so checkpoints
     do too. Nothing happens while a graph is recorded: exporters choose layouts themselves.
     """
-    recorded = torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling()
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined]  # documented, but not in torch's list of exports
+    recorded = tracing or torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling()
     if x.device.type != "cpu" or recorded:
         return x
     return x.contiguous(memory_format=torch.channels_last)

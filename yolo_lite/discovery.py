@@ -36,9 +36,8 @@ def families() -> dict[str, "type[Stage]"]:
     """Return the stage class of every native backbone, by the backbone's name."""
     from yolo_lite.backbones._stage import Stage  # only now, since it needs torch
 
-    return {
-        variant: spec.cls for spec in specs().values() if issubclass(spec.cls, Stage) for variant in spec.cls.variants
-    }
+    stages = [spec.cls for spec in specs().values() if issubclass(spec.cls, Stage)]
+    return {variant: stage for stage in stages for variant in stage.variants}
 
 
 def failures() -> dict[str, str]:

@@ -1,10 +1,15 @@
 """Which operators of a model the compilers of edge devices are known to dislike, by their vendors' own pages."""
 
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import nn
+from ultralytics.nn.modules.block import DFL
 
 from yolo_lite.backbones._stage import Stage
+from yolo_lite.blocks import GhostModule, ShuffleUnitV1, ShuffleUnitV2, SqueezeExcite
 
 
 class Claim(NamedTuple):
@@ -16,7 +21,8 @@ class Claim(NamedTuple):
     page: str
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True)
+class Finding:
     """A claim that concerns a model."""
 
     claim: Claim
@@ -65,26 +71,34 @@ SWITCHES = {  # operator -> what avoids it in a native backbone, and elsewhere
 }
 
 
-def _operators(module):
+def _operators(module: nn.Module) -> Iterator[str]:
     """Name the operators in the table above that a module is."""
-    kind = type(module).__name__
-    if isinstance(module, nn.Hardswish):
-        yield "h-swish"
-    if isinstance(module, nn.SiLU):
-        yield "SiLU"
-    if kind in ("SqueezeExcite", "SEModule", "EffectiveSEModule"):  # ours, and timm's
-        yield "squeeze-excite"
-    if kind in ("ShuffleUnitV1", "ShuffleUnitV2"):
-        yield "channel shuffle"
-    if isinstance(module, nn.Upsample) or (kind == "GhostModule" and module.attention is not None):
+    for operator, kinds in _kinds().items():
+        if isinstance(module, kinds):
+            yield operator
+    if isinstance(module, GhostModule) and module.attention is not None:
         yield "nearest upsampling"
     if isinstance(module, nn.Conv2d) and not isinstance(module.padding, str) and max(module.padding) > 15:
         yield "padding over 15"
-    if kind == "DFL":
-        yield "DFL"
 
 
-def lint(model):
+@functools.cache
+def _kinds() -> dict[str, tuple[type[nn.Module], ...]]:
+    """The classes that are an operator whatever their settings: torch's, Ultralytics', ours and timm's."""
+    from timm.layers.squeeze_excite import EffectiveSEModule, SEModule
+    from timm.models._efficientnet_blocks import SqueezeExcite as TimmSqueezeExcite
+
+    return {
+        "h-swish": (nn.Hardswish,),
+        "SiLU": (nn.SiLU,),
+        "squeeze-excite": (SqueezeExcite, SEModule, EffectiveSEModule, TimmSqueezeExcite),
+        "channel shuffle": (ShuffleUnitV1, ShuffleUnitV2),
+        "nearest upsampling": (nn.Upsample,),
+        "DFL": (DFL,),
+    }
+
+
+def lint(model: nn.Module) -> list[Finding]:
     """Find what edge compilers are known to dislike in a model.
 
     Args:
@@ -93,8 +107,9 @@ def lint(model):
     Returns:
         (list[Finding]): By the order of the claims; what is in a native backbone apart from what is elsewhere.
     """
-    found = {}  # operator, whether in a native backbone -> numbers of rows, one for each time
-    parts = enumerate(model.model) if hasattr(model, "model") else [(None, model)]
+    found: dict[tuple[str, bool], list[int | None]] = {}  # operator, in a native backbone? -> rows, one for each time
+    rows = getattr(model, "model", None)
+    parts: list[tuple[int | None, nn.Module]] = [(None, model)] if rows is None else [*enumerate(rows)]
     for row, part in parts:
         native = any(isinstance(module, Stage) for module in part.modules())
         for _, module in part.named_modules(remove_duplicate=False):  # Ultralytics shares one activation

@@ -6,12 +6,32 @@ import sys
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from yolo_lite._version import __version__
 
 DISTRIBUTION = "yolo-lite-backbones"
 PACKAGES = ("ultralytics", "torch", "torchvision", "timm", "numpy", "opencv-python")
+
+
+class Machine(TypedDict, total=False):
+    """A machine; torch's threads and GPUs stand there where torch is loaded."""
+
+    processor: str
+    cores: int | None
+    threads: int
+    gpus: list[str]
+    system: str
+
+
+def machine() -> Machine:
+    """Describe the machine."""
+    found: Machine = {"processor": processor(), "cores": os.cpu_count(), "system": system()}
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        found["threads"] = torch.get_num_threads()
+        found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return found
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
@@ -24,6 +44,14 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     return found
 
 
+def in_words(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Return machine and versions as the few words that stand below a table."""
+    found = versions(packages)
+    python = found.pop("python")
+    words = {"CPU": processor(), "cores": str(os.cpu_count()), "system": f"{system()}, Python {python}"}
+    return {**words, **found}
+
+
 def installed_version(package: str) -> str | None:
     """Return a package's version, None where it is not installed."""
     try:
@@ -32,14 +60,9 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def machine() -> dict[str, Any]:
-    """Describe the machine: processor, cores, threads of torch and GPUs where torch is loaded, system."""
-    found: dict[str, Any] = {"processor": processor(), "cores": os.cpu_count()}
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        found["threads"] = torch.get_num_threads()
-        found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {**found, "system": f"{platform.system()} {platform.machine()}"}
+def system() -> str:
+    """Return the operating system's name and the processor's kind, `Linux x86_64`."""
+    return f"{platform.system()} {platform.machine()}"
 
 
 def processor() -> str:

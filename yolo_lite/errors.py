@@ -14,6 +14,10 @@ class ConfigError(ValueError):
         return ConfigError(f"{where}: {self}")
 
 
+class UsageError(ConfigError):
+    """A command line that cannot be understood."""
+
+
 def nearest(word: object, choices: Iterable[object]) -> str | None:
     """Return the choice that is nearest to a word, None where none is near."""
     names = [str(choice) for choice in choices]

@@ -1,10 +1,12 @@
 """Blocks for necks: ASPP, LR-ASPP, C3k2ExtraDW, ExtraDWFusion, and the rules that make the shared blocks YAML rows.
 
 Channel arguments follow the model's width as those of Ultralytics' own neck modules do. Activation and BatchNorm are
-the host's too (the YAML's `activation:` reaches them), unless the paper's definition names another.
+Ultralytics' too (the YAML's `activation:` reaches them), unless the paper's definition names another.
 """
 
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from ultralytics.nn.modules.block import C2f, C3k, PSABlock
 from ultralytics.nn.modules.conv import Conv
 
 from yolo_lite.blocks import (
-    HOST_NORM,
+    ULTRALYTICS_NORM,
     GhostModule,
     InvertedResidual,
     MobileMQA,
@@ -23,9 +25,11 @@ from yolo_lite.blocks import (
     start_evenly,
 )
 from yolo_lite.errors import ConfigError
-from yolo_lite.registry import Count, Factor, Heads, Kernel, KernelOrNone, Part, PartOrNone, Stride, register
+from yolo_lite.registry import Count, Factor, Heads, Kernel, KernelOrNone, Part, PartOrNone, Scale, Stride, register
 
-HOST_ACT = True  # what Ultralytics' Conv calls its default activation
+ULTRALYTICS_ACT = True  # what Ultralytics' Conv calls its default activation
+
+Call = tuple[list[Any], int]  # the constructor's arguments, output channels
 
 
 @register(repeats="stack")
@@ -48,7 +52,7 @@ class ASPP(nn.Module):
     https://arxiv.org/abs/1802.02611, section 3.1.
     """
 
-    def __init__(self, c1, c2, rates: list[int] = (2, 4, 6), separable: bool = False):
+    def __init__(self, c1: int, c2: int, rates: list[int] = [2, 4, 6], separable: bool = False) -> None:  # noqa: B006 (it is only read)
         super().__init__()
         if not rates or min(rates) < 1:
             raise ConfigError(f"rates has to be one or more whole numbers from 1, found {list(rates)}")
@@ -62,7 +66,7 @@ class ASPP(nn.Module):
         self.mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(c1, c2, 1), Conv.default_act)
         self.project = Conv((len(rates) + 2) * c2, c2, 1)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         mean = self.mean(x).expand(-1, -1, x.shape[2], x.shape[3])  # (B, c2, 1, 1) -> (B, c2, H, W)
         return self.project(torch.cat([self.point(x), *(branch(x) for branch in self.dilated), mean], 1))
 
@@ -78,23 +82,25 @@ class LRASPP(nn.Module):
     Source: Howard et al. 2019, MobileNetV3, https://arxiv.org/abs/1905.02244, figure 10, without its skip connection.
     """
 
-    def __init__(self, c1, c2):
+    def __init__(self, c1: int, c2: int) -> None:
         super().__init__()
         self.point = Conv(c1, c2, 1, act=nn.ReLU(inplace=True))
         self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(c1, c2, 1, bias=False), nn.Sigmoid())
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.point(x) * self.gate(x)
 
 
-def extra_dw(c, expansion=2, k=3, shortcut=True):
-    """Return MobileNetV4's ExtraDW block with the host's activation and BatchNorm; (B, c, H, W) -> same."""
-    block = UniversalInvertedBottleneck(c, round_channels(c * expansion), c, k, k, act=HOST_ACT, norm=HOST_NORM)
+def extra_dw(c: int, expansion: float = 2, k: int = 3, shortcut: bool = True) -> UniversalInvertedBottleneck:
+    """Return MobileNetV4's ExtraDW block with Ultralytics' activation and BatchNorm; (B, c, H, W) -> same."""
+    block = UniversalInvertedBottleneck(
+        c, round_channels(c * expansion), c, k, k, act=ULTRALYTICS_ACT, norm=ULTRALYTICS_NORM
+    )
     block.add = shortcut
     return block
 
 
-def _c3k2(c1, scale, c2: int, c3k: bool = False, *args):
+def _c3k2(c1: int, scale: Scale, c2: int, c3k: bool = False, *args: Any) -> Call:
     """Rule: as Ultralytics' for C3k2, which builds C3k inside at the scales m, l and x."""
     c2 = scale.channels(c2)
     return [c1, c2, c3k or scale.letter in {"m", "l", "x"}, *args], c2
@@ -121,22 +127,22 @@ class C3k2ExtraDW(C2f):
 
     def __init__(
         self,
-        c1,
-        c2,
-        n=1,
+        c1: int,
+        c2: int,
+        n: int = 1,
         c3k: bool = False,
         e: Part = 0.5,
         attn: bool = False,
         shortcut: bool = True,
         expansion: Factor = 2,
         kernel: Kernel = 3,
-    ):
+    ) -> None:
         super().__init__(c1, c2, 0, shortcut, 1, e)
         self.cv2 = Conv((2 + n) * self.c, c2, 1)
         block = partial(extra_dw, expansion=expansion, k=kernel, shortcut=shortcut)
         self.m = nn.ModuleList(self._inner(block, c3k, attn) for _ in range(n))
 
-    def _inner(self, block, c3k, attn):
+    def _inner(self, block: Callable[[int], nn.Module], c3k: bool, attn: bool) -> nn.Module:
         if attn:
             return nn.Sequential(block(self.c), PSABlock(self.c, attn_ratio=0.5, num_heads=max(self.c // 64, 1)))
         if not c3k:
@@ -161,14 +167,14 @@ class ExtraDWFusion(nn.Module):
     Source: the depthwise start of MobileNetV4's ExtraDW, https://arxiv.org/abs/2404.10518, figure 4, as a fusion.
     """
 
-    def __init__(self, c1, c2, k: Kernel = 3, s: Stride = 1):
+    def __init__(self, c1: Sequence[int], c2: int, k: Kernel = 3, s: Stride = 1) -> None:
         super().__init__()
         main, extra = c1
         self.main = nn.Identity() if main == c2 else Conv(main, c2, 1, act=False)
         depthwise = Conv(extra, extra, k, s, g=extra, act=False)
         self.extra = start_evenly(nn.Sequential(depthwise, Conv(extra, c2, 1, act=False)))
 
-    def forward(self, x):
+    def forward(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
         main, extra = x
         return self.main(main) + self.extra(extra)
 
@@ -176,37 +182,53 @@ class ExtraDWFusion(nn.Module):
 # The shared blocks as rows --------------------------------------------------------------------------------------------
 
 
-def _squeeze_excite(c1, scale, ratio: Factor = 0.25):
+def _squeeze_excite(c1: int, scale: Scale, ratio: Factor = 0.25) -> Call:
     return [c1, round_channels(c1 * ratio)], c1
 
 
-def _inverted_residual(c1, scale, c2: int, expansion: Factor = 4, k: Kernel = 3, s: Stride = 1, se: PartOrNone = 0.0):
+def _inverted_residual(
+    c1: int,
+    scale: Scale,
+    c2: int,
+    expansion: Factor = 4,
+    k: Kernel = 3,
+    s: Stride = 1,
+    se: PartOrNone = 0.0,
+) -> Call:
     c2, mid = scale.channels(c2), round_channels(c1 * expansion)
     excite = partial(SqueezeExcite, squeezed=round_channels(mid * se)) if se else None
-    return [c1, mid, c2, k, s, excite, HOST_ACT, HOST_NORM], c2
+    return [c1, mid, c2, k, s, excite, ULTRALYTICS_ACT, ULTRALYTICS_NORM], c2
 
 
-def _universal(c1, scale, c2: int, expansion: Factor = 4, start: KernelOrNone = 3, k: KernelOrNone = 3, s: Stride = 1):
+def _universal(
+    c1: int,
+    scale: Scale,
+    c2: int,
+    expansion: Factor = 4,
+    start: KernelOrNone = 3,
+    k: KernelOrNone = 3,
+    s: Stride = 1,
+) -> Call:
     c2 = scale.channels(c2)
     if s != 1 and not (start or k):
         raise ConfigError(f"a stride needs a depthwise convolution, found start {start}, k {k}, s {s}")
-    return [c1, round_channels(c1 * expansion), c2, start, k, s, HOST_ACT, HOST_NORM], c2
+    return [c1, round_channels(c1 * expansion), c2, start, k, s, ULTRALYTICS_ACT, ULTRALYTICS_NORM], c2
 
 
-def _ghost(c1, scale, c2: int):
+def _ghost(c1: int, scale: Scale, c2: int) -> Call:
     c2 = scale.channels(c2)
-    return [c1, c2, nn.ReLU, False, HOST_NORM], c2
+    return [c1, c2, nn.ReLU, False, ULTRALYTICS_NORM], c2
 
 
-def _shuffle(c1, scale, c2: int, s: int = 1):
+def _shuffle(c1: int, scale: Scale, c2: int, s: int = 1) -> Call:
     c2 = scale.channels(c2)
     if s not in (1, 2) or (s == 1 and c1 != c2):
         raise ConfigError(f"takes stride 2, or stride 1 and as many channels as come in ({c1}); found {c2}, stride {s}")
-    return [c1, c2, s, HOST_NORM], c2
+    return [c1, c2, s, ULTRALYTICS_NORM], c2
 
 
-def _attention(c1, scale, heads: Heads = 4, dim: Count = 64, kv_stride: Stride = 1):
-    return [c1, heads, dim, kv_stride, 3, HOST_NORM], c1
+def _attention(c1: int, scale: Scale, heads: Heads = 4, dim: Count = 64, kv_stride: Stride = 1) -> Call:
+    return [c1, heads, dim, kv_stride, 3, ULTRALYTICS_NORM], c1
 
 
 for block, rule in (

@@ -1,106 +1,20 @@
 """Every option of every command, once.
 
 The command line, settings in Python and in YAML files, `yolo-lite COMMAND --help` and the pages' tables are made from
-`COMMANDS`; an option that is not here does not exist. What a value has to be is its `Kind`, and the sentence that
-refuses another one is the same wherever it comes from.
+`COMMANDS`; an option that is not here does not exist. What a value has to be is its `Kind` (kinds.py), and the sentence
+that refuses another one is the same wherever it comes from.
 """
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from yolo_lite.errors import ConfigError, suggest
+from yolo_lite.errors import ConfigError, UsageError, one_line, suggest
+from yolo_lite.kinds import FLAG, IMGSZ, KEYS, NAME, TEXT, WEIGHTS, Kind, keyed, listed, number, one_of, whole
 
-
-@dataclass(frozen=True)
-class Kind:
-    """What a value may be.
-
-    Attributes:
-        wanted: What it has to be, for the sentence that refuses another one.
-        read: Turns a word of the command line into a value; ValueError or KeyError where it is none.
-        holds: Tells whether a value is one.
-        nearest: Names the nearest valid value, "" where there is none to name.
-    """
-
-    wanted: str
-    read: Callable[[str], Any]
-    holds: Callable[[Any], bool]
-    nearest: Callable[[Any], str] = lambda value: ""
-
-    def check(self, name: str, value: Any) -> Any:
-        """Return a value that is of this kind.
-
-        Raises:
-            ConfigError: It is not.
-        """
-        if not self.holds(value):
-            near = self.nearest(value)
-            text = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
-            raise ConfigError(f"{name} has to be {self.wanted}, found {text}{f'; {near}' if near else ''}")
-        return value
-
-
-def _is_number(value: Any, whole: bool = False) -> bool:
-    return isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-
-
-def whole(least: int = 1, multiple: int = 1, most: float = math.inf) -> Kind:
-    """Whole numbers from `least` to `most`, multiples of `multiple`."""
-    text = "a whole number above 0" if least == 1 else f"a whole number from {least}"
-    text += "" if most == math.inf else f" to {most:g}"
-    text = text if multiple == 1 else f"a multiple of {multiple}"
-
-    def holds(value: Any) -> bool:
-        return _is_number(value, whole=True) and least <= value <= most and value % multiple == 0
-
-    def nearest(value: Any) -> str:
-        fits = multiple > 1 and _is_number(value) and math.isfinite(value)
-        return f"near it is {max(round(value / multiple), 1) * multiple}" if fits else ""
-
-    return Kind(text, int, holds, nearest)
-
-
-def number(most: float = math.inf, least: float | None = None) -> Kind:
-    """Finite numbers above 0, or from `least` on, up to `most`."""
-    text = "a finite number above 0" if least is None else f"a finite number from {least:g}"
-    text += "" if most == math.inf else f" and at most {most:g}"
-
-    def holds(value: Any) -> bool:
-        low = _is_number(value) and (value > 0 if least is None else value >= least)
-        return low and math.isfinite(value) and value <= most
-
-    return Kind(text, lambda word: float(word) if "." in word or "e" in word.lower() else int(word), holds)
-
-
-def one_of(*choices: str) -> Kind:
-    """One of some words."""
-    return Kind(
-        f"one of {', '.join(choices)}",
-        str,
-        lambda value: value in choices,
-        lambda value: suggest(value, choices).removeprefix("; ") if isinstance(value, str) else "",
-    )
-
-
-def listed(kind: Kind, text: str) -> Kind:
-    """A list of values of a kind; on the command line with commas between."""
-
-    def read(word: str) -> list[Any]:
-        return [kind.read(part.strip()) for part in word.split(",") if part.strip()]
-
-    def holds(value: Any) -> bool:
-        return isinstance(value, list | tuple) and len(value) > 0 and all(map(kind.holds, value))
-
-    return Kind(text, read, holds)
-
-
-FLAG = Kind("True or False", lambda word: {"true": True, "false": False}[word.lower()], lambda v: isinstance(v, bool))
-TEXT = Kind("a text", str, lambda value: isinstance(value, str) and value != "")
-WORDS = listed(TEXT, "names with commas between")
-IMGSZ = whole(least=32, multiple=32)  # pixels: five strides of 2
-SECONDS = number()
+REQUIRED: Any = object()  # the default of an option that has to be given
+ANY: int = 1 << 31  # so many words that it does not matter
 
 
 @dataclass(frozen=True)
@@ -121,8 +35,11 @@ class Option:
     help: str
     example: str
 
-
-REQUIRED: Any = object()
+    @property
+    def line(self) -> str:
+        """What it is, with the choices where there are some."""
+        choices = self.kind.choices
+        return f"{self.help}: {', '.join(choices)}" if choices else self.help
 
 
 @dataclass(frozen=True)
@@ -134,6 +51,7 @@ class Command:
         usage: What stands behind `yolo-lite NAME`.
         example: A command that works.
         options: The options in the order of their importance.
+        words: The least and the largest number of words that are no key=value.
         trains: Whether it takes every training argument of Ultralytics, too.
     """
 
@@ -141,6 +59,7 @@ class Command:
     usage: str
     example: str
     options: tuple[Option, ...] = ()
+    words: tuple[int, int] = (0, 0)
     trains: bool = False
 
     @property
@@ -149,14 +68,168 @@ class Command:
         return {option.name: option.default for option in self.options if option.default is not REQUIRED}
 
 
-COMMANDS: dict[str, Command] = {}
+SEEDS = keyed(listed(whole(least=0, most=(1 << 31) - 1), unique=True), "for each model")
+THREADS = listed(whole(), unique=True)
+NAMES = listed(NAME)
+NECKS = ("base", "aspp", "lraspp", "extradw", "slim", "light")
+HEADS = ("base", "light", "slim")
+TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}  # and their YAMLs' suffix
+
+COMMANDS: dict[str, Command] = {
+    "make": Command(
+        "write the model YAML of any base with a backbone, and if asked for with a neck and a head, of ours",
+        "[RECIPE.yaml] [key=value ...]",
+        "yolo-lite make base=yolov8 backbone=ghostnet_100 neck=aspp head=light out=yolov8-mine.yaml",
+        (
+            Option(
+                "base", NAME, "yolov8",
+                "the stock model that is changed: a model YAML of Ultralytics, without a scale letter", "yolov8",
+            ),
+            Option(
+                "backbone", NAME, "mobilenetv3_large_100",
+                "a name of yolo-lite list, or one of timm's; timm/NAME takes timm's where both have it", "ghostnet_100",
+            ),
+            Option(
+                "neck", one_of(*NECKS), "base",
+                "the base's own (base), ASPP or LR-ASPP in place of its SPPF (aspp, lraspp), ExtraDW blocks in place "
+                "of Concat and C2f, C3 or C3k2 (extradw), YOLOv8's PAN of fewer channels (slim), or a depthwise one",
+                "light",
+            ),
+            Option("head", one_of(*HEADS), "base", "the base's own, depthwise branches, or few channels", "light"),
+            Option("task", one_of(*TASKS), "detect", "what it is for, where the base has a YAML of it", "segment"),
+            Option(
+                "width", keyed(number(), "for each scale"), None,
+                "the width multiplier alpha, one number or one for each scale; without it for each scale the largest "
+                "published (else the largest usual) that makes the model lighter than its base, else the smallest",
+                "n:0.5,s:1",
+            ),
+            Option("scale", TEXT, None, "keep this scale letter only", "n"),
+            Option(
+                "max_gflops", number(), None,
+                "choose the largest alpha from 1/16 to 2 that stays within so many GFLOPs; needs scale=", "3.0",
+            ),
+            Option("max_params", number(), None, "the same for parameters, in millions", "1.5"),
+            Option(
+                "imgsz", IMGSZ, None, "the image size at which GFLOPs are counted, pixels; 640, to classify 224", "640"
+            ),
+            Option("weights", WEIGHTS, None, "imagenet or a checkpoint's path, for backbone_weights", "imagenet"),
+            Option(
+                "edge", FLAG, False, "ReLU6 everywhere and no squeeze-excite, for int8 and edge compilers", "True"
+            ),
+            Option("out", TEXT, None, "the file to write; without it the YAML is printed", "yolov8-mine.yaml"),
+            Option("exist_ok", FLAG, False, "replace a file that exists", "True"),
+            Option("note", TEXT, "", "a sentence for the header", "'for the door camera'"),
+            Option("count", FLAG, True, "say in the header what each scale costs; takes some seconds each", "False"),
+            Option("keys", KEYS, None, "values of the YAML's keys where they differ from the base's", "'{reg_max: 8}'"),
+        ),
+        words=(0, 1),
+    ),
+    "compare": Command(
+        "train several detectors alike, several seeds each, and report which one to use",
+        "[SETTINGS.yaml | FOLDER] [key=value ...]",
+        "yolo-lite compare data=shapes.yaml models=yolov8n,yolov8n-mnv3 seeds=0,1,2 epochs=20 imgsz=128 nbs=16",
+        (
+            Option(
+                "models", NAMES, REQUIRED,
+                "names (yolov8n: its YAML, from scratch), YAML files, or .pt files (that checkpoint), commas between",
+                "yolov8n,yolov8n-mnv3",
+            ),
+            Option("data", TEXT, REQUIRED, "the dataset's YAML", "shapes.yaml"),
+            Option("baseline", NAME, None, "what the others are compared with; without it the first model", "yolov8n"),
+            Option(
+                "seeds", SEEDS, (0, 1, 2),
+                "in a YAML file or from Python also by model, {all: [0, 1, 2], yolov8n: [0, 1, 2, 3]}", "0,1,2",
+            ),
+            Option("split", NAME, "val", "the split of the final figures; test if the dataset has one", "test"),
+            Option(
+                "match", one_of("gflops", "latency"), None,
+                "add size-matched baselines: the base of each model, shrunk in width until it costs the same", "gflops",
+            ),
+            Option(
+                "match_for", NAMES, None,
+                "the models that get a size-matched baseline, model or model:base; without it all with a base",
+                "yolo26s-lite:yolov8n",
+            ),
+            Option("parallel", whole(), 1, "runs side by side on this machine", "2"),
+            Option("restart", FLAG, False, "train an interrupted run afresh instead of resuming it", "True"),
+            Option(
+                "ray", TEXT, None,
+                "auto or an address: send the runs to a Ray cluster; device= then counts the GPUs that Ray gives a run",
+                "auto",
+            ),
+            Option("cpus", number(least=0), 1, "a run's share of the cluster's CPUs", "2"),
+            Option(
+                "gpus", number(least=0), None,
+                "a run's share of the cluster's GPUs; without it as many as device= names, where there are any", "1",
+            ),
+            Option("latency", FLAG, True, "measure latency after the training", "False"),
+            Option(
+                "runtimes", NAMES, None,
+                "those that latency is measured in; without it onnxruntime, openvino and ncnn where they are installed",
+                "onnxruntime",
+            ),
+            Option("threads", THREADS, (1,), "numbers of threads that latency is measured with", "1,2"),
+            Option("project", TEXT, "runs/compare", "the folder of the comparison's folder", "runs/compare"),
+            Option("name", TEXT, "compare", "the comparison's folder", "compare"),
+        ),
+        words=(0, 1),
+        trains=True,
+    ),
+    "bench": Command(
+        "time models in the runtimes that people deploy with, interleaved: tables, CSV and a plot",
+        "[SETTINGS.yaml] [key=value ...]",
+        "yolo-lite bench models=yolov8n,yolov8n-mnv3,best.pt runtimes=onnxruntime,openvino,ncnn threads=1,2",
+        (
+            Option(
+                "models", NAMES, REQUIRED,
+                "names, YAML files (random weights, which do not change the time), .pt or exported files, commas "
+                "between; all are compared with the first", "yolov8n,best.pt",
+            ),
+            Option(
+                "runtimes", NAMES, None,
+                "of onnxruntime, openvino, ncnn, torchscript, litert; without it the first three, where installed",
+                "onnxruntime,openvino",
+            ),
+            Option("imgsz", IMGSZ, 640, "height and width of the image, pixels", "640"),
+            Option("threads", THREADS, (1,), "numbers of threads", "1,2"),
+            Option(
+                "seconds", number(), 10,
+                "for each model, in each runtime, with each number of threads; at least 20 rounds", "10",
+            ),
+            Option(
+                "int8", FLAG, False, "measure int8 too, in onnxruntime and OpenVINO, calibrated with data=", "True"
+            ),
+            Option("data", TEXT, None, "the dataset's YAML whose training images calibrate int8", "my.yaml"),
+            Option("out", TEXT, None, "the results' folder; without it runs/bench, runs/bench2, ...", "runs/bench"),
+        ),
+        words=(0, 1),
+    ),
+    "list": Command(
+        "the backbones, ours or timm's: cost, channels, published weights",
+        "[WORD ...] [timm=PATTERN]",
+        "yolo-lite list shufflenet v2",
+        (Option("timm", TEXT, None, "list timm's networks of such names, for TimmBackbone", "'*repvit*'"),),
+        words=(0, ANY),
+    ),
+    "info": Command(
+        "one backbone, or one model like yolov8n-mnv3.yaml or best.pt: cost, weights, what edge compilers dislike",
+        "NAME",
+        "yolo-lite info ghostnet_100",
+        words=(1, 1),
+    ),
+    "doctor": Command("is everything in place? (exit status 0 or 1)", "", "yolo-lite doctor"),
+    "version": Command("print the version", "", "yolo-lite version"),
+}  # fmt: skip
+
+
+# From words and files to values ---------------------------------------------------------------------------------------
 
 
 def split(command: str, words: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     """Part the words of a command line into key=value and the others.
 
     Raises:
-        ConfigError: A key is given twice.
+        UsageError: A key is given twice.
     """
     keys: dict[str, str] = {}
     others: list[str] = []
@@ -165,42 +238,91 @@ def split(command: str, words: Iterable[str]) -> tuple[dict[str, str], list[str]
         if not equals:
             others.append(word)
         elif key in keys:
-            raise ConfigError(f"yolo-lite {command} has {key}= twice; leave one out")
+            raise UsageError(f"{command} has {key}= twice; leave one out; {_more(command)}")
         else:
             keys[key] = value
     return keys, others
+
+
+def parse(command: str, words: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """Turn the words of a command line into values by option, and the words that are no key=value.
+
+    Raises:
+        UsageError: A key is given twice or unknown, or there are too many or too few other words.
+        ConfigError: A word is no value of its option.
+    """
+    keys, others = split(command, words)
+    least, most = COMMANDS[command].words
+    if not least <= len(others) <= most:
+        found = " ".join(others) or "none"
+        wanted = COMMANDS[command].usage or "no arguments"
+        raise UsageError(f"{command} takes {wanted}, found {found}; {_more(command)}")
+    return read(command, keys), others
+
+
+def settings(command: str, words: Iterable[str]) -> dict[str, Any]:
+    """Return what a command line sets: its key=value, and beneath them those of a YAML file, if it names one.
+
+    Raises:
+        UsageError: As `parse`, or the file is no YAML.
+        ConfigError: As `parse`, or the file cannot be read.
+    """
+    values, files = parse(command, words)
+    for file in files:
+        if not file.endswith((".yaml", ".yml")):
+            raise UsageError(f"{command} takes key=value or a YAML file with such, found {file!r}; {_more(command)}")
+        values = {**read_file(command, file), **values}
+    return values
+
+
+def _more(command: str) -> str:
+    return f"see yolo-lite {command} --help"
 
 
 def read(command: str, keys: Mapping[str, str]) -> dict[str, Any]:
     """Turn the words of a command line into values.
 
     Raises:
-        ConfigError: There is no such option, or a word is no value of it.
+        UsageError: There is no such option.
+        ConfigError: A word is no value of its option.
     """
     options = {option.name: option for option in COMMANDS[command].options}
     values = {}
     for key, word in keys.items():
         if key not in options:
-            raise ConfigError(
-                f"yolo-lite {command} has no {key}={suggest(key, options)}; see yolo-lite {command} --help"
-            )
+            raise UsageError(f"{command} has no {key}={suggest(key, options)}; {_more(command)}")
         option = options[key]
+        nothing = word.lower() in ("none", "null") and option.default is None
         try:
-            values[key] = (
-                None if word.lower() in ("none", "null") and option.default is None else option.kind.read(word)
-            )
+            values[key] = None if nothing else option.kind.read(word)
         except (KeyError, ValueError):
-            raise ConfigError(
-                f"{key} has to be {option.kind.wanted}, found {word!r}; like {key}={option.example}"
-            ) from None
+            raise option.kind.refusal(key, word, option.example) from None
     return values
 
 
-def checked(command: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all options of a command with their values, defaults where nothing is given.
+def read_file(command: str, path: str | Path) -> dict[str, Any]:
+    """Return the settings in a YAML file, unchecked.
 
     Raises:
-        ConfigError: One is missing, unknown, or has a value that it cannot have.
+        ConfigError: It cannot be read, or holds no settings.
+    """
+    import yaml
+
+    try:
+        found = yaml.safe_load(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {one_line(error)}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: needs settings of yolo-lite {command}, key: value, found {type(found).__name__}")
+    return {str(key): value for key, value in found.items()}
+
+
+def checked(command: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of a command with their values, defaults where nothing (or None) is given.
+
+    Raises:
+        UsageError: One is missing.
+        ConfigError: One is unknown, or has a value that it cannot have.
     """
     options = {option.name: option for option in COMMANDS[command].options}
     for key in settings:
@@ -208,30 +330,10 @@ def checked(command: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"{command} has no {key}={suggest(key, options)}")
     values = {}
     for name, option in options.items():
-        value = settings.get(name, option.default)
-        if value is REQUIRED:
-            raise ConfigError(f"{command} needs {name}=, {option.help}; like {name}={option.example}")
-        values[name] = value if value is None and option.default is None else option.kind.check(name, value)
+        value = settings.get(name)
+        if value is None and option.default is REQUIRED:
+            raise UsageError(f"{command} needs {name}=, {option.help}; like {name}={option.example}")
+        if value is None or (value == "" and option.default == ""):
+            value = option.default
+        values[name] = value if value in (None, "") else option.kind.check(name, value, option.example)
     return values
-
-
-def help_of(name: str) -> str:
-    """Return the help page of a command."""
-    command = COMMANDS[name]
-    lines = [f"yolo-lite {name} {command.usage}".rstrip(), "", command.summary, ""]
-    width = max((len(f"{each.name}={each.example}") for each in command.options), default=0)
-    for option in command.options:
-        default = "required" if option.default is REQUIRED else f"default {option.default}"
-        lines.append(f"  {f'{option.name}={option.example}'.ljust(width)}  {option.help} ({default})")
-    if command.trains:
-        lines += ["", "Every training argument of Ultralytics is passed on: epochs=, imgsz=, batch=, ..."]
-    return "\n".join([*lines, "", f"Example: {command.example}", ""])
-
-
-def table_of(name: str) -> list[str]:
-    """Return a command's options as the lines of a Markdown table, for the pages."""
-    rows = ["| option | default | what it is |", "|---|---|---|"]
-    for option in COMMANDS[name].options:
-        default = "required" if option.default is REQUIRED else f"`{option.default}`"
-        rows.append(f"| `{option.name}={option.example}` | {default} | {option.help}; {option.kind.wanted} |")
-    return rows

@@ -18,6 +18,15 @@ def say_once(text: str) -> None:
     _said.add(text)
 
 
+def say(*lines: str) -> None:
+    """Print lines; one that ends in `\\r` only where it will be overwritten."""
+    for line in lines:
+        if not line.endswith("\r"):
+            print(line, flush=True)
+        elif sys.stdout.isatty():
+            print(f"{line:<60}", end="\r", flush=True)
+
+
 @contextlib.contextmanager
 def errors_only() -> Iterator[None]:
     """Let Ultralytics log errors only."""

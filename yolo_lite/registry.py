@@ -14,21 +14,31 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar, overload
 
 from yolo_lite.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NO_EDGE_WEIGHTS = "takes away what published weights were trained with"
 MAX_BACKBONE_WIDTH = 10  # far beyond any use: a slip of the keyboard must not fill the memory
 MAX_CHANNELS = 2**16  # likewise
+
+SEVERAL_LEVELS = "a TimmBackbone gives several levels; put a Level row between"
+
+Rule: TypeAlias = Callable[..., tuple[list[Any], Any]]  # (c1, scale, *row arguments) -> (constructor arguments, c2)
+Repeats: TypeAlias = Literal["stack", "argument", "once"]
+Class = TypeVar("Class", bound="type[nn.Module]")
 
 
 class Range(NamedTuple):
     """Which values of its type an argument may have; stands behind the type in `typing.Annotated`."""
 
     text: str
-    holds: Callable
+    holds: Callable[[Any], bool]
 
 
 Count = typing.Annotated[int, Range(f"from 1 to {MAX_CHANNELS}", lambda n: 1 <= n <= MAX_CHANNELS)]
@@ -55,7 +65,7 @@ class Scale(NamedTuple):
     reg_max: int = 16
     end2end: bool | None = None
 
-    def channels(self, c2):
+    def channels(self, c2: int) -> int:
         """Scale a neck's or head's channel count exactly as Ultralytics does for its own modules.
 
         Raises:
@@ -66,23 +76,26 @@ class Scale(NamedTuple):
         return math.ceil(min(c2, self.max_channels) * self.width / 8) * 8
 
 
-class Spec(NamedTuple):
-    """One registered module."""
+@dataclass(frozen=True)
+class Spec:
+    """One registered module, as `register` was told of it."""
 
-    cls: type
-    rule: Callable
+    cls: "type[nn.Module]"
+    rule: Rule
     inputs: int | None
-    repeats: str
+    repeats: Repeats
     legacy: bool
+    head: bool
+    levels: bool
 
 
-def scaled(c1, scale, c2: int, *args):
+def scaled(c1: Any, scale: Scale, c2: int, *args: Any) -> tuple[list[Any], int]:
     """Rule: the row's first argument is c2, scaled by the model's width; the class takes (c1, c2, ...)."""
     c2 = scale.channels(c2)
     return [c1, c2, *args], c2
 
 
-def same(c1, scale, *args):
+def same(c1: Any, scale: Scale, *args: Any) -> tuple[list[Any], Any]:
     """Rule: as many channels come out as go in; the class takes (c1, ...)."""
     return [c1, *args], c1
 
@@ -95,7 +108,45 @@ def registered() -> dict[str, Spec]:
     return _specs
 
 
-def register(cls=None, *, name=None, rule=scaled, inputs=1, repeats="stack", legacy=True):
+@overload
+def register(
+    cls: Class,
+    *,
+    name: str | None = ...,
+    rule: Rule = ...,
+    inputs: int | None = ...,
+    repeats: Repeats = ...,
+    legacy: bool = ...,
+    head: bool = ...,
+    levels: bool = ...,
+) -> Class: ...
+
+
+@overload
+def register(
+    cls: None = ...,
+    *,
+    name: str | None = ...,
+    rule: Rule = ...,
+    inputs: int | None = ...,
+    repeats: Repeats = ...,
+    legacy: bool = ...,
+    head: bool = ...,
+    levels: bool = ...,
+) -> Callable[[Class], Class]: ...
+
+
+def register(
+    cls: Any = None,
+    *,
+    name: str | None = None,
+    rule: Rule = scaled,
+    inputs: int | None = 1,
+    repeats: Repeats = "stack",
+    legacy: bool = True,
+    head: bool = False,
+    levels: bool = False,
+) -> Any:
     """Make a module class known to model YAMLs under its own name, or under `name`.
 
     Args:
@@ -107,41 +158,59 @@ def register(cls=None, *, name=None, rule=scaled, inputs=1, repeats="stack", leg
             model's depth) as the constructor's third argument like C2f, "once" refuses any other number than 1.
         legacy: Whether Ultralytics' heads stay YOLOv8's in a model with this module; False gives it YOLO11's lighter
             ones, as C3k2 does.
+        head: Whether it may be a model's last row although it is no subclass of a head of Ultralytics'.
+        levels: Whether its input may be what a `TimmBackbone` gives, several levels at once.
 
     Raises:
-        ConfigError: The name belongs to Ultralytics or to another registered class already, or an option is unknown.
+        ConfigError: What is registered is no `nn.Module` class, its name belongs to Ultralytics or to another
+            registered class already, or an option is unknown.
     """
     if cls is None:
-        return lambda cls: register(cls, name=name, rule=rule, inputs=inputs, repeats=repeats, legacy=legacy)
-    if not inspect.isclass(cls) or not callable(rule) or not (inputs is None or inputs in range(1, 100)):
-        raise ConfigError(f"register takes a class, a callable rule, and inputs None or 1, 2, ...; found {cls!r}")
+        return lambda cls: register(
+            cls, name=name, rule=rule, inputs=inputs, repeats=repeats, legacy=legacy, head=head, levels=levels
+        )
+    from torch import nn
+
+    if not (inspect.isclass(cls) and issubclass(cls, nn.Module)):
+        raise ConfigError(f"register: found {cls!r}; needed a subclass of torch.nn.Module")
     name = name or cls.__name__
-    if repeats not in {"stack", "argument", "once"}:
-        raise ConfigError(f'{name}: repeats has to be "stack", "argument" or "once", found {repeats!r}')
+    if not callable(rule):
+        raise ConfigError(f"register, {name}: rule has to be callable, found {rule!r}")
+    if inputs is not None and (isinstance(inputs, bool) or not isinstance(inputs, int) or inputs < 1):
+        raise ConfigError(f"register, {name}: inputs has to be None or a whole number from 1, found {inputs!r}")
+    if repeats not in typing.get_args(Repeats):
+        raise ConfigError(f'register, {name}: repeats has to be "stack", "argument" or "once", found {repeats!r}')
     if name in _specs and _path(_specs[name].cls) != _path(cls):
         raise ConfigError(f"{name} is registered already, by {_path(_specs[name].cls)}; choose another name")
     if name in vars(importlib.import_module("ultralytics.nn.tasks")):
         raise ConfigError(f"{name} is a name of Ultralytics' own; choose another name for {_path(cls)}")
-    _specs[name] = Spec(cls, rule, inputs, repeats, legacy)
+    _specs[name] = Spec(cls, rule, inputs, repeats, legacy, head, levels)
     return cls
 
 
-def _path(cls):
+def _path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def arguments(name, spec, args, c1, scale):
+def arguments(name: str, spec: Spec, args: Sequence[Any], c1: Any, scale: Scale) -> tuple[list[Any], Any]:
     """Turn a row's arguments into the constructor's.
 
+    Args:
+        name: The module's name in YAML rows.
+        spec: What it is registered as.
+        args: The row's arguments.
+        c1: The channels of its input, a list of them for several inputs.
+        scale: The model's scale.
+
     Returns:
-        (list, int): The constructor's arguments, the number of output channels.
+        (list, int): The constructor's arguments, the number of output channels (of a `TimmBackbone`, `Levels`).
 
     Raises:
         ConfigError: Their number or type is wrong, or the rule refuses them.
     """
     check_arguments(name, spec, args)
-    if name != "Level" and not all(isinstance(c, int) for c in (c1 if isinstance(c1, list) else [c1])):
-        raise ConfigError(f"{name}: a TimmBackbone gives several levels; put a Level row between")
+    if not spec.levels and not all(isinstance(c, int) for c in (c1 if isinstance(c1, list) else [c1])):
+        raise ConfigError(SEVERAL_LEVELS)
     values, c2 = spec.rule(c1, scale, *args)
     call = [*values[:2], 1, *values[2:]] if spec.repeats == "argument" else values
     constructor = inspect.signature(spec.cls)
@@ -153,7 +222,7 @@ def arguments(name, spec, args, c1, scale):
     return values, c2
 
 
-def check_arguments(name, spec, args):
+def check_arguments(name: str, spec: Spec, args: Sequence[Any]) -> None:
     """Check what can be known of a row's arguments without the rows before it: their number and types."""
     rule = inspect.signature(spec.rule)
     try:
@@ -163,7 +232,7 @@ def check_arguments(name, spec, args):
     _check_types(name, spec, bound.arguments, _hints(spec.rule))
 
 
-def _parameters(spec):
+def _parameters(spec: Spec) -> list[inspect.Parameter]:
     """The parameters that a YAML row fills, in order."""
     own = list(inspect.signature(spec.rule).parameters.values())[2:]
     if own and own[-1].kind is inspect.Parameter.VAR_POSITIONAL:  # the rule passes on what the class takes
@@ -172,26 +241,26 @@ def _parameters(spec):
     return own
 
 
-def _usage(name, spec):
+def _usage(name: str, spec: Spec) -> str:
     row = ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in _parameters(spec))
     return f"{name} takes [{row}]"
 
 
-def _hints(function):
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function, include_extras=True)
     except Exception:  # annotations of a user's class that cannot be evaluated are no reason to refuse it
         return {}
 
 
-def _check_types(name, spec, values, hints):
+def _check_types(name: str, spec: Spec, values: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
     row = {p.name for p in _parameters(spec)}
     for key, value in values.items():
         if key in row and key in hints and not _fits(value, hints[key]):
             raise ConfigError(f"{key} has to be {_wanted(hints[key])}, found {value!r}; {_usage(name, spec)}")
 
 
-def _wanted(hint):
+def _wanted(hint: Any) -> str:
     """Write a type annotation for a message."""
     if typing.get_origin(hint) is typing.Annotated:
         base, *extras = typing.get_args(hint)
@@ -201,7 +270,7 @@ def _wanted(hint):
     return getattr(hint, "__name__", None) or str(hint).replace("typing.", "")
 
 
-def _fits(value: Any, hint) -> bool:
+def _fits(value: Any, hint: Any) -> bool:
     """Tell whether a value out of a YAML fits a type annotation; annotations that are not plain data fit anything."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:

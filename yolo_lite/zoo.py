@@ -1,6 +1,9 @@
 """Backbones by name: what there is, and how one is made."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import torch
 
 from yolo_lite.backbones import Backbone
 from yolo_lite.discovery import families
@@ -10,12 +13,19 @@ from yolo_lite.weights import loading, published
 from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD
 
 
-def list_backbones():
+def list_backbones() -> list[str]:
     """Return the names that `create_backbone` takes, sorted."""
     return sorted(families())
 
 
-def create_backbone(name, weights=None, width=1.0, mean=IMAGENET_MEAN, std=IMAGENET_STD, edge=False):
+def create_backbone(
+    name: str,
+    weights: str | Path | Mapping[str, torch.Tensor] | None = None,
+    width: float = 1.0,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    edge: bool = False,
+) -> Backbone:
     """Build a backbone by name.
 
     Args:
@@ -38,7 +48,7 @@ def create_backbone(name, weights=None, width=1.0, mean=IMAGENET_MEAN, std=IMAGE
         ConfigError: Unknown name, a width that is no finite number above 0, or weights that do not fit.
     """
     stages = families()
-    if not isinstance(name, str) or not (weights is None or isinstance(weights, str | Path | dict)):
+    if not isinstance(name, str) or not (weights is None or isinstance(weights, str | Path | Mapping)):
         raise ConfigError("create_backbone takes a name, and as weights None, imagenet, a path or a state dict")
     published.check_normalisation(mean, std)
     if name not in stages:
@@ -49,7 +59,7 @@ def create_backbone(name, weights=None, width=1.0, mean=IMAGENET_MEAN, std=IMAGE
         raise ConfigError(f"edge=True {NO_EDGE_WEIGHTS}; leave weights away")
     backbone = Backbone(stages[name], name, width, edge)
     if weights is not None:
-        if not isinstance(weights, dict):
+        if not isinstance(weights, Mapping):
             source = published.find(name, width, str(weights))
             weights = published.read(source)
             if source.tag:

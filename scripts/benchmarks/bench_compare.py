@@ -4,7 +4,7 @@
         [models=yolov8n,yolov8n-mnv3] [seeds=0,1]
 
 Each round times both, the second one first in every other round, after a warm-up that is not counted: what the first
-command pays for cold files is no difference between them. Measurements (evaluation, latency, parameters and operations)
+command pays for cold files is no difference between them. Measurements (evaluation, latency, parameters and GFLOPs)
 and report are left out, as what a comparison is for. CPU seconds stand beside the wall's, since they are what counts on
 a machine that others use too. A comparison's own part is constant, some seconds for starting, reading the dataset and
 building each model once, so it is the less the longer the runs are.
@@ -19,13 +19,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from yolo_lite.compare.plan import parse
+from yolo_lite.compare.settings import parse
 
 BIN = Path(sys.executable).parent
 APART = """
 import os, sys
 import ultralytics  # a comparison has it when these begin
-from yolo_lite.compare import models, write_report
+from yolo_lite import models
+from yolo_lite.compare import write_report
 folder, imgsz, *names = sys.argv[1:]
 built = [models.build(f"{name}.yaml", 3)[0] for name in names]
 before = os.times()

@@ -1,6 +1,6 @@
-"""Every shipped config at scale n against its stock host: writes docs/latency.csv and docs/latency.md.
+"""Every shipped config at scale n against its base: writes docs/latency.csv and docs/latency.md.
 
-A host and all its configs run interleaved, with the host a second time as control, at 640 px with one thread. Results
+A base and all its configs run interleaved, with the base a second time as control, at 640 px with one thread. Results
 are appended as they come, and kept when started again; delete docs/latency.csv to measure anew. Takes about half an
 hour, on a machine that has nothing else to do.
 
@@ -10,25 +10,26 @@ hour, on a machine that has nothing else to do.
 import csv
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from yolo_lite.bench.export import missing
-from yolo_lite.bench.measurement import CONTROL, Measurement
-from yolo_lite.bench.run import environment, measure, say
+from yolo_lite.bench import measure, report
+from yolo_lite.bench.runtimes import environment, missing
 from yolo_lite.files import rows_as_csv, write
+from yolo_lite.output import say
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIMES = ("onnxruntime", "openvino")
 EXPERIMENTS = ("-aspp", "-timm")  # that promise no speed
-FIELDS = ("config", "host", *Measurement._fields, "imgsz", "environment")
+FIELDS = ("config", "base", *report.FIELDS, "imgsz", "environment")
 
 
 class Pair(NamedTuple):
     """A config at scale n, and the stock model that it changes."""
 
     config: str
-    host: str
+    base: str
 
 
 def main(configs="yolo*.yaml", seconds="8", imgsz="640", out=ROOT / "docs"):
@@ -40,32 +41,32 @@ def main(configs="yolo*.yaml", seconds="8", imgsz="640", out=ROOT / "docs"):
     runtimes = [name for name in RUNTIMES if not missing(name)]
     pairs = [pair(path) for path in sorted((ROOT / "cfg").glob(configs))]
     with tempfile.TemporaryDirectory() as folder:
-        for host in dict.fromkeys(pair.host for pair in pairs):
+        for base in dict.fromkeys(pair.base for pair in pairs):
             for runtime in runtimes:
                 done = {row["config"] for row in rows if row["runtime"] == runtime}
-                left = [each.config for each in pairs if each.host == host and each.config not in done]
+                left = [each.config for each in pairs if each.base == base and each.config not in done]
                 if left:
-                    print(f"{host}, {runtime}: {len(left)} configs", flush=True)
-                    names = {name: name for name in (host, *left)}
+                    print(f"{base}, {runtime}: {len(left)} configs", flush=True)
+                    names = {name: name for name in (base, *left)}
                     measured = measure(names, [runtime], (1,), int(imgsz), float(seconds), folder, say=say)
-                    rows += records(host, left, measured, imgsz, environment([runtime]))
+                    rows += records(base, left, measured, imgsz, environment([runtime]))
                     write(file, rows_as_csv(FIELDS, rows))
     shipped = [pair(path).config for path in sorted((ROOT / "cfg").glob("yolo*.yaml"))]
     write(file.with_suffix(".md"), markdown(shipped, rows, imgsz))
 
 
 def pair(path):
-    """Name a config at scale n and its host: cfg/yolov8-mnv3.yaml is yolov8n-mnv3, on yolov8n."""
-    host, _, rest = path.stem.partition("-")
+    """Name a config at scale n and its base: cfg/yolov8-mnv3.yaml is yolov8n-mnv3, of yolov8n."""
+    base, _, rest = path.stem.partition("-")
     task = next((f"-{task}" for task in ("seg", "pose", "obb", "cls") if rest.endswith(f"-{task}")), "")
-    return Pair(f"{host}n-{rest}", f"{host}n{task}")
+    return Pair(f"{base}n-{rest}", f"{base}n{task}")
 
 
-def records(host, configs, measured, imgsz, versions):
-    """Return a config's rows: its own, and its host's from the same run."""
-    versions = "; ".join(f"{name}: {value}" for name, value in versions.items())
+def records(base, configs, measured, imgsz, versions):
+    """Return a config's rows: its own, and its base's from the same run."""
+    versions = report.in_words(versions)
     return [
-        {"config": config, "host": host, **row._asdict(), "imgsz": imgsz, "environment": versions}
+        {"config": config, "base": base, **asdict(row), "imgsz": imgsz, "environment": versions}
         for config in configs
         for row in measured
         if row.model not in configs or row.model == config
@@ -77,18 +78,18 @@ def markdown(configs, rows, imgsz):
     lines = [
         "# Latency of the shipped configs",
         "",
-        f"Written by `scripts/benchmarks/bench_configs.py`: time at scale n over the stock host's, {imgsz} px, one thread, "
-        "random weights, median of the ratios within interleaved rounds with its 95 % interval. *Control* is the host against "
-        "itself: a ratio no farther from 1 than that shows no difference. **Bold**: slower than the host.",
+        f"Written by `scripts/benchmarks/bench_configs.py`: time at scale n over the base's, {imgsz} px, one thread, "
+        "random weights, median of the ratios within interleaved rounds with its 95 % interval. *Control* is the base "
+        "against itself: a ratio no farther from 1 than that shows no difference. **Bold**: slower than the base.",
         "",
-        f"| config | host | {' | '.join(title for column in columns for title in titles(*column))} |",
+        f"| config | base | {' | '.join(title for column in columns for title in titles(*column))} |",
         f"|---|---|{'---|' * sum(len(titles(*column)) for column in columns)}",
     ]
     for config in configs:
         cells = [cell for column in columns for cell in compared(config, *column, rows)]
-        host = next((row["host"] for row in rows if row["config"] == config), "")
+        base = next((row["base"] for row in rows if row["config"] == config), "")
         note = " (experiment)" if config.endswith(EXPERIMENTS) else ""
-        lines.append(f"| `{config}`{note} | `{host}` | {' | '.join(cells)} |")
+        lines.append(f"| `{config}`{note} | `{base}` | {' | '.join(cells)} |")
     versions = dict.fromkeys(row["environment"] for row in rows)
     return "\n".join([*lines, "", "Measured with:", "", *(f"- {each}" for each in versions), ""])
 
@@ -99,15 +100,15 @@ def titles(runtime, precision):
 
 
 def compared(config, runtime, precision, rows):
-    """Return a config's ratio to its host and, in fp32, the control's, as text."""
+    """Return a config's ratio to its base and, in fp32, the control's, as text."""
     mine = [row for row in rows if row["config"] == config and row["runtime"] == runtime]
     ours = [row for row in mine if row["model"] == config and row["precision"] == precision]
     if not ours:
         return ["not measured", ""][: len(titles(runtime, precision))]
     ratio, low, high = (float(ours[0][key]) for key in ("ratio", "low", "high"))
-    host = [row for row in mine if row["model"] == row["host"] and row["precision"] == precision]
-    ratio, low, high = (value / float(host[0]["ratio"]) for value in (ratio, low, high))  # bf16 against bf16
-    control = [row["ratio"] for row in mine if row["model"].endswith(CONTROL)]
+    bases = [row for row in mine if row["model"] == row["base"] and row["precision"] == precision]
+    ratio, low, high = (value / float(bases[0]["ratio"]) for value in (ratio, low, high))  # bf16 against bf16
+    control = [row["ratio"] for row in mine if str(row["control"]) == "True"]
     text = f"{ratio:.2f} ({low:.2f} to {high:.2f})"
     return [f"**{text}**" if ratio > 1 else text, f"{float(control[0]):.2f}"][: len(titles(runtime, precision))]
 

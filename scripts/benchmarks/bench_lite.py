@@ -15,9 +15,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from yolo_lite.bench import measure
 from yolo_lite.bench.report import table
-from yolo_lite.bench.run import environment, measure, say
+from yolo_lite.bench.runtimes import environment
 from yolo_lite.files import between, write
+from yolo_lite.output import say
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 MODELS = [
@@ -67,7 +69,8 @@ def read():
 
 def promises(rows):
     """Hold every promise against the measurements."""
-    fp32 = {(row["model"], row["runtime"]): row for row in rows if row["precision"] == "fp32"}
+    mine = (row for row in rows if row["precision"] == "fp32" and row["control"] == "False")
+    fp32 = {(row["model"], row["runtime"]): row for row in mine}
     for (model, other, runtime), least in FASTER.items():
         found = float(fp32[other, runtime]["ratio"]) / float(fp32[model, runtime]["ratio"])
         text = f"`{model}` against `{other}` in {runtime}"
@@ -84,15 +87,17 @@ def with_table(page, rows):
         f"| model | parameters | GFLOPs | {' | '.join(f'{runtime} {precision}' for runtime, precision in columns)} |",
         f"|---|---|---|{'---|' * len(columns)}",
     ]
-    for model in dict.fromkeys(row["model"] for row in rows):
-        mine = {(row["runtime"], row["precision"]): row for row in rows if row["model"] == model}
+    for model, control in dict.fromkeys((row["model"], row["control"]) for row in rows):
+        same = (row for row in rows if (row["model"], row["control"]) == (model, control))
+        mine = {(row["runtime"], row["precision"]): row for row in same}
         first = next(iter(mine.values()))
+        name = f"{model} (again)" if control == "True" else model
         cells = []
         for column in columns:
             row = mine.get(column)
             cells.append(f"{float(row['p50']):.1f} ms, {1 / float(row['ratio']):.2f}x" if row else "")
         millions = f"{int(first['parameters']) / 1e6:.2f} M"
-        lines.append(f"| `{model}` | {millions} | {float(first['gflops']):.2f} | {' | '.join(cells)} |")
+        lines.append(f"| `{name}` | {millions} | {float(first['gflops']):.2f} | {' | '.join(cells)} |")
     lines += ["", "| promise | | found |", "|---|---|---|"]
     lines += [
         f"| {each.text} | {each.promised} | {each.found}{'' if each.kept else ', **not kept**'} |"

@@ -10,21 +10,25 @@ import csv
 import functools
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from yolo_lite.compose import make
-from yolo_lite.compose.budget import figure_line
-from yolo_lite.compose.budget import figures as count
+from yolo_lite import make
+from yolo_lite.compose import budget
+from yolo_lite.compose.budget import Figures, figure_line
+from yolo_lite.compose.recipe import Recipe
 from yolo_lite.files import between, write
+from yolo_lite.options import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 PATTERN = (
     "A pattern: put any timm name into the first row. Most networks at full width are heavier than the backbone they "
     "replace, and this one's figures are stated below."
 )
-ASPP = "An experiment: ASPP in place of SPPF. Compare its figures with its host's before you choose it."
+ASPP = "An experiment: ASPP in place of SPPF. Compare its figures with its base's before you choose it."
 
 BACKBONES = {
     "mnv1": "mobilenetv1_100",
@@ -41,22 +45,22 @@ BACKBONES = {
     "efficientnet-lite": "efficientnet_lite0",
     "timm": "timm/mobilenetv4_conv_small",
 }
-# A width with published weights where one is lighter than the host
+# A width with published weights where one is lighter than the base
 ALPHAS = {"n": 0.5, "s": 1.0, "m": 1.0, "l": 1.0, "x": 1.0}
 SWAPPABLE = ("yolov5", "yolov8", "yolo11", "yolo26")
-OTHER_ALPHAS = {  # at scale n where 0.5 is slower than the host, see docs/latency.md
+OTHER_ALPHAS = {  # at scale n where 0.5 is slower than the base, see docs/latency.md
     ("yolov5", "mnv1"): {"n": 0.25, "s": 0.75},
-    **{(host, "efficientnet"): {"n": 0.35} for host in ("yolov5", "yolov8")},
-    **{(host, "efficientnet-lite"): {"n": 0.35} for host in ("yolov5", "yolov8")},
-    **{(host, "ghostnet"): {"n": 0.35} for host in SWAPPABLE},
+    **{(base, "efficientnet"): {"n": 0.35} for base in ("yolov5", "yolov8")},
+    **{(base, "efficientnet-lite"): {"n": 0.35} for base in ("yolov5", "yolov8")},
+    **{(base, "ghostnet"): {"n": 0.35} for base in SWAPPABLE},
     ("yolov5", "ghostnetv2"): {"n": 0.25},
     ("yolov8", "ghostnetv2"): {"n": 0.35},
-    **{(host, "mnv3-small"): {"n": 1.0} for host in ("yolov5", "yolov8")},
+    **{(base, "mnv3-small"): {"n": 1.0} for base in ("yolov5", "yolov8")},
     ("yolov8", "mnv4"): {"n": 1.0},
-    **{(host, "shufflenetv2"): {"m": 1.5, "l": 2.0, "x": 2.0} for host in SWAPPABLE},
+    **{(base, "shufflenetv2"): {"m": 1.5, "l": 2.0, "x": 2.0} for base in SWAPPABLE},
 }
 LITE = {  # the preset: what costs least time for what it finds, see docs/lite.md
-    "host": "yolo26",
+    "base": "yolo26",
     "backbone": "csplite_100",
     "neck": "slim",
     "head": "slim",
@@ -70,134 +74,148 @@ LITE = {  # the preset: what costs least time for what it finds, see docs/lite.m
 }
 LITE_MNV4 = "The preset with a backbone that has ImageNet weights: docs/lite.md."
 LITE_TASKS = ("detect", "segment", "pose", "obb")
-LATER_HOSTS = ("mnv3", "mnv4", "mnasnet", "ghostnet", "shufflenetv2")
+LATER_BASES = ("mnv3", "mnv4", "mnasnet", "ghostnet", "shufflenetv2")
 WITH_ASPP = ("mnasnet", "mnv1", "mnv2", "mnv3", "ghostnet", "shufflenetv1", "shufflenetv2")
 WITH_EXTRADW = (("yolov8", "mnv4"), ("yolo11", "mnv4"))
 
+Options = Mapping[str, Any]  # of `yolo-lite make`
 
-def shipped():
-    """Return the arguments of `graft.make` for every config, by file name."""
-    made = {}
 
-    def add(host, short, suffix="", **options):
-        alphas = None if short == "timm" else {**ALPHAS, **OTHER_ALPHAS.get((host, short), {})}
-        made[f"{host}-{short}{suffix}.yaml"] = {"host": host, "backbone": BACKBONES[short], "width": alphas, **options}
+def shipped() -> dict[str, Options]:
+    """Return what `make` is asked for, for every config by its file's name."""
+    made: dict[str, Options] = {}
 
-    for host in ("yolov5", "yolov8"):
+    def add(base: str, short: str, suffix: str = "", **options: Any) -> None:
+        alphas = None if short == "timm" else {**ALPHAS, **OTHER_ALPHAS.get((base, short), {})}
+        made[f"{base}-{short}{suffix}.yaml"] = {"base": base, "backbone": BACKBONES[short], "width": alphas, **options}
+
+    for base in ("yolov5", "yolov8"):
         for short in BACKBONES:
             if short != "timm":
-                add(host, short)
+                add(base, short)
     add("yolov8", "timm", note=PATTERN)
-    for host in ("yolo11", "yolo26"):
-        for short in LATER_HOSTS:
-            add(host, short)
+    for base in ("yolo11", "yolo26"):
+        for short in LATER_BASES:
+            add(base, short)
     for short in WITH_ASPP:
         add("yolov5", short, "-aspp", neck="aspp", note=ASPP)
-    for host, short in WITH_EXTRADW:
-        add(host, short, "-extradw", neck="extradw")
+    for base, short in WITH_EXTRADW:
+        add(base, short, "-extradw", neck="extradw")
     for task in LITE_TASKS:
-        made[f"yolo26-lite{make.TASKS[task]}.yaml"] = {**LITE, "task": task}
+        made[f"yolo26-lite{TASKS[task]}.yaml"] = {**LITE, "task": task}
     made["yolo26-lite-mnv4.yaml"] = {**LITE, "backbone": BACKBONES["mnv4"], "note": LITE_MNV4}
     return made
 
 
-def experiment(name):
-    """Tell whether a config is one that may be heavier than its host."""
+def experiment(name: str) -> bool:
+    """Tell whether a config is one that may be heavier than its base."""
     return "-aspp" in name or "-timm" in name
 
 
-def figures(name, options, letter="n"):
-    """Count what a shipped config costs at one scale, and its host."""
+def figures(name: str, options: Options, letter: str = "n") -> Figures:
+    """Count what a shipped config costs at one scale, and its base."""
     body = (ROOT / "cfg" / name).read_text("utf-8").partition("\n\n")[2]
-    task = options.get("task", "detect")
-    host = options["host"] + make.TASKS[task]
-    return count(body, host, task, letter, options["backbone"], options["width"], 640)
+    alphas = options["width"]
+    return budget.figures(body, Recipe.of(options), letter, None if alphas is None else alphas[letter])
 
 
-def table_line(name, row):
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+def at_n(name: str) -> str:
+    """Return the name under which Ultralytics finds a config at scale n."""
+    return name.removesuffix(".yaml").replace("-", "n-", 1)
+
+
+HEAD = [
+    "| config, scale n | alpha | ImageNet weights | parameters | GFLOPs | parameters / base's | GFLOPs / base's "
+    "| time / base's, onnxruntime | OpenVINO |",
+    "|---|---|---|---|---|---|---|---|---|",
+]
+
+
+def table_line(name: str, row: Figures) -> str:
     """Write a config's line in the tables."""
     return (
-        f"| `{name.removesuffix('.yaml').replace('-', 'n-', 1)}` | {'-' if row.alpha is None else f'{row.alpha:g}'} "
+        f"| `{at_n(name)}` | {'-' if row.alpha is None else f'{row.alpha:g}'} "
         f"| {'yes' if row.published else 'no'} | {row.parameters / 1e6:.2f} M | {row.gflops:.2f} "
-        f"| {row.parameters / row.host_parameters:.0%} | {row.gflops / row.host_gflops:.0%} "
+        f"| {row.parameters / row.base_parameters:.0%} | {row.gflops / row.base_gflops:.0%} "
         f"| {time_of(name, 'onnxruntime')} | {time_of(name, 'openvino')} |"
     )
 
 
 @functools.cache
-def measured_times():
-    """Return the measured rows of docs/latency.csv by config and runtime."""
+def measured_ratios() -> dict[tuple[str, str], float]:
+    """Return docs/latency.csv's time over the base's by config and runtime, in fp32."""
     file = ROOT / "docs" / "latency.csv"
-    rows = csv.DictReader(file.open(encoding="utf-8")) if file.exists() else []
+    rows = csv.DictReader(file.read_text("utf-8").splitlines()) if file.exists() else []
     return {
-        (row["config"], row["runtime"]): row
+        (row["config"], row["runtime"]): float(row["ratio"])
         for row in rows
         if row["model"] == row["config"] and row["precision"] == "fp32"
     }
 
 
-def time_of(name, runtime):
-    """Write a config's time at scale n over its host's, bold where it is slower."""
-    row = measured_times().get((name.removesuffix(".yaml").replace("-", "n-", 1), runtime))
-    if row is None:
+def time_of(name: str, runtime: str) -> str:
+    """Write a config's time at scale n over its base's, bold where it is slower."""
+    ratio = measured_ratios().get((at_n(name), runtime))
+    if ratio is None:
         return "not measured"
-    return f"**{float(row['ratio']):.2f}**" if float(row["ratio"]) > 1 else f"{float(row['ratio']):.2f}"
+    return f"**{ratio:.2f}**" if ratio > 1 else f"{ratio:.2f}"
 
 
-def slower_line():
-    """Name the configs that are slower than their hosts, the experiments apart."""
+def slower_line() -> str:
+    """Name the configs that are slower than their bases, the experiments apart."""
     found = [
-        f"`{config}` ({float(row['ratio']):.2f} in {'OpenVINO' if runtime == 'openvino' else runtime})"
-        for (config, runtime), row in sorted(measured_times().items())
-        if float(row["ratio"]) > 1 and not experiment(config)
+        f"`{config}` ({ratio:.2f} in {'OpenVINO' if runtime == 'openvino' else runtime})"
+        for (config, runtime), ratio in sorted(measured_ratios().items())
+        if ratio > 1 and not experiment(config)
     ]
-    return f"Slower than their hosts in fp32, of all configs but the experiments: {', '.join(found) or 'none'}."
+    return f"Slower than their bases in fp32, of all configs but the experiments: {', '.join(found) or 'none'}."
 
 
-HEAD = [
-    "| config, scale n | alpha | ImageNet weights | parameters | GFLOPs | parameters / host's | GFLOPs / host's "
-    "| time / host's, onnxruntime | OpenVINO |",
-    "|---|---|---|---|---|---|---|---|---|",
-]
-
-
-def write_pages(configs=True):
-    """Write every config, if asked, and the tables."""
-    lines = {}
-    for name, options in shipped().items():
-        if configs:
-            make.make(**options, out=ROOT / "cfg" / name, exist_ok=True)
-        lines[name] = table_line(name, figures(name, options))
-        print(lines[name], flush=True)
+def page(lines: Mapping[str, str]) -> str:
+    """Return docs/configs.md from each config's line."""
     title = (
         "# The configs\n\nFused, 640 px, 80 classes, scale n; the other scales are in each file's header. Times are in "
-        "fp32 on one thread of an x86 CPU, **bold** where a config is slower than its host; intervals and versions are "
+        "fp32 on one thread of an x86 CPU, **bold** where a config is slower than its base; intervals and versions are "
         "in [latency.md](latency.md).\n"
     )
-    tables = "".join(
-        f"\n## {host}\n\n" + "\n".join([*HEAD, *(line for name, line in lines.items() if name.startswith(host))]) + "\n"
-        for host in sorted({options["host"] for options in shipped().values()}, key=lambda h: int(re.sub(r"\D", "", h)))
+    bases = sorted({options["base"] for options in shipped().values()}, key=lambda base: int(re.sub(r"\D", "", base)))
+    tables = [[*HEAD, *(line for name, line in lines.items() if name.startswith(base))] for base in bases]
+    return title + "".join(
+        f"\n## {base}\n\n" + "\n".join(table) + "\n" for base, table in zip(bases, tables, strict=True)
     )
-    write(ROOT / "docs" / "configs.md", title + tables)
+
+
+def write_pages(configs: bool = True) -> None:
+    """Write every config, if asked, and the tables."""
+    lines: dict[str, str] = {}
+    for name, options in shipped().items():
+        if configs:
+            make(**options, out=ROOT / "cfg" / name, exist_ok=True)
+        lines[name] = table_line(name, figures(name, options))
+        print(lines[name], flush=True)
+    write(ROOT / "docs" / "configs.md", page(lines))
     readme = ROOT / "README.md"
     shown = [line for name, line in lines.items() if name.startswith("yolov8") and not experiment(name)]
     write(readme, between(between(readme.read_text("utf-8"), "figures", [*HEAD, *shown]), "slower", [slower_line()]))
 
 
-def check():
+def check() -> list[str]:
     """Return what stands in the files and is not so: configs that `make` writes otherwise, and figures of scale n."""
     wrong = []
-    tables = (ROOT / "README.md").read_text("utf-8") + (ROOT / "docs" / "configs.md").read_text("utf-8")
+    tables = ((ROOT / "README.md").read_text("utf-8") + (ROOT / "docs" / "configs.md").read_text("utf-8")).splitlines()
     for name, options in shipped().items():
         text = (ROOT / "cfg" / name).read_text("utf-8")
-        if yaml.safe_load(text) != yaml.safe_load(make.make(**options, count=False)):
+        if yaml.safe_load(text) != yaml.safe_load(make(**options, count=False)):
             wrong.append(f"{name}: yolo-lite make writes another one now")
         row = figures(name, options)
         if figure_line("n", row) not in text.splitlines():
             wrong.append(f"{name}: {figure_line('n', row)}")
-        if table_line(name, row) not in tables.splitlines():
+        if table_line(name, row) not in tables:
             wrong.append(f"tables: {table_line(name, row)}")
-    if slower_line() not in tables.splitlines():
+    if slower_line() not in tables:
         wrong.append(f"README.md: {slower_line()}")
     return wrong
 

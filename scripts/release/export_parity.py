@@ -22,13 +22,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from yolo_lite.bench.export import missing
-from yolo_lite.bench.runtimes import RUNTIMES
+import yaml
+
+from yolo_lite import environment
+from yolo_lite.bench.parity import TOLERANCE, arrays, deviation, settle
+from yolo_lite.bench.runtimes import RUNTIMES, missing
+from yolo_lite.errors import ConfigError, one_line
 from yolo_lite.files import write
 
 ROOT = Path(__file__).resolve().parents[2]
 IMGSZ = 160
-TOLERANCE = 10  # times what rounding does
 ROUNDING = "float64"  # the column of PyTorch in float64: what rounding does by itself
 OTHER = "another image"  # the column that shows how much there is to differ
 FIELDS = ("config", "digest", "runtime", "deviation", "problem", "versions", "date")
@@ -85,7 +88,10 @@ def read(results):
 def digest(name):
     """A short word for what a config's YAML says."""
     file = ROOT / "cfg" / name
-    return hashlib.sha1(file.read_bytes()).hexdigest()[:8] if file.exists() else ""
+    if not file.exists():
+        return ""
+    content = json.dumps(yaml.safe_load(file.read_text("utf-8")), sort_keys=True)  # comments change no export
+    return hashlib.sha1(content.encode()).hexdigest()[:8]
 
 
 def in_processes(name, runtimes):
@@ -108,20 +114,18 @@ def compare(name, runtimes):
     import numpy as np
     import torch
 
-    from yolo_lite.bench.export import export, load
-    from yolo_lite.errors import ConfigError
+    from yolo_lite import models
+    from yolo_lite.bench.export import export
 
     torch.manual_seed(0)
-    host, _, rest = name.partition("-")
-    label = f"{host}n-{rest.removesuffix('.yaml')}"
-    model = load(label, label, IMGSZ)
+    model = models.load(name.replace("-", "n-", 1), IMGSZ)
     network = model.yolo.model
-    settle(network)
+    settle(network, IMGSZ)
     if getattr(network, "end2end", False):
         network.end2end = False  # Ultralytics' default export has the one-to-many head
     image, other = torch.rand(2, 1, 3, IMGSZ, IMGSZ, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        expected = [each.numpy() for each in tensors(network(image))]
+        expected = arrays(network(image))
     for runtime in runtimes:
         row = stamp(runtime)
         try:
@@ -129,61 +133,17 @@ def compare(name, runtimes):
                 exact = copy.deepcopy(network).double()
                 with torch.no_grad():
                     output = exact(image.double()) if runtime == ROUNDING else network(other)
-                actual = [tensors(output)[0].numpy()]  # what exports give; the rest is of the head's training
+                actual = arrays(output)[:1]  # what exports give; the rest is of the head's training
             else:
                 with tempfile.TemporaryDirectory() as folder:
                     run, _ = RUNTIMES[runtime].open(export(model, runtime, folder, IMGSZ), 1, "fp32")
                     actual = [np.array(each) for each in run(image.numpy())]
             if runtime == "litert":
                 in_pixels(actual[0], network.model[-1])
-            row["deviation"] = f"{deviation(actual, expected):.1e}"
+            row["deviation"] = f"{deviation(actual, expected, IMGSZ):.1e}"
         except (ConfigError, ValueError, RuntimeError) as error:
-            row["problem"] = " ".join(str(error).split())[:300]
+            row["problem"] = one_line(error)
         print(json.dumps(row), flush=True)
-
-
-def settle(network):
-    """Give a random model BatchNorm statistics and biases with which its outputs depend on the image."""
-    import torch
-
-    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    kept = [norm.momentum for norm in norms]
-    with torch.no_grad():
-        for norm in norms:
-            norm.momentum = 1.0
-        network.train()(torch.rand(8, 3, IMGSZ, IMGSZ))
-        for norm, momentum in zip(norms, kept, strict=True):
-            norm.momentum = momentum
-        head = network.model[-1]
-        for branch in (
-            *getattr(head, "cv2", ()),
-            *getattr(head, "cv3", ()),
-        ):  # random ones give boxes of one size and scores of 1e-5
-            branch[-1].weight *= 3
-            branch[-1].bias.zero_()
-    network.eval()
-
-
-def tensors(output):
-    """All tensors of a model's output, in order; those of the head's training part are at the end."""
-    if output is None:  # RT-DETR's, of what it needs in training only
-        return []
-    if isinstance(output, dict):
-        output = output.values()
-    return [output] if hasattr(output, "numpy") else [each for part in output for each in tensors(part)]
-
-
-def deviation(actual, expected):
-    """The largest difference of any output, relative to the range of its part."""
-    worst = 0.0
-    for output in actual:
-        same = next((each for each in expected if each.shape == output.shape), None)
-        if same is None:
-            raise ValueError(f"an output of shape {output.shape}, PyTorch's are {[each.shape for each in expected]}")
-        boxes = output.ndim == 3
-        for part, scale in ((slice(0, 4), IMGSZ), (slice(4, None), None)) if boxes else ((slice(None), None),):
-            worst = max(worst, abs(output[:, part] - same[:, part]).max() / (scale or abs(same[:, part]).max()))
-    return worst
 
 
 def in_pixels(output, head):
@@ -195,15 +155,11 @@ def in_pixels(output, head):
 
 
 def stamp(runtime):
-    from importlib.metadata import version
-
     packages = ["ultralytics", "torch"]
     if runtime in RUNTIMES:
-        packages += [
-            RUNTIMES[runtime].package.replace("_", "-"),
-            *(p.replace("_", "-") for p in RUNTIMES[runtime].needs),
-        ]
-    versions = ", ".join(f"{package} {version(package)}" for package in dict.fromkeys(packages))
+        packages += [each.replace("_", "-") for each in (RUNTIMES[runtime].package, *RUNTIMES[runtime].needs)]
+    found = environment.versions(packages)
+    versions = ", ".join(f"{package} {found[package]}" for package in dict.fromkeys(packages))
     return {"deviation": "", "problem": "", "versions": versions, "date": datetime.date.today().isoformat()}
 
 
@@ -222,10 +178,11 @@ def write_page(names, done):
     lines = [
         "# Exports against PyTorch",
         "",
-        f"Written by `scripts/release/export_parity.py`: the largest difference of any output from PyTorch's (float32, "
-        f"fused, {IMGSZ} px), boxes relative to the image's size, scores relative to the largest. The first column is what "
-        "PyTorch makes of another image, and shows how much there is to differ; the second is PyTorch in float64, and "
-        f"shows what rounding does by itself. Up to {TOLERANCE} times that is taken as equal; more stands in bold.",
+        "Written by `scripts/release/export_parity.py`: the largest difference of any output from PyTorch's (float32, "
+        f"fused, {IMGSZ} px), boxes relative to the image's size, scores relative to the largest. The first column is "
+        "what PyTorch makes of another image, and shows how much there is to differ; the second is PyTorch in "
+        f"float64, and shows what rounding does by itself. Up to {TOLERANCE} times that is taken as equal; more "
+        "stands in bold.",
         "",
         "All formats are made by Ultralytics' own exporter with its default settings.",
         "",

@@ -1,10 +1,10 @@
-"""Every host x task x backbone that is claimed: trains, validates, exports; writes docs/matrix.md.
+"""Every base x task x backbone that is claimed: trains, validates, exports; writes docs/matrix.md.
 
-Each combination is made by `yolo-lite make`, trained for one epoch on eight generated pictures of its task through the
-stock trainer (finite loss, a finite gradient at every parameter), validated, exported to ONNX and run on one picture
+Each combination is made by `yolo-lite make`, trained for one epoch on eight generated images of its task through the
+stock trainer (finite loss, a finite gradient at every parameter), validated, exported to ONNX and run on one image
 beside PyTorch. Results are appended to a file; started again, the script goes on.
 
-    python scripts/release/matrix.py [results=runs/matrix.jsonl] [hosts=yolov8,yolo11]
+    python scripts/release/matrix.py [results=runs/matrix.jsonl] [bases=yolov8,yolo11]
 """
 
 import copy
@@ -13,18 +13,22 @@ import math
 import os
 import sys
 import tempfile
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from export_parity import TOLERANCE, deviation, settle, tensors
 
-from yolo_lite.compose import make
+from yolo_lite import make
 from yolo_lite.datasets import shapes
-from yolo_lite.errors import ConfigError
+from yolo_lite.errors import ConfigError, one_line
 from yolo_lite.files import write
+from yolo_lite.options import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
-HOSTS = ("yolov5", "yolov8", "yolo11", "yolo26", "rtdetr-l")
-MADE = {  # what `make` is asked for, by column
+BASES = ("yolov5", "yolov8", "yolo11", "yolo26", "rtdetr-l")
+MADE: dict[str, dict[str, Any]] = {  # what `make` is asked for, by column
     "MobileNetV3": {"backbone": "mobilenetv3_large_100"},
     "MobileNetV4": {"backbone": "mobilenetv4_conv_small"},
     "GhostNet": {"backbone": "ghostnet_100"},
@@ -35,55 +39,67 @@ MADE = {  # what `make` is asked for, by column
     "MobileNetV4, light neck and head": {"backbone": "mobilenetv4_conv_small", "neck": "light", "head": "light"},
 }
 SIZE = 160  # pixels; RT-DETR takes its 300 queries from the cells of its levels, 525 at this size
+PAGE = ROOT / "docs" / "matrix.md"
+INTRODUCTION = (
+    "Written by `scripts/release/matrix.py`. Every combination was made by `yolo-lite make`, trained for an epoch by "
+    "the stock trainer with finite losses and gradients, validated, and exported to ONNX; the number is the largest "
+    f"difference of an output of the export from PyTorch's, boxes relative to the image ({SIZE} px), others to the "
+    f"largest value; it is at most {TOLERANCE} times what PyTorch's own rounding does, measured in float64."
+)
+Key = tuple[str, str, str]  # base, task, column
 
 
-def main(results="runs/matrix.jsonl", hosts=None):
-    results = Path(results).absolute()
-    results.parent.mkdir(parents=True, exist_ok=True)
-    done = read(results)
-    wanted = [(host, task, name) for host in HOSTS for task in make.TASKS for name in MADE]
+def main(results: str = "runs/matrix.jsonl", bases: str | None = None) -> int:
+    """Try every combination that the file of results lacks; return the exit status."""
+    file = Path(results).absolute()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    done = read(file)
+    wanted = [(base, task, name) for base in BASES for task in TASKS for name in MADE]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         shapes.SPLITS = {"train": 8, "val": 4}
         for number, key in enumerate(wanted, 1):
-            if key in done or (hosts and key[0] not in hosts.split(",")):
+            if key in done or (bases and key[0] not in bases.split(",")):
                 continue
             done[key] = attempt(*key, Path(folder))
-            with results.open("a") as file:
-                file.write(json.dumps([*key, done[key]]) + "\n")
+            with file.open("a") as lines:
+                lines.write(json.dumps([*key, done[key]]) + "\n")
             print(f"{number}/{len(wanted)}", *key, done[key], flush=True)
-    write_page(done)
+    write(PAGE, page(done))
     return int(any(value.startswith("fails") for value in done.values()))
 
 
-def read(results):
+def read(results: Path) -> dict[Key, str]:
+    """Return what was found so far."""
     lines = results.read_text("utf-8").splitlines() if results.exists() else []
-    return {tuple(line[:3]): line[3] for line in map(json.loads, lines)}
+    return {(base, task, name): found for base, task, name, found in map(json.loads, lines)}
 
 
-def attempt(host, task, name, folder):
+def attempt(base: str, task: str, name: str, folder: Path) -> str:
     """Return "yes" and the deviation of the export, the sentence of a refusal, or how it fails."""
-    path = folder / f"{host}-made.yaml"
+    path = folder / f"{base}-made.yaml"
     try:
-        scale = "l" if host == "rtdetr-l" else "n"
+        scale = "l" if base == "rtdetr-l" else "n"
         options = {"width": 0.5, **MADE[name]}
-        make.make(host, task=task, scale=scale, count=False, out=path, exist_ok=True, **options)
+        make(base, task=task, scale=scale, count=False, out=path, exist_ok=True, **options)
     except ConfigError as error:
         return f"refused: {error}"
     try:
-        return f"yes: {train_and_export(path, task, folder):.0e}"
+        yolo = trained(path, task, folder)
+        return f"yes: {export_deviation(yolo, task, path):.0e}"
     except Exception as error:
-        return f"fails: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return f"fails: {type(error).__name__}: {one_line(error, 200)}"
 
 
-def train_and_export(path, task, folder):
-    """Return the deviation of the ONNX export from PyTorch."""
-    import numpy as np
-    import onnxruntime
-    import torch
-    from ultralytics import RTDETR, YOLO
+def trained(path: Path, task: str, folder: Path) -> Any:
+    """Train a model for an epoch; return its `YOLO` object.
 
-    yolo = (RTDETR if "rtdetr" in path.name else YOLO)(str(path))
+    Raises:
+        ValueError: A gradient, a loss or a metric is not finite.
+    """
+    from ultralytics.models import RTDETR, YOLO
+
+    yolo: Any = (RTDETR if "rtdetr" in path.name else YOLO)(str(path))
     yolo.add_callback("on_train_start", watch_gradients)
     yolo.train(
         data=dataset(task, folder), epochs=1, imgsz=SIZE, batch=4, nbs=4, workers=0, plots=False, verbose=False,
@@ -94,6 +110,19 @@ def train_and_export(path, task, folder):
     metrics = list(yolo.trainer.metrics.values())
     if not all(map(math.isfinite, (*losses, *metrics))):
         raise ValueError(f"losses {losses}, metrics {metrics}")
+    return yolo
+
+
+def export_deviation(yolo: Any, task: str, path: Path) -> float:
+    """Return the deviation of the ONNX export from PyTorch.
+
+    Raises:
+        ValueError: It is much more than what rounding does.
+    """
+    import numpy as np
+    import onnxruntime
+    import torch
+
     network = yolo.model.float()
     settle(network)
     if getattr(network, "end2end", False):
@@ -101,8 +130,8 @@ def train_and_export(path, task, folder):
     image = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected, exact = (
-            [each.float().numpy() for each in tensors(model(picture))]
-            for model, picture in ((network, image), (copy.deepcopy(network).double(), image.double()))
+            [each.float().numpy() for each in tensors(model(x))]
+            for model, x in ((network, image), (copy.deepcopy(network).double(), image.double()))
         )
     session = onnxruntime.InferenceSession(yolo.export(format="onnx", imgsz=SIZE))
     actual = [np.array(each) for each in session.run(None, {session.get_inputs()[0].name: image.numpy()})]
@@ -112,20 +141,20 @@ def train_and_export(path, task, folder):
     return found
 
 
-def difference(actual, expected, task, path):
+def difference(actual: list[Any], expected: list[Any], task: str, path: Path) -> float:
     """Return the largest difference of any output, relative to its range."""
     if "rtdetr" in path.name:  # which query stands where is a matter of rounding
-        return max(abs(expected[0][0] - row).max(-1).min() for row in actual[0][0])
+        return float(max(abs(expected[0][0] - row).max(-1).min() for row in actual[0][0]))
     if task == "classify":
-        return abs(actual[0] - expected[0]).max() / abs(expected[0]).max()
-    return deviation(actual, expected)
+        return float(abs(actual[0] - expected[0]).max() / abs(expected[0]).max())
+    return float(deviation(actual, expected))
 
 
-def watch_gradients(trainer):
+def watch_gradients(trainer: Any) -> None:
     """Look at every gradient before each optimizer step."""
     step = trainer.optimizer_step
 
-    def watched():
+    def watched() -> None:
         for name, parameter in trainer.model.named_parameters():
             if parameter.requires_grad and (parameter.grad is None or not parameter.grad.isfinite().all()):
                 raise ValueError(f"no finite gradient at {name}")
@@ -134,9 +163,9 @@ def watch_gradients(trainer):
     trainer.optimizer_step = watched
 
 
-def dataset(task, folder):
+def dataset(task: str, folder: Path) -> str:
     """Return the generated dataset in a task's form, made at the first call."""
-    name = f"shapes{make.TASKS[task]}"
+    name = f"shapes{TASKS[task]}"
     shapes.generate(folder / name, task)
     if task == "classify":
         return str(folder / name)
@@ -146,28 +175,20 @@ def dataset(task, folder):
     return str(path)
 
 
-def write_page(done):
-    lines = [
-        "# Hosts, tasks and backbones",
-        "",
-        "Written by `scripts/release/matrix.py`. Every combination was made by `yolo-lite make`, trained for an epoch by",
-        "the stock trainer with finite losses and gradients, validated, and exported to ONNX; the number is the largest",
-        f"difference of an output of the export from PyTorch's, boxes relative to the image ({SIZE} px), others to the",
-        f"largest value; it is at most {TOLERANCE} times what PyTorch's own rounding does, measured in float64.",
-        "",
-        f"| host | task | {' | '.join(MADE)} |",
-        f"|{'---|' * (len(MADE) + 2)}",
-    ]
-    notes = {}
-    for host in HOSTS:
-        for task in make.TASKS:
-            found = [done.get((host, task, name), "not run") for name in MADE]
-            notes |= {each.removeprefix("refused: "): None for each in found if each.startswith("refused")}
-            if not all(each.startswith("refused") for each in found):
-                cells = ("refused" if each.startswith("refused") else each.replace("|", "/") for each in found)
-                lines.append(f"| {host} | {task} | {' | '.join(cells)} |")
+def page(done: Mapping[Key, str]) -> str:
+    """Return the page of what was found."""
+    lines = ["# Bases, tasks and backbones", "", *textwrap.wrap(INTRODUCTION, 120), ""]
+    lines += [f"| base | task | {' | '.join(MADE)} |", f"|{'---|' * (len(MADE) + 2)}"]
+    notes: dict[str, None] = {}
+    for base, task in ((base, task) for base in BASES for task in TASKS):
+        found = [done.get((base, task, name), "not run") for name in MADE]
+        refused = [each.startswith("refused") for each in found]
+        notes |= {each.removeprefix("refused: "): None for each in found if each.startswith("refused")}
+        if not all(refused):
+            cells = ("refused" if no else each.replace("|", "/") for each, no in zip(found, refused, strict=True))
+            lines.append(f"| {base} | {task} | {' | '.join(cells)} |")
     lines += ["", "Refused, each with its sentence:", "", *(f"- {note}" for note in notes), ""]
-    write(ROOT / "docs" / "matrix.md", "\n".join(lines))
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

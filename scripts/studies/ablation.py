@@ -1,8 +1,8 @@
 """What each part of a swap costs and saves, on YOLOv5n and YOLOv8n: writes docs/ablation.md.
 
-Stock host, the naive swap (MobileNetV3-Large at full width), the swap as shipped (half width), and that with ASPP, with
+The base, the naive swap (MobileNetV3-Large at full width), the swap as shipped (half width), and that with ASPP, with
 ExtraDW fusion, with the light neck, with the light neck and head, and with the slim ones: parameters, GFLOPs, and
-latency in onnxruntime with all of a host's variants interleaved and the host a second time as control. At last stock
+latency in onnxruntime with all of a base's variants interleaved and the base a second time as control. At last stock
 YOLO11n with C3k2ExtraDW for its neck's C3k2, and nothing else changed. Needs a machine that does nothing else, for
 about five minutes.
 
@@ -16,9 +16,11 @@ from pathlib import Path
 import yaml
 
 from yolo_lite import make
-from yolo_lite.bench.run import environment, measure, say
+from yolo_lite.bench import measure
+from yolo_lite.bench.runtimes import environment
 from yolo_lite.cost import row_gflops
 from yolo_lite.files import write
+from yolo_lite.output import say
 from yolo_lite.ultralytics_hooks import configs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,23 +37,23 @@ VARIANTS = {
 }
 
 
-def main(seconds="10", imgsz="640", threads="1"):
+def main(seconds: str = "10", imgsz: str = "640", threads: str = "1") -> None:
     lines = [
         "# What each part of a swap costs and saves",
         "",
         f"Written by `scripts/studies/ablation.py`: {BACKBONE}, 80 classes, fused, {imgsz} px, random weights. Time: "
-        f"onnxruntime, fp32, {threads} thread, over the stock host's: the median of the ratios within interleaved "
-        "rounds, with its 95 % interval; the host a second time is the control. **Bold**: slower than the host. "
+        f"onnxruntime, fp32, {threads} thread, over the base's: the median of the ratios within interleaved "
+        "rounds, with its 95 % interval; the base a second time is the control. **Bold**: slower than the base. "
         "*Neck*: GFLOPs of the rows between the YAML's backbone, SPPF or ASPP included, and its head.",
     ]
-    for host in ("yolov5", "yolov8", "yolo11"):
+    for base in ("yolov5", "yolov8", "yolo11"):
         with tempfile.TemporaryDirectory() as folder:
-            models = {f"stock {host}n": f"{host}n", **variants(host, Path(folder))}
+            models = {f"stock {base}n": f"{base}n", **variants(base, Path(folder))}
             measured = measure(models, ["onnxruntime"], (int(threads),), int(imgsz), float(seconds), say=say)
             necks = [neck_gflops(name, int(imgsz)) for name in models.values()]
         lines += [
             "",
-            f"## {host}n",
+            f"## {base}n",
             "",
             "| model | parameters | GFLOPs | neck | time | 95 % |",
             "|---|---|---|---|---|---|",
@@ -59,28 +61,28 @@ def main(seconds="10", imgsz="640", threads="1"):
         for row, neck in zip(measured, [*necks, necks[0]], strict=True):
             ratio = f"**{row.ratio:.2f}**" if row.low > 1 else f"{row.ratio:.2f}"
             lines.append(
-                f"| {row.model} | {row.parameters / 1e6:.2f} M | {row.gflops:.2f} | {neck:.2f} | {ratio} "
+                f"| {row.name} | {row.parameters / 1e6:.2f} M | {row.gflops:.2f} | {neck:.2f} | {ratio} "
                 f"| {row.low:.2f} to {row.high:.2f} |"
             )
     versions = [f"- {name}: {value}" for name, value in environment(["onnxruntime"]).items()]
     write(ROOT / "docs" / "ablation.md", "\n".join([*lines, "", "Measured with:", "", *versions, ""]))
 
 
-def variants(host, folder):
-    """Write a host's variants, and return their names at scale n by what they are."""
+def variants(base: str, folder: Path) -> dict[str, str]:
+    """Write a base's variants, and return their names at scale n by what they are."""
     written = {}
-    if host == "yolo11":
-        d = yaml.safe_load(configs.host_configs()[host].read_text("utf-8"))
+    if base == "yolo11":
+        d = yaml.safe_load(configs.stock_configs()[base].read_text("utf-8"))
         d["head"] = [[*row[:2], row[2].replace("C3k2", "C3k2ExtraDW"), row[3]] for row in d["head"]]
-        (folder / f"{host}-c3k2extradw.yaml").write_text(yaml.safe_dump(d))
-        return {"C3k2ExtraDW in its neck": str(folder / f"{host}n-c3k2extradw.yaml")}
+        (folder / f"{base}-c3k2extradw.yaml").write_text(yaml.safe_dump(d))
+        return {"C3k2ExtraDW in its neck": str(folder / f"{base}n-c3k2extradw.yaml")}
     for number, (name, options) in enumerate(VARIANTS.items(), 1):
-        make(host, BACKBONE, **options, count=False, out=folder / f"{host}-{number}.yaml")
-        written[name] = str(folder / f"{host}n-{number}.yaml")
+        make(base, BACKBONE, **options, count=False, out=folder / f"{base}-{number}.yaml")
+        written[name] = str(folder / f"{base}n-{number}.yaml")
     return written
 
 
-def neck_gflops(name, imgsz):
+def neck_gflops(name: str, imgsz: int) -> float:
     from ultralytics import YOLO
 
     model = YOLO(name if name.endswith(".yaml") else f"{name}.yaml").model

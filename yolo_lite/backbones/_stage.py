@@ -1,17 +1,25 @@
 """What every native family shares: a network as a row of layers, cut into five stages, P1 to P5, at its strides."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import nn
 
-from yolo_lite.blocks import ConvNormAct, InvertedResidual, Norm, SqueezeExcite, round_channels, to_fast_layout
+from yolo_lite.blocks import (
+    ConvNormAct,
+    InvertedResidual,
+    Norm,
+    SqueezeExcite,
+    round_channels,
+    to_fast_layout,
+)
 from yolo_lite.errors import ConfigError, suggest
-from yolo_lite.registry import register
+from yolo_lite.registry import Scale, register
 
 LEVELS = 5
+AnyStage = TypeVar("AnyStage", bound="type[Stage]")
 
 
 class Layer(NamedTuple):
@@ -33,7 +41,23 @@ class Stack(NamedTuple):
     se: float = 0.0  # squeezed channels, as a part of a block's input channels
 
 
-def inverted_residuals(c1, stem, rows, width, act, norm=Norm(), gate=nn.Sigmoid):
+class Published(NamedTuple):
+    """Under which names a package publishes a variant's ImageNet weights."""
+
+    package: Literal["timm", "torchvision"]
+    template: str  # {percent}: the width in hundredths; {factor}: as 0_5 or 1_0; without either, only at width 1
+    base: float = 1.0  # the factor that stands for width 1
+
+
+def inverted_residuals(
+    c1: int,
+    stem: int,
+    rows: Sequence[Stack],
+    width: float,
+    act: type[nn.Module],
+    norm: Norm = Norm(),
+    gate: type[nn.Module] = nn.Sigmoid,
+) -> Iterator[Layer]:
     """Yield the layers of a network that is a 3x3 convolution and stacks of inverted residuals.
 
     Args:
@@ -74,27 +98,43 @@ class Stage(nn.Sequential):
         ConfigError: No such variant or level, or c1 is not what the level takes.
     """
 
-    paper = ""  # for the headers of YAMLs
-    variants = {}  # name -> whatever the family's `layers` needs to know of it
-    aliases = {}  # short name for YAML rows -> name in `variants`
+    paper: ClassVar[str] = ""  # for the headers of YAMLs
+    variants: ClassVar[dict[str, Any]] = {}  # name -> whatever the family's `layers` needs to know of it
+    aliases: ClassVar[dict[str, str]] = {}  # short name for YAML rows -> name in `variants`
+    published: ClassVar[dict[str, list[Published]]] = {}  # name in `variants` -> where its weights are
 
     @classmethod
-    def layers(cls, variant, c1, width):
-        """Yield the network's layers in order, for an image of c1 channels."""
+    def layers(cls, variant: Any, c1: int, width: float) -> Iterator[Layer]:
+        """Yield the network's layers in order.
+
+        Args:
+            variant: A value of `variants`.
+            c1: The image's channels.
+            width: The width multiplier.
+        """
         raise NotImplementedError
 
     @classmethod
-    def plan(cls, variant, c1=3, width=1.0):
-        """Return the layers of each level, P1 first."""
-        variant = cls.resolve(variant)
-        levels, level = [[] for _ in range(LEVELS + 1)], 0
-        for layer in cls.layers(cls.variants[variant], c1, width):
+    def plan(cls, variant: str, c1: int = 3, width: float = 1.0) -> list[list[Layer]]:
+        """Return the layers of each level, P1 first.
+
+        Args:
+            variant: A name in `variants` or `aliases`.
+            c1: The image's channels.
+            width: The width multiplier.
+
+        Raises:
+            ConfigError: No such variant.
+        """
+        levels: list[list[Layer]] = [[] for _ in range(LEVELS + 1)]
+        level = 0
+        for layer in cls.layers(cls.variants[cls.resolve(variant)], c1, width):
             level += {1: 0, 2: 1}[layer.stride]
             levels[level].append(layer)
         return levels[1:]
 
     @classmethod
-    def resolve(cls, variant):
+    def resolve(cls, variant: str) -> str:
         """Return a variant's full name.
 
         Raises:
@@ -106,26 +146,27 @@ class Stage(nn.Sequential):
         return name
 
     @classmethod
-    def has_edge_form(cls, variant):
+    def has_edge_form(cls, variant: str) -> bool:
         """Tell whether `edge` changes a variant; those that were made for edge devices stay as they are."""
         with torch.device("meta"):  # no memory, no random numbers
             layers = nn.ModuleList(layer.build() for level in cls.plan(variant) for layer in level)
         return any(isinstance(module, DISLIKED) for module in layers.modules())
 
-    def __init__(self, c1, variant, level, width=1.0, edge=False):
+    def __init__(self, c1: int, variant: str, level: int, width: float = 1.0, edge: bool = False) -> None:
         super().__init__(*(layer.build() for layer in self.plan(variant, c1, width)[level - 1]))
         self.level = level
         if edge:
             for_edge(self)
 
-    def forward(self, x):
-        return super().forward(to_fast_layout(x) if self.level == 1 else x)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = super().forward(to_fast_layout(x) if self.level == 1 else x)
+        return y
 
 
 DISLIKED = (nn.Hardswish, nn.SiLU, SqueezeExcite)  # by edge compilers, and by int8
 
 
-def for_edge(module):
+def for_edge(module: nn.Module) -> None:
     """Replace what edge compilers and int8 do badly: h-swish and SiLU by ReLU6, squeeze-excite by nothing.
 
     Source: what EfficientNet-Lite changed of EfficientNet,
@@ -140,10 +181,10 @@ def for_edge(module):
             for_edge(child)
 
 
-def register_stage(cls):
+def register_stage(cls: AnyStage) -> AnyStage:
     """Register a family's stage under its class name; a YAML row gives it [variant, level]."""
 
-    def rule(c1, scale, variant: str, level: int):
+    def rule(c1: int, scale: Scale, variant: str, level: int) -> tuple[list[Any], int]:
         variant = cls.resolve(variant)
         if not 1 <= level <= LEVELS:
             raise ConfigError(f"level has to be 1 to {LEVELS}, found {level}")

@@ -6,15 +6,18 @@ https://docs.ultralytics.com/models/yolov8.
 Reference: Ultralytics' YOLOv8, whose table the tests put in place of this one.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from torch import nn
 from ultralytics.nn.modules.block import C2f
 from ultralytics.nn.modules.conv import Conv
 
 from yolo_lite.backbones._stage import Layer, Stage, register_stage
-from yolo_lite.blocks import HOST_NORM, round_channels
+from yolo_lite.blocks import ULTRALYTICS_NORM, round_channels
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Row(NamedTuple):
@@ -36,7 +39,7 @@ class CSPLiteStage(Stage):
     aliases = {"lite": "csplite_100"}
 
     @classmethod
-    def layers(cls, rows, c1, width):
+    def layers(cls, rows: Sequence[Row], c1: int, width: float) -> Iterator[Layer]:
         for row in rows:
             c2 = round_channels(row.c * width)
             yield Layer(2, c2, partial(as_in_yolo, Conv, c1, c2, 3, 2))
@@ -45,10 +48,10 @@ class CSPLiteStage(Stage):
             c1 = c2
 
 
-def as_in_yolo(cls, *args):
+def as_in_yolo(cls: Callable[..., Module], *args: Any) -> Module:
     """Build a module of Ultralytics with the BatchNorm settings that it gives them in a model."""
     module = cls(*args)
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm2d):
-            norm.eps, norm.momentum = HOST_NORM
+            norm.eps, norm.momentum = ULTRALYTICS_NORM
     return module

@@ -5,11 +5,12 @@ devices: ReLU6, no squeeze-excite, a stem that is never scaled.
 References: timm's `efficientnet_b0` and `efficientnet_lite0`.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from torch import nn
 
-from yolo_lite.backbones._stage import Stack, Stage, inverted_residuals, register_stage
+from yolo_lite.backbones._stage import Layer, Published, Stack, Stage, inverted_residuals, register_stage
 from yolo_lite.blocks import round_channels
 
 STEM = 32
@@ -28,7 +29,7 @@ class Variant(NamedTuple):
     """The table as one variant builds it."""
 
     rows: list[Stack]
-    act: type
+    act: type[nn.Module]
     scaled_stem: bool
 
 
@@ -41,9 +42,10 @@ class EfficientNetStage(Stage):
         "efficientnet_b0": Variant(B0, nn.SiLU, scaled_stem=True),
         "efficientnet_lite0": Variant([row._replace(se=0.0) for row in B0], nn.ReLU6, scaled_stem=False),
     }
+    published = {name: [Published("timm", name)] for name in variants}
     aliases = {"b0": "efficientnet_b0", "lite0": "efficientnet_lite0"}
 
     @classmethod
-    def layers(cls, variant, c1, width):
+    def layers(cls, variant: Variant, c1: int, width: float) -> Iterator[Layer]:
         stem = round_channels(STEM * width) if variant.scaled_stem else STEM
         return inverted_residuals(c1, stem, variant.rows, width, variant.act)

@@ -6,12 +6,13 @@ References: timm's `ghostnet_100` and `ghostnetv2_100`. The last 1x1 convolution
 is left out.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
 from torch import nn
 
-from yolo_lite.backbones._stage import Layer, Stage, register_stage
+from yolo_lite.backbones._stage import Layer, Published, Stage, register_stage
 from yolo_lite.blocks import ConvNormAct, GhostBottleneck, SqueezeExcite, round_channels
 
 STEM = 16
@@ -60,10 +61,14 @@ class GhostNetStage(Stage):
 
     paper = "Han et al. 2020, https://arxiv.org/abs/1911.11907; V2 Tang et al. 2022, https://arxiv.org/abs/2211.12905"
     variants = {"ghostnet_100": Variant(ROWS, len(ROWS)), "ghostnetv2_100": Variant(ROWS, 2)}
+    published = {
+        "ghostnet_100": [Published("timm", "ghostnet_{percent:03d}")],
+        "ghostnetv2_100": [Published("timm", "ghostnetv2_{percent:03d}")],
+    }
     aliases = {"v1": "ghostnet_100", "v2": "ghostnetv2_100"}
 
     @classmethod
-    def layers(cls, variant, c1, width):
+    def layers(cls, variant: Variant, c1: int, width: float) -> Iterator[Layer]:
         stem = round_channels(STEM * width, 4)
         yield Layer(2, stem, partial(ConvNormAct, c1, stem, 3, 2, act=nn.ReLU))
         c1 = stem

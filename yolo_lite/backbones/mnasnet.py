@@ -4,17 +4,18 @@ Paper: Tan et al. 2019, MnasNet, https://arxiv.org/abs/1807.11626 (figure 7; B1 
 References: timm's `mnasnet_100` (B1) and `semnasnet_100` (A1), torchvision's `mnasnet1_0` (B1).
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from torch import nn
 
-from yolo_lite.backbones._stage import Stack, Stage, inverted_residuals, register_stage
-from yolo_lite.blocks import HOST_NORM, Norm, round_channels
+from yolo_lite.backbones._stage import Layer, Published, Stack, Stage, inverted_residuals, register_stage
+from yolo_lite.blocks import ULTRALYTICS_NORM, Norm, round_channels
 
 STEM = 32
 # torchvision's momentum, 0.0003, is for the hundreds of thousands of steps of ImageNet. In the hundreds of steps of a
 # small dataset the running statistics would stay where they began, and the trained detector would find nothing.
-TORCHVISION = Norm(momentum=HOST_NORM.momentum)
+TORCHVISION = Norm(momentum=ULTRALYTICS_NORM.momentum)
 B1 = [
     Stack(t=1, c=16, n=1, s=1),
     Stack(t=3, c=24, n=3, s=2),
@@ -52,8 +53,13 @@ class MnasNetStage(Stage):
         "semnasnet_100": Variant(A1, Norm()),
         "mnasnet1_0": Variant(B1, TORCHVISION),
     }
+    published = {
+        "mnasnet_100": [Published("timm", "mnasnet_{percent:03d}")],
+        "semnasnet_100": [Published("timm", "semnasnet_{percent:03d}")],
+        "mnasnet1_0": [Published("torchvision", "mnasnet{factor}")],
+    }
     aliases = {"b1": "mnasnet_100", "a1": "semnasnet_100"}
 
     @classmethod
-    def layers(cls, variant, c1, width):
+    def layers(cls, variant: Variant, c1: int, width: float) -> Iterator[Layer]:
         return inverted_residuals(c1, round_channels(STEM * width), variant.rows, width, nn.ReLU, variant.norm)

@@ -4,11 +4,12 @@ Paper: Howard et al. 2017, MobileNets, https://arxiv.org/abs/1704.04861 (table 1
 Reference: timm's `mobilenetv1_100`.
 """
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from torch import nn
 
-from yolo_lite.backbones._stage import Layer, Stage, register_stage
+from yolo_lite.backbones._stage import Layer, Published, Stage, register_stage
 from yolo_lite.blocks import ConvNormAct, round_channels
 
 STEM = 32
@@ -21,9 +22,10 @@ class MobileNetV1Stage(Stage):
 
     paper = "Howard et al. 2017, https://arxiv.org/abs/1704.04861"
     variants = {"mobilenetv1_100": ROWS}
+    published = {"mobilenetv1_100": [Published("timm", "mobilenetv1_{percent:03d}")]}
 
     @classmethod
-    def layers(cls, rows, c1, width):
+    def layers(cls, rows: Sequence[tuple[int, int, int]], c1: int, width: float) -> Iterator[Layer]:
         act = nn.ReLU6
         stem = round_channels(STEM * width)
         yield Layer(2, stem, partial(ConvNormAct, c1, stem, 3, 2, act=act))

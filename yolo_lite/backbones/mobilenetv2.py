@@ -5,9 +5,11 @@ References: timm's `mobilenetv2_100`, torchvision's `mobilenet_v2`; they are the
 which only widens for the classifier, is left out.
 """
 
+from collections.abc import Iterator, Sequence
+
 from torch import nn
 
-from yolo_lite.backbones._stage import Stack, Stage, inverted_residuals, register_stage
+from yolo_lite.backbones._stage import Layer, Published, Stack, Stage, inverted_residuals, register_stage
 from yolo_lite.blocks import round_channels
 
 STEM = 32
@@ -28,7 +30,11 @@ class MobileNetV2Stage(Stage):
 
     paper = "Sandler et al. 2018, https://arxiv.org/abs/1801.04381"
     variants = {"mobilenetv2_100": ROWS, "mobilenet_v2": ROWS}
+    published = {
+        "mobilenetv2_100": [Published("timm", "mobilenetv2_{percent:03d}")],
+        "mobilenet_v2": [Published("torchvision", "mobilenet_v2")],
+    }
 
     @classmethod
-    def layers(cls, rows, c1, width):
+    def layers(cls, rows: Sequence[Stack], c1: int, width: float) -> Iterator[Layer]:
         return inverted_residuals(c1, round_channels(STEM * width), rows, width, nn.ReLU6)

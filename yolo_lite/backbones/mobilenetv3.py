@@ -5,12 +5,13 @@ References: timm's `mobilenetv3_large_100` and `mobilenetv3_small_100`, torchvis
 `mobilenet_v3_small`. The last 1x1 convolution, which only widens for the classifier, is left out.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
 from torch import nn
 
-from yolo_lite.backbones._stage import Layer, Stage, register_stage
+from yolo_lite.backbones._stage import Layer, Published, Stage, register_stage
 from yolo_lite.blocks import ConvNormAct, InvertedResidual, Norm, SqueezeExcite, round_channels
 
 RE, HS = nn.ReLU, nn.Hardswish
@@ -23,7 +24,7 @@ class Bneck(NamedTuple):
     exp_size: int
     out: int
     se: bool
-    nl: type
+    nl: type[nn.Module]
     s: int
 
 
@@ -79,10 +80,16 @@ class MobileNetV3Stage(Stage):
         "mobilenet_v3_large": Variant(LARGE, Norm(eps=1e-3, momentum=0.01), timm=False),
         "mobilenet_v3_small": Variant(SMALL, Norm(eps=1e-3, momentum=0.01), timm=False),
     }
+    published = {
+        "mobilenetv3_large_100": [Published("timm", "mobilenetv3_large_{percent:03d}")],
+        "mobilenetv3_small_100": [Published("timm", "mobilenetv3_small_{percent:03d}")],
+        "mobilenet_v3_large": [Published("torchvision", "mobilenet_v3_large")],
+        "mobilenet_v3_small": [Published("torchvision", "mobilenet_v3_small")],
+    }
     aliases = {"large": "mobilenetv3_large_100", "small": "mobilenetv3_small_100"}
 
     @classmethod
-    def layers(cls, variant, c1, width):
+    def layers(cls, variant: Variant, c1: int, width: float) -> Iterator[Layer]:
         rows, norm, timm = variant
         stem = STEM if timm and width < 0.75 else round_channels(STEM * width)
         yield Layer(2, stem, partial(ConvNormAct, c1, stem, 3, 2, act=HS, norm=norm))

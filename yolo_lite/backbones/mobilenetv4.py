@@ -5,12 +5,13 @@ References: timm's `mobilenetv4_conv_small`, `_conv_medium`, `_conv_large` and `
 convolution, which only widens for the classifier, is left out.
 """
 
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
 from torch import nn
 
-from yolo_lite.backbones._stage import Layer, Stage, register_stage
+from yolo_lite.backbones._stage import Layer, Published, Stage, register_stage
 from yolo_lite.blocks import (
     ConvNormAct,
     FusedInvertedResidual,
@@ -57,7 +58,10 @@ class MQA(NamedTuple):
     c: int
 
 
-CONV_SMALL = [
+Row = ConvRow | FusedRow | UIB | MQA
+
+
+CONV_SMALL: list[Row] = [
     ConvRow(3, 32, 2),
     ConvRow(1, 32),
     ConvRow(3, 96, 2),
@@ -71,7 +75,7 @@ CONV_SMALL = [
     UIB(0, 5, 3, 128),
     *[UIB(0, 3, 4, 128)] * 2,
 ]
-CONV_MEDIUM = [
+CONV_MEDIUM: list[Row] = [
     FusedRow(3, 4, 48, 2),
     UIB(3, 5, 4, 80, 2),
     UIB(3, 3, 2, 80),
@@ -92,7 +96,7 @@ CONV_MEDIUM = [
     *[UIB(0, 0, 4, 256)] * 2,
     UIB(5, 0, 2, 256),
 ]
-CONV_LARGE = [
+CONV_LARGE: list[Row] = [
     FusedRow(3, 4, 48, 2),
     UIB(3, 5, 4, 96, 2),
     UIB(3, 3, 4, 96),
@@ -110,7 +114,7 @@ CONV_LARGE = [
     UIB(5, 5, 4, 512),
     *[UIB(5, 0, 4, 512)] * 3,
 ]
-HYBRID_MEDIUM = [
+HYBRID_MEDIUM: list[Row] = [
     FusedRow(3, 4, 48, 2),
     UIB(3, 5, 4, 80, 2),
     UIB(3, 3, 2, 80),
@@ -148,7 +152,7 @@ class Variant(NamedTuple):
     """A table, the channels of its first convolution, and its layer scale's start."""
 
     stem: int
-    rows: list
+    rows: list[Row]
     scale: float | None = None
 
 
@@ -163,10 +167,12 @@ class MobileNetV4Stage(Stage):
         "mobilenetv4_conv_large": Variant(24, CONV_LARGE),
         "mobilenetv4_hybrid_medium": Variant(32, HYBRID_MEDIUM, scale=1e-5),
     }
+    published = {name: [Published("timm", name)] for name in variants}
+    published["mobilenetv4_conv_small"].append(Published("timm", "mobilenetv4_conv_small_{percent:03d}"))
     aliases = {name.removeprefix("mobilenetv4_"): name for name in variants}
 
     @classmethod
-    def layers(cls, variant, c1, width):
+    def layers(cls, variant: Variant, c1: int, width: float) -> Iterator[Layer]:
         act, norm = nn.ReLU, Norm()
         stem = variant.stem if width < 1 else round_channels(variant.stem * width)
         yield Layer(2, stem, partial(ConvNormAct, c1, stem, 3, 2, act=act, norm=norm))
@@ -174,6 +180,7 @@ class MobileNetV4Stage(Stage):
         for row in variant.rows:
             c2 = round_channels(row.c * width)
             stride, mid = getattr(row, "s", 1), round_channels(c1 * getattr(row, "exp", 1))
+            build: Callable[[], nn.Module]
             if isinstance(row, ConvRow):
                 build = partial(ConvNormAct, c1, c2, row.k, stride, act=act, norm=norm)
             elif isinstance(row, FusedRow):

@@ -6,11 +6,12 @@ Reference of V2: torchvision's `shufflenet_v2_x0_5` to `_x2_0`. No package has V
 The last 1x1 convolution of V2, which only widens for the classifier, is left out.
 """
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from torch import nn
 
-from yolo_lite.backbones._stage import Layer, Stage, register_stage
+from yolo_lite.backbones._stage import Layer, Published, Stage, register_stage
 from yolo_lite.blocks import ConvNormAct, ShuffleUnitV1, ShuffleUnitV2, round_channels
 
 STEM = 24
@@ -20,7 +21,7 @@ V1_CHANNELS = (240, 480, 960)  # table 1, g = 3
 V2_CHANNELS = {0.5: (48, 96, 192), 1.0: (116, 232, 464), 1.5: (176, 352, 704), 2.0: (244, 488, 976)}  # table 5
 
 
-def _stem(c1, stem):
+def _stem(c1: int, stem: int) -> Iterator[Layer]:
     """P1 and P2: a convolution and a pooling."""
     yield Layer(2, stem, partial(ConvNormAct, c1, stem, 3, 2, act=nn.ReLU))
     yield Layer(2, stem, partial(nn.MaxPool2d, 3, 2, 1))
@@ -35,7 +36,7 @@ class ShuffleNetV1Stage(Stage):
     aliases = {"g3": "shufflenet_v1_g3"}
 
     @classmethod
-    def layers(cls, channels, c1, width):
+    def layers(cls, channels: Sequence[int], c1: int, width: float) -> Iterator[Layer]:
         divisor = 4 * GROUPS  # a quarter of a unit's channels is convolved in groups
         stem = round_channels(STEM * width, divisor)
         yield from _stem(c1, stem)
@@ -53,10 +54,13 @@ class ShuffleNetV2Stage(Stage):
 
     paper = "Ma et al. 2018, https://arxiv.org/abs/1807.11164"
     variants = {f"shufflenet_v2_x{str(factor).replace('.', '_')}": factor for factor in V2_CHANNELS}
+    published = {
+        name: [Published("torchvision", "shufflenet_v2_x{factor}", base=factor)] for name, factor in variants.items()
+    }
     aliases = {name.removeprefix("shufflenet_v2_"): name for name in variants}
 
     @classmethod
-    def layers(cls, factor, c1, width):
+    def layers(cls, factor: float, c1: int, width: float) -> Iterator[Layer]:
         channels = V2_CHANNELS.get(factor * width) or [round_channels(c * width) for c in V2_CHANNELS[factor]]
         yield from _stem(c1, STEM)  # the paper never scales it
         c1 = STEM

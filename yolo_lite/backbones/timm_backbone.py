@@ -3,15 +3,18 @@
 Source: Wightman, PyTorch Image Models, https://github.com/huggingface/pytorch-image-models.
 """
 
+import copy
 import functools
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from yolo_lite.blocks import norm_as_conv, to_fast_layout
 from yolo_lite.errors import ConfigError, suggest
-from yolo_lite.registry import register
+from yolo_lite.meta import is_about_meta, without_memory
+from yolo_lite.registry import Scale, register
 
 
 class Levels(NamedTuple):
@@ -34,8 +37,7 @@ def levels_of(name):
     Raises:
         ConfigError: timm does not know it, or it yields no feature maps.
     """
-    with torch.device("meta"):
-        return Levels(name, dict(zip(*_taps(build(name, 3)), strict=True)))
+    return Levels(name, dict(zip(*_taps(without_memory(lambda: build(name, 3))), strict=True)))
 
 
 def build(name, c1, **options):
@@ -57,7 +59,7 @@ def build(name, c1, **options):
         net = timm.create_model(name, features_only=True, in_chans=c1, **options)
         net.feature_info.reduction()
     except Exception as error:
-        if options:  # about weights: not a matter of the network
+        if options or is_about_meta(error):  # about weights, or the device: not a matter of the network
             raise
         # each kind of network that has none fails in a way of its own
         reason = " ".join(str(error).split())[:200]
@@ -68,7 +70,7 @@ def build(name, c1, **options):
     return net
 
 
-def _taps(net):
+def _taps(net: Any) -> tuple[list[int], list[int]]:
     """Return the levels of a network's feature maps (0 where a stride is no power of two up to 32), and channels."""
     strides, channels = net.feature_info.reduction(), net.feature_info.channels()
     if isinstance(getattr(net, "blocks", None), nn.Sequential) and isinstance(net.blocks[-1], nn.Identity):
@@ -76,7 +78,7 @@ def _taps(net):
     return [{2: 1, 4: 2, 8: 3, 16: 4, 32: 5}.get(stride, 0) for stride in strides], channels
 
 
-def _timm_rule(c1, scale, name: str):
+def _timm_rule(c1: int, scale: Scale, name: str) -> tuple[list[Any], Levels]:
     levels = levels_of(name)
     return [c1, name], levels
 
@@ -96,7 +98,9 @@ class TimmBackbone(nn.Module):
         ConfigError: timm does not know it, or it yields no feature maps.
     """
 
-    def __init__(self, c1, name):
+    keeps_settings = True  # those of its BatchNorms and activations, which Ultralytics would change by their type
+
+    def __init__(self, c1: int, name: str) -> None:
         super().__init__()
         import timm
 
@@ -104,20 +108,25 @@ class TimmBackbone(nn.Module):
         self.net = build(name, c1)
         self.levels, _ = _taps(self.net)
         self.fast_layout = not any(map(_breaks_in_channels_last, self.net.modules()))
-        self.normalisation = None  # the mean and std that loaded weights expect
+        self.normalisation: tuple[list[float], list[float]] | None = None  # the mean and std that loaded weights expect
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> dict[int, torch.Tensor]:
         if self.normalisation is not None:
             mean, std = (x.new_tensor(values).view(1, -1, 1, 1) for values in self.normalisation)
             x = (x - mean) / std
         outputs = self.net(to_fast_layout(x) if self.fast_layout else x)
         return {level: y for level, y in zip(self.levels, outputs, strict=True) if level}
 
-    def load(self, weights, mean, std):
+    def load(self, weights: Mapping[str, torch.Tensor], mean: Sequence[float], std: Sequence[float]) -> tuple[int, int]:
         """Load a state dict of the same network for images of three channels.
 
         The normalisation stays an operation of its own: unlike in our native families it cannot be folded into any
         network's first layers.
+
+        Args:
+            weights: The state dict.
+            mean: What the weights expect to be subtracted from an image in 0..1, per channel.
+            std: What they expect it to be divided by.
 
         Returns:
             (int, int): Tensors loaded, tensors in the weights.
@@ -137,19 +146,22 @@ class TimmBackbone(nn.Module):
         self.normalisation = (list(mean), list(std))
         return len(fitting), len(weights)
 
-    def fold(self):
-        """Merge training-time branches and BatchNorms into the convolutions before them, for inference."""
-        if not self.folded:
-            self.net = _fold(self.net, self.c1)
-            self.folded = True
+    def fold(self) -> None:
+        """Merge training-time branches and BatchNorms into the convolutions before them, for inference.
 
-    def __getstate__(self):
+        Where that would change the outputs, the network stays as it is, and `folded` False: slower, but right.
+        """
+        folded = None if self.folded else _fold(self.net, self.c1)
+        if folded is not None:
+            self.net, self.folded = folded, True
+
+    def __getstate__(self) -> dict[str, Any]:
         plain = {k: v for k, v in self.__dict__.items() if not k.startswith("_") and not isinstance(v, nn.Module)}
         return {**plain, "training": self.training, "state": dict(self.net.state_dict())}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         saved = state.pop("state")
-        self.__init__(state["c1"], state["name"])
+        TimmBackbone.__init__(self, state["c1"], state["name"])
         try:
             if state["folded"]:
                 self.fold()
@@ -164,7 +176,7 @@ class TimmBackbone(nn.Module):
         self.train(state["training"])
 
 
-def _breaks_in_channels_last(module):
+def _breaks_in_channels_last(module: nn.Module) -> bool:
     """Tell whether a module is a strided 1x1 convolution of few channels (RepVGG, MobileOne).
 
     Its backward pass on a CPU writes past its memory in the channels-last layout: seen with torch 2.15.0, 3 to 12 input
@@ -178,7 +190,7 @@ def _breaks_in_channels_last(module):
     )
 
 
-def _level_rule(c1, scale, level: int):
+def _level_rule(c1: int | Levels, scale: Scale, level: int) -> tuple[list[Any], int]:
     if not isinstance(c1, Levels):
         raise ConfigError(f"Level picks from a TimmBackbone, the row before gives {c1} channels")
     if level not in c1.channels:
@@ -187,30 +199,27 @@ def _level_rule(c1, scale, level: int):
     return [c1, level], c1.channels[level]
 
 
-@register(rule=_level_rule, repeats="once")
+@register(rule=_level_rule, repeats="once", levels=True)
 class Level(nn.Module):
     """Pick one level of a `TimmBackbone`; {level: map} -> (B, channels, H / 2**level, W / 2**level)."""
 
-    def __init__(self, levels, level):
+    def __init__(self, levels: Levels, level: int) -> None:
         super().__init__()
         self.level = level
 
-    def forward(self, x):
+    def forward(self, x: Mapping[int, torch.Tensor]) -> torch.Tensor:
         return x[self.level]
 
 
 @torch.no_grad()
-def _fold(net, c1):
+def _fold(net: nn.Module, c1: int) -> nn.Module | None:
     """Return a network for inference that computes the same, without training-time branches and BatchNorms.
 
-    Which convolution a BatchNorm follows is seen by running the network once. What cannot be merged into one becomes a
-    depthwise 1x1 convolution, its exact equal. Outputs are compared in float64; where merging changes them, less is
-    merged.
+    Outputs are compared in float64; where merging changes them, less is merged.
+
+    Returns:
+        (nn.Module | None): None where no way of merging leaves the outputs as they are.
     """
-    import copy
-
-    import timm.utils
-
     like, training = next(net.parameters()), net.training
     net = copy.deepcopy(net).eval().to("cpu", torch.float64)
     image = torch.rand(1, c1, 128, 128, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -220,35 +229,48 @@ def _fold(net, c1):
         size = net.pretrained_cfg.get("input_size", (3, 224, 224))[-1] if hasattr(net, "pretrained_cfg") else 224
         image = nn.functional.interpolate(image, size=(size, size))
         before = net(image)
-    for branches, merge in ((True, True), (True, False), (False, False)):
-        folded = copy.deepcopy(net)
-        if branches:
-            folded = timm.utils.reparameterize_model(folded, inplace=True).to(torch.float64)
-        pairs = _followers(folded, image) if merge else {}
-        for name, norm in [(n, m) for n, m in folded.named_modules() if isinstance(m, nn.BatchNorm2d)]:
-            conv = pairs.get(norm)
-            if conv is not None:
-                _merge(conv, norm)
-            rest = [] if conv is not None else [norm_as_conv(norm)]
-            rest += [m for m in (getattr(norm, "drop", None), getattr(norm, "act", None)) if m is not None]
-            parent, _, child = name.rpartition(".")
-            setattr(folded.get_submodule(parent), child, nn.Sequential(*rest) if len(rest) != 1 else rest[0])
-        after = folded(image)
-        if all((a - b).abs().max() <= 1e-6 * b.abs().max() for a, b in zip(after, before, strict=True)):
-            break
-    return folded.to(like.device, like.dtype).train(training)
+    for branches, norms in ((True, True), (True, False), (False, False)):
+        folded = _merged(net, image, branches, norms)
+        if all((a - b).abs().max() <= 1e-6 * b.abs().max() for a, b in zip(folded(image), before, strict=True)):
+            return folded.to(like.device, like.dtype).train(training)
+    return None
 
 
-def _followers(net, image):
+def _merged(net: nn.Module, image: torch.Tensor, branches: bool, norms: bool) -> nn.Module:
+    """Return a copy of a network with its branches merged, and its BatchNorms into the convolutions before them.
+
+    Which convolution a BatchNorm follows is seen by running the network once. What is not merged into one becomes a
+    depthwise 1x1 convolution, its exact equal.
+    """
+    import timm.utils
+
+    merged = copy.deepcopy(net)
+    if branches:
+        merged = timm.utils.reparameterize_model(merged, inplace=True).to(torch.float64)
+    pairs = _followers(merged, image) if norms else {}
+    for name, norm in [(n, m) for n, m in merged.named_modules() if isinstance(m, nn.BatchNorm2d)]:
+        conv = pairs.get(norm)
+        if conv is not None:
+            _merge(conv, norm)
+        rest = [] if conv is not None else [norm_as_conv(norm)]
+        rest += [m for m in (getattr(norm, "drop", None), getattr(norm, "act", None)) if m is not None]
+        parent, _, child = name.rpartition(".")
+        setattr(merged.get_submodule(parent), child, nn.Sequential(*rest) if len(rest) != 1 else rest[0])
+    return merged
+
+
+def _followers(net: nn.Module, image: torch.Tensor) -> dict[nn.BatchNorm2d, nn.Conv2d]:
     """Run a network and return {BatchNorm: the convolution whose output it takes, if nothing else was made of it}."""
-    made, pairs, runs = {}, {}, {}
+    made: dict[int, tuple[nn.Conv2d, torch.Tensor]] = {}
+    pairs: dict[nn.BatchNorm2d, nn.Conv2d] = {}
+    runs: dict[nn.Module, int] = {}
 
-    def after_conv(module, _, output):
+    def after_conv(module: nn.Conv2d, _: Any, output: torch.Tensor) -> None:
         made[id(output)] = (module, output)  # the tensor is kept, so that its id stays its own
         runs[module] = runs.get(module, 0) + 1
 
-    def before_norm(module, inputs):
-        conv, output = made.get(id(inputs[0]), (None, None))
+    def before_norm(module: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
+        conv, _ = made.get(id(inputs[0]), (None, None))
         if conv is not None and conv.out_channels == module.num_features:
             pairs[module] = conv
         runs[module] = runs.get(module, 0) + 1
@@ -262,8 +284,9 @@ def _followers(net, image):
     return {norm: conv for norm, conv in once.items() if list(once.values()).count(conv) == 1}
 
 
-def _merge(conv, norm):
+def _merge(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     """Merge a BatchNorm into the convolution before it."""
+    assert norm.running_mean is not None and norm.running_var is not None
     factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     bias = torch.zeros_like(norm.running_mean) if conv.bias is None else conv.bias
     conv.weight = nn.Parameter(conv.weight * factor.view(-1, 1, 1, 1), requires_grad=False)

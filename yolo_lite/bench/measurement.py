@@ -2,37 +2,72 @@
 
 import bisect
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-CONTROL = " (again)"  # ends the name of the first model's second entry
+Precision = Literal["fp32", "bf16", "int8", "as exported"]
 
 
-class Measurement(NamedTuple):
-    """One model in one runtime, with one number of threads and one precision."""
+@dataclass(frozen=True)
+class Measurement:
+    """One model in one runtime, with one number of threads and one precision.
+
+    Attributes:
+        model: Its label.
+        runtime: A name in `RUNTIMES`.
+        threads: How many.
+        precision: In which it computes.
+        p50: Median time of an image, milliseconds.
+        p90: Time that nine of ten images take at most, milliseconds.
+        ratio: Median of its time over the first model's fp32 time in the same round.
+        low: Lower end of the 95 % confidence interval of that median.
+        high: Upper end.
+        parameters: Fused; None for an exported file.
+        gflops: Fused; None for an exported file.
+        size: Bytes of the exported file.
+        control: Whether it is the first model once more, to show what differences mean nothing.
+    """
 
     model: str
     runtime: str
     threads: int
-    precision: str  # fp32, bf16, int8, or "as exported"
-    p50: float  # milliseconds
+    precision: Precision
+    p50: float
     p90: float
-    ratio: float  # median of its time / the first model's fp32 time in the same round
-    low: float  # 95 % confidence interval of that median
+    ratio: float
+    low: float
     high: float
-    parameters: int | None  # fused; None for an exported file
+    parameters: int | None
     gflops: float | None
-    size: int  # bytes of the exported file
+    size: int
+    control: bool = False
+
+    @property
+    def name(self) -> str:
+        """The label for a reader, who has to tell the control from the first model."""
+        return f"{self.model} (again)" if self.control else self.model
+
+    @property
+    def threads_in_words(self) -> str:
+        """`1 thread`, `2 threads`."""
+        return threads_in_words(self.threads)
 
 
-def median_interval(values, confidence=0.95):
+def threads_in_words(number: int) -> str:
+    """Return `1 thread`, `2 threads`."""
+    return f"{number} thread{'s' if number > 1 else ''}"
+
+
+def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
     """Return the confidence interval of a median: two of the sorted values, whatever their distribution is.
 
     The k-th smallest of n values is above the median with the probability that fewer than k of n coins show heads.
     """
-    values, n = sorted(values), len(values)
+    ordered, n = sorted(values), len(values)
     cumulated, below = 0, []
     for k in range(n):
         cumulated += math.comb(n, k)
         below.append(cumulated / 2**n)
     rank = bisect.bisect_right(below, (1 - confidence) / 2)  # as many values may be left out at either end
-    return values[max(rank - 1, 0)], values[n - max(rank, 1)]
+    return ordered[max(rank - 1, 0)], ordered[n - max(rank, 1)]

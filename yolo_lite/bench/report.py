@@ -1,17 +1,20 @@
 """What `yolo-lite bench` writes: bench.csv, bench.md and bench.svg, each complete or absent."""
 
-import csv
-import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 
-from yolo_lite.bench.measurement import CONTROL, Measurement
-from yolo_lite.files import write
+from yolo_lite.bench.measurement import Measurement
+from yolo_lite.bench.plot import draw, panels
+from yolo_lite.files import rows_as_csv, write
 
 TITLES = ("model", "runtime", "threads", "p50 ms", "p90 ms", "time / first", "95 % interval")
-COLOURS = {"fp32": "#4878a8", "bf16": "#8a6bb0", "int8": "#d98c40"}
+FIELDS = tuple(each.name for each in fields(Measurement))
 
 
-def write_all(folder, measurements, environment, notes):
+def write_all(
+    folder: Path, measurements: Sequence[Measurement], environment: Mapping[str, str], notes: Iterable[str]
+) -> str:
     """Write the three files; they can be written again with more measurements.
 
     Args:
@@ -19,28 +22,31 @@ def write_all(folder, measurements, environment, notes):
         measurements: What `measure` gave.
         environment: What it gave them on, by name.
         notes: Sentences that belong to it.
+
+    Returns:
+        (str): What stands in bench.md.
     """
-    folder = Path(folder)
+    page = markdown(measurements, environment, notes)
     write(folder / "bench.csv", table(measurements, environment))
-    write(folder / "bench.md", markdown(measurements, environment, notes))
-    write(folder / "bench.svg", plot(measurements))
+    write(folder / "bench.md", page)
+    write(folder / "bench.svg", draw(panels(measurements)))
+    return page
 
 
-def table(measurements, environment):
-    """The measurements as CSV, each row with the machine and the versions."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*Measurement._fields, "environment"])
-    versions = "; ".join(f"{name}: {value}" for name, value in environment.items())
-    for row in measurements:
-        writer.writerow([*("" if value is None else value for value in row), versions])
-    return text.getvalue()
+def in_words(environment: Mapping[str, str]) -> str:
+    """Return what was measured on in one line."""
+    return "; ".join(f"{name}: {value}" for name, value in environment.items())
 
 
-def markdown(measurements, environment, notes):
-    """The measurements as Markdown, one table for each precision."""
-    lines = ["# Latency", "", "; ".join(f"{name}: {value}" for name, value in environment.items()), ""]
-    lines += [f"- {note}" for note in notes]
+def table(measurements: Iterable[Measurement], environment: Mapping[str, str]) -> str:
+    """Return the measurements as CSV, each row with the machine and the versions."""
+    versions = in_words(environment)
+    return rows_as_csv((*FIELDS, "environment"), [{**asdict(row), "environment": versions} for row in measurements])
+
+
+def markdown(measurements: Sequence[Measurement], environment: Mapping[str, str], notes: Iterable[str]) -> str:
+    """Return the measurements as Markdown, one table for each precision."""
+    lines = ["# Latency", "", in_words(environment), "", *(f"- {note}" for note in notes)]
     for precision in dict.fromkeys(row.precision for row in measurements):
         extra = () if precision in ("fp32", "as exported") else ("time / own fp32",)
         titles = [*TITLES, *extra, "parameters", "GFLOPs", "file"]
@@ -48,34 +54,38 @@ def markdown(measurements, environment, notes):
         for row in measurements:
             if row.precision == precision:
                 own = [f"{against_fp32(row, measurements):.2f}"] if extra else []
-                lines.append(f"| {' | '.join([*_cells(row), *own, *_costs(row)])} |")
+                lines.append(f"| {' | '.join([*_times(row), *own, *_costs(row)])} |")
     return "\n".join([*lines, ""])
 
 
-def _cells(row):
-    interval = f"{row.low:.3f} to {row.high:.3f}"
+def _times(row: Measurement) -> tuple[str, ...]:
     return (
-        f"`{row.model}`",
+        f"`{row.name}`",
         row.runtime,
         str(row.threads),
         f"{row.p50:.2f}",
         f"{row.p90:.2f}",
         f"{row.ratio:.3f}",
-        interval,
+        f"{row.low:.3f} to {row.high:.3f}",
     )
 
 
-def _costs(row):
+def _costs(row: Measurement) -> tuple[str, ...]:
     parameters = "-" if row.parameters is None else f"{row.parameters / 1e6:.2f} M"
     return parameters, "-" if row.gflops is None else f"{row.gflops:.2f}", f"{row.size / 1e6:.1f} MB"
 
 
-def against_fp32(row, measurements):
+def against_fp32(row: Measurement, measurements: Iterable[Measurement]) -> float:
     """Return a model's time over that of its own fp32, from the ratios of both to the first model."""
-    return row.ratio / next(each.ratio for each in measurements if each[:4] == (*row[:3], "fp32"))
+    own = (row.model, row.runtime, row.threads, row.control)
+    return row.ratio / next(
+        each.ratio
+        for each in measurements
+        if (each.model, each.runtime, each.threads, each.control) == own and each.precision == "fp32"
+    )
 
 
-def remarks(measurements, random, skipped=()):
+def remarks(measurements: Sequence[Measurement], random: Sequence[str], skipped: Iterable[str] = ()) -> list[str]:
     """Return what has to be said of measurements, as sentences.
 
     Args:
@@ -83,7 +93,7 @@ def remarks(measurements, random, skipped=()):
         random: The models that were built with random weights.
         skipped: Sentences on runtimes that were left out.
     """
-    controls = [row.ratio for row in measurements if row.model.endswith(CONTROL)]
+    controls = [row.ratio for row in measurements if row.control]
     notes = list(skipped)
     if random:
         notes.append(f"Random weights: {', '.join(random)}. The time does not depend on weights, the accuracy does.")
@@ -97,32 +107,7 @@ def remarks(measurements, random, skipped=()):
     for row in measurements:
         if row.precision == "int8" and against_fp32(row, measurements) > 1:
             notes.append(
-                f"WARNING: {row.model} in {row.runtime}, {row.threads} thread{'s' * (row.threads > 1)}: int8 takes "
+                f"WARNING: {row.model} in {row.runtime}, {row.threads_in_words}: int8 takes "
                 f"{against_fp32(row, measurements):.2f} times as long as fp32 on this CPU; keep fp32 here."
             )
     return notes
-
-
-def plot(measurements):
-    """Draw a panel for each runtime and number of threads, a bar for each model; return the SVG's bytes."""
-    from matplotlib.figure import Figure
-
-    panels = list(dict.fromkeys((row.runtime, row.threads) for row in measurements))
-    rows = {panel: [row for row in measurements if (row.runtime, row.threads) == panel] for panel in panels}
-    heights = [max(2, len(each)) for each in rows.values()]
-    figure = Figure(figsize=(9, 0.32 * sum(heights) + 0.9 * len(panels)), layout="constrained")
-    axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axis, panel in zip(axes, panels, strict=True):
-        names = [f"{row.model}, {row.precision}" for row in rows[panel]]
-        times = [row.p50 for row in rows[panel]]
-        colours = [COLOURS.get(row.precision, "#888888") for row in rows[panel]]
-        bars = axis.barh(names, times, color=colours, xerr=[[0] * len(times), [r.p90 - r.p50 for r in rows[panel]]])
-        labels = [f"  {row.p50:.1f} ms, {row.ratio:.2f}" for row in rows[panel]]
-        axis.bar_label(bars, labels, label_type="edge", fontsize=8, padding=12)
-        axis.set(xlim=(0, 1.3 * max(row.p90 for row in rows[panel])), xlabel="milliseconds an image: median, 90 %")
-        axis.set_title(f"{panel[0]}, {panel[1]} thread{'s' * (panel[1] > 1)}", loc="left", fontsize=10)
-        axis.invert_yaxis()
-        axis.spines[["top", "right"]].set_visible(False)
-    content = io.BytesIO()
-    figure.savefig(content, format="svg", metadata={"Date": None})
-    return content.getvalue()

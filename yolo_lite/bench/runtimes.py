@@ -1,21 +1,87 @@
-"""The runtimes: how each opens an exported model and runs it."""
+"""The runtimes: what each needs, how it opens an exported model and runs it. A new one is a function and a row."""
 
+import importlib.util
 import json
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from yolo_lite import environment as machine
+from yolo_lite.errors import ConfigError, suggest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PIP = {
+    "pnnx": "pnnx==20260526",
+    "ai_edge_litert": "ai-edge-litert",
+    "litert_torch": "litert-torch",
+}  # how pip calls what Python imports
+Array: TypeAlias = "NDArray[np.float32]"
+Run = Callable[["Array"], list["Array"]]  # a batch, (B, 3, height, width), 0 to 1 -> the outputs
+Shape = Sequence[int | str | None]  # of the input; what is no number may be anything
 
 
-class Runtime(NamedTuple):
-    """One runtime."""
+@dataclass(frozen=True)
+class Runtime:
+    """One runtime.
 
-    package: str  # to import
-    format: str  # Ultralytics' name of the export format
-    suffixes: tuple[str, ...]  # what it opens, its own format's first
-    open: Callable  # (path, threads, precision) -> (function of a batch that returns a list of outputs, input's shape)
-    needs: tuple[str, ...] = ()  # more packages, to export
+    Attributes:
+        package: To import.
+        format: Ultralytics' name of the export format.
+        suffixes: What it opens, its own format's first.
+        open: (path, threads, precision) -> (function of a batch, the input's shape).
+        needs: More packages, to export.
+        int8: Who quantises for it, Ultralytics' exporter or we; None where nobody does.
+        int8_needs: More packages, to quantise.
+        chooses_bf16: Tells whether it would use bf16 on this CPU if it were left to choose.
+    """
+
+    package: str
+    format: str
+    suffixes: tuple[str, ...]
+    open: Callable[[Path, int, str], tuple[Run, Shape]]
+    needs: tuple[str, ...] = ()
+    int8: Literal["Ultralytics", "yolo_lite"] | None = None
+    int8_needs: tuple[str, ...] = ()
+    chooses_bf16: Callable[[], bool] = bool  # no
 
 
-def _onnxruntime(path, threads, precision):
+def missing(name: str, int8: bool = False) -> list[str]:
+    """Return the packages that a runtime and the export to it need and that are not installed, as pip calls them."""
+    runtime = RUNTIMES[name]
+    needed = [runtime.package, *runtime.needs, *(runtime.int8_needs if int8 else ())]
+    return [PIP.get(package, package) for package in needed if importlib.util.find_spec(package) is None]
+
+
+def check_runtimes(names: Iterable[str], int8: bool = False) -> None:
+    """Refuse runtimes that do not exist or whose packages are not installed.
+
+    Raises:
+        ConfigError: There is such a one.
+    """
+    for name in names:
+        if name not in RUNTIMES:
+            raise ConfigError(f"unknown runtime {name!r}{suggest(name, RUNTIMES)}")
+        lacking = missing(name, int8)
+        if lacking:
+            raise ConfigError(f"the runtime {name} needs {', '.join(lacking)}: pip install {' '.join(lacking)}")
+
+
+def is_exported(name: str | Path) -> bool:
+    """Tell whether a name is that of an exported file."""
+    return str(name).rstrip("/").endswith(tuple(suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes))
+
+
+def environment(names: Iterable[str]) -> dict[str, str]:
+    """Return what times in some runtimes depend on: the machine, and versions of what took part."""
+    packages = [RUNTIMES[name].package.replace("_", "-") for name in names]
+    return machine.in_words(("ultralytics", "torch", *packages, "onnxslim"))
+
+
+def _onnxruntime(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -25,10 +91,10 @@ def _onnxruntime(path, threads, precision):
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     image = session.get_inputs()[0]
-    return lambda x: session.run(None, {image.name: x}), image.shape
+    return lambda x: list(session.run(None, {image.name: x})), image.shape
 
 
-def _openvino(path, threads, precision):
+def _openvino(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
     import openvino
 
     file = _only(path, "*.xml") if path.is_dir() else path
@@ -42,14 +108,21 @@ def _openvino(path, threads, precision):
     model = core.compile_model(core.read_model(str(file)), "CPU", settings)
     request = model.create_infer_request()
 
-    def run(x):
+    def run(x: "Array") -> "list[Array]":
         request.infer([x], share_inputs=True)
         return [request.get_output_tensor(i).data for i in range(len(model.outputs))]
 
     return run, [size.get_length() if size.is_static else None for size in model.inputs[0].partial_shape]
 
 
-def _ncnn(path, threads, precision):
+def _openvino_chooses_bf16() -> bool:
+    """As it does with AMX."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _ncnn(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
     import ncnn
     import yaml
 
@@ -63,7 +136,7 @@ def _ncnn(path, threads, precision):
         raise RuntimeError("ncnn cannot load it")
     inputs, outputs = net.input_names(), sorted(net.output_names())
 
-    def run(x):
+    def run(x: "Array") -> "list[Array]":
         with net.create_extractor() as extractor:
             extractor.input(inputs[0], ncnn.Mat(x[0]))
             return [extractor.extract(name)[1].numpy()[None] for name in outputs]
@@ -72,14 +145,14 @@ def _ncnn(path, threads, precision):
     return run, [1, 3, *size]
 
 
-def _torchscript(path, threads, precision):
+def _torchscript(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
     import torch
 
     torch.set_num_threads(threads)
     files = {"config.txt": ""}  # where Ultralytics writes what it knows of the model
-    model = torch.jit.load(str(path), map_location="cpu", _extra_files=files).eval()
+    model = torch.jit.load(str(path), map_location="cpu", _extra_files=files).eval()  # type: ignore[no-untyped-call]
 
-    def run(x):
+    def run(x: "Array") -> "list[Array]":
         with torch.inference_mode():
             outputs = model(torch.from_numpy(x))
         outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
@@ -89,7 +162,7 @@ def _torchscript(path, threads, precision):
     return run, [1, 3, *size]
 
 
-def _litert(path, threads, precision):
+def _litert(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
@@ -98,7 +171,7 @@ def _litert(path, threads, precision):
     shape = [int(size) for size in image["shape"]]
     last = shape[-1] in (1, 3) and shape[1] not in (1, 3)  # channels
 
-    def run(x):
+    def run(x: "Array") -> "list[Array]":
         interpreter.set_tensor(image["index"], x.transpose(0, 2, 3, 1) if last else x)
         interpreter.invoke()
         return [interpreter.get_tensor(each["index"]) for each in outputs]
@@ -106,7 +179,7 @@ def _litert(path, threads, precision):
     return run, [shape[0], shape[3], *shape[1:3]] if last else shape
 
 
-def _only(folder, pattern):
+def _only(folder: Path, pattern: str) -> Path:
     """Return the file in a folder that Ultralytics' export has one of."""
     file = next(folder.glob(pattern), None)
     if file is None:
@@ -115,16 +188,21 @@ def _only(folder, pattern):
 
 
 RUNTIMES = {
-    "onnxruntime": Runtime("onnxruntime", "onnx", (".onnx",), _onnxruntime, ("onnx", "onnxslim")),
-    "openvino": Runtime("openvino", "openvino", ("_openvino_model", ".xml", ".onnx"), _openvino),
-    "ncnn": Runtime("ncnn", "ncnn", ("_ncnn_model",), _ncnn, ("pnnx",)),
+    "onnxruntime": Runtime(
+        "onnxruntime", "onnx", (".onnx",), _onnxruntime, needs=("onnx", "onnxslim"), int8="yolo_lite"
+    ),
+    "openvino": Runtime(
+        "openvino",
+        "openvino",
+        ("_openvino_model", ".xml", ".onnx"),
+        _openvino,
+        int8="Ultralytics",
+        int8_needs=("nncf",),
+        chooses_bf16=_openvino_chooses_bf16,
+    ),
+    "ncnn": Runtime("ncnn", "ncnn", ("_ncnn_model",), _ncnn, needs=("pnnx",)),
     "torchscript": Runtime("torch", "torchscript", (".torchscript",), _torchscript),
-    "litert": Runtime("ai_edge_litert", "litert", (".tflite",), _litert, ("litert_torch",)),
+    "litert": Runtime("ai_edge_litert", "litert", (".tflite",), _litert, needs=("litert_torch",)),
 }
-
-
-def has_bf16():
-    """Tell whether OpenVINO would use bf16 on this CPU if it were left to choose, as it does with AMX."""
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+DEFAULT = ("onnxruntime", "openvino", "ncnn")  # those of them that are installed
+INT8 = tuple(name for name, runtime in RUNTIMES.items() if runtime.int8)

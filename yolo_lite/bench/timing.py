@@ -11,30 +11,45 @@ import json
 import random
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypedDict
 
-from yolo_lite.bench.runtimes import RUNTIMES
+from yolo_lite.bench.runtimes import RUNTIMES, Array, Run
 
 MIN_ROUNDS = 20
-
 WARM_UP = 5  # rounds that are not counted: first runs allocate memory and choose kernels
 
 
-def main(job):
-    import numpy as np
+class Job(TypedDict):
+    """What is to be timed; with 0 seconds the models are opened only."""
 
+    runtime: str
+    threads: int
+    imgsz: int
+    seconds: float
+    models: list[tuple[str, str]]
+
+
+def main(job: Job) -> None:
+    """Open the models, time them, and print what comes of it."""
     opened = []
     for path, precision in job["models"]:
         run, shape = RUNTIMES[job["runtime"]].open(Path(path), job["threads"], precision)
         free = [1, 3, job["imgsz"], job["imgsz"]]  # what an export with dynamic sizes leaves open
-        shape = [size if isinstance(size, int) else free[i] for i, size in enumerate(shape)]
-        print(json.dumps({"shape": shape}), flush=True)
-        opened.append((run, np.random.default_rng(0).random(shape, np.float32) if job["seconds"] else None))
-    if not job["seconds"]:
-        return  # they can be opened: all that was asked
+        sizes = [size if isinstance(size, int) else free[i] for i, size in enumerate(shape)]
+        print(json.dumps({"shape": sizes}), flush=True)
+        opened.append((run, sizes))
+    if job["seconds"]:
+        for times in rounds([(run, _noise(sizes)) for run, sizes in opened], job["seconds"]):
+            print(json.dumps({"times": times}), flush=True)
+
+
+def rounds(opened: Sequence[tuple[Run, Array]], seconds: float) -> Iterator[list[float]]:
+    """Yield the milliseconds of every model, round by round, each in another order."""
     order, shuffle = list(range(len(opened))), random.Random(0).shuffle
-    rounds, end = -WARM_UP, None
-    while end is None or rounds < MIN_ROUNDS or time.perf_counter() < end:
+    number, end = -WARM_UP, float("inf")
+    while number < MIN_ROUNDS or time.perf_counter() < end:
         shuffle(order)
         times = [0.0] * len(opened)
         for index in order:
@@ -42,11 +57,17 @@ def main(job):
             start = time.perf_counter()
             run(image)
             times[index] = (time.perf_counter() - start) * 1e3
-        rounds += 1
-        if rounds > 0:
-            print(json.dumps({"times": times}), flush=True)
-        elif rounds == 0:
-            end = time.perf_counter() + job["seconds"]
+        number += 1
+        if number > 0:
+            yield times
+        elif number == 0:
+            end = time.perf_counter() + seconds
+
+
+def _noise(shape: Sequence[int]) -> Array:
+    import numpy as np
+
+    return np.random.default_rng(0).random(shape, np.float32)
 
 
 if __name__ == "__main__":

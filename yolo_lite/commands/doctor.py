@@ -6,41 +6,48 @@ import platform
 import subprocess
 import sys
 import tempfile
+import warnings
 
-DISTRIBUTION = "yolo-lite-backbones"
+from yolo_lite import torch_build
+from yolo_lite.environment import DISTRIBUTION, installed_version
+from yolo_lite.options import parse
+from yolo_lite.torch_build import Line
+
+REPOSITORY = "git+https://github.com/yolo-lite/yolo-lite"
+MARKS = {True: "ok", None: "warn", False: "FAIL"}
+_AGAIN = f"Install again, and nothing else: pip install --force-reinstall --no-deps {REPOSITORY}"
 _PROBE = "import ultralytics.nn.tasks as tasks; print(hasattr(tasks.parse_model, 'yolo_lite'))"
 
 
-def run():
-    """Print one line per check.
+def main(words: list[str]) -> int:
+    """Print the checks; the exit status says whether all is well."""
+    parse("doctor", words)
+    return 0 if run() else 1
+
+
+def run() -> bool:
+    """Print one line per check; a warning does no harm to the result.
 
     Returns:
         (bool): Whether yolo_lite works with the stock `yolo` command.
     """
     for name in ("ultralytics", "torch", "torchvision", "timm", DISTRIBUTION):
-        print(f"      {name} {_version(name)}")
+        print(f"      {name} {installed_version(name) or 'is not installed'}")
     print(f"      Python {platform.python_version()}, {platform.platform()}")
     healthy = True
-    for check in (_release, _startup_file, _active, _parser):
-        good, text, advice = check()
-        print(f"{'ok' if good else 'FAIL':4}  {text}")
+    own = (_release(), _startup_file(), _active(), _parser(), _entry_points())
+    for good, text, advice in (*torch_build.check(), *own):
+        print(f"{MARKS[good]:4}  {text}")
         if advice:
             print(f"      {advice}")
-        healthy &= good
+        healthy &= good is not False
     return healthy
 
 
-def _version(name):
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "is not installed"
-
-
-def _release():
+def _release() -> Line:
     from yolo_lite.ultralytics_hooks import internals
 
-    def number(text):
+    def number(text: str) -> list[int]:
         return [int("".join(filter(str.isdigit, part)) or 0) for part in text.split(".")[:3]]
 
     first, last = internals.TESTED
@@ -49,11 +56,11 @@ def _release():
     if here < number(first):
         return False, text, f"Too old: pip install 'ultralytics>={first}'"
     if here > number(last):
-        return True, text, "Newer than what was tested; the checks below tell whether it works."
+        return None, text, "Newer than what was tested; the checks below tell whether it works."
     return True, text, ""
 
 
-def _startup_file():
+def _startup_file() -> Line:
     try:
         files = importlib.metadata.files(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
@@ -61,10 +68,10 @@ def _startup_file():
     found = [str(file.locate()) for file in files if file.name in ("yolo_lite.pth", "yolo_lite.start")]
     if found and all(map(os.path.exists, found)):
         return True, f"start-up files: {', '.join(found)}", ""
-    return False, "the start-up files are missing", f"Install again: pip install --force-reinstall {DISTRIBUTION}"
+    return False, "the start-up files are missing", _AGAIN
 
 
-def _active():
+def _active() -> Line:
     with tempfile.TemporaryDirectory() as elsewhere:  # where no checkout can be imported by accident
         probe = subprocess.run([sys.executable, "-c", _PROBE], cwd=elsewhere, capture_output=True, text=True)
     if probe.stdout.strip().endswith("True"):
@@ -73,17 +80,29 @@ def _active():
     if os.environ.get("YOLO_LITE_HOOK") == "0":
         return False, text, "YOLO_LITE_HOOK=0 switches it off: unset it, or `import yolo_lite` in your own code."
     reason = probe.stderr.strip().splitlines()
-    return False, text, reason[-1] if reason else f"Install again: pip install --force-reinstall {DISTRIBUTION}"
+    return False, text, reason[-1] if reason else _AGAIN
 
 
-def _parser():
+def _parser() -> Line:
     from ultralytics.nn import tasks
 
     from yolo_lite.errors import ConfigError
     from yolo_lite.ultralytics_hooks import parser
 
     try:
-        parser.teach(getattr(tasks.parse_model, "__wrapped__", tasks.parse_model))
+        parser.patch(getattr(tasks.parse_model, "__wrapped__", tasks.parse_model))
     except ConfigError as error:
-        return False, "Ultralytics' model parser cannot be taught", str(error)
-    return True, "Ultralytics' model parser can be taught our modules", ""
+        return False, "Ultralytics' model parser cannot be patched", str(error)
+    return True, "Ultralytics' model parser can be patched for our modules", ""
+
+
+def _entry_points() -> Line:
+    from yolo_lite import discovery
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it warns of is printed here
+        broken = discovery.failures()
+    if not broken:
+        return True, "no broken entry points of other packages", ""
+    text = "; ".join(f"the entry point {name} failed: {reason}" for name, reason in broken.items())
+    return False, text, "Our own models work. Update or uninstall the package that is named."

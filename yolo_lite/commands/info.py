@@ -2,15 +2,22 @@
 
 import inspect
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from torch import nn
+
+from yolo_lite import models
 from yolo_lite.backbones import Backbone
-from yolo_lite.bench.export import is_exported, load
+from yolo_lite.bench.runtimes import is_exported
 from yolo_lite.commands.list import print_table, published_at
 from yolo_lite.compose.budget import USUAL_WIDTHS
 from yolo_lite.cost import cost, costs
 from yolo_lite.discovery import families
-from yolo_lite.errors import ConfigError, suggest
+from yolo_lite.edge import NOTES, Finding, lint
+from yolo_lite.errors import ConfigError, one_line, suggest
+from yolo_lite.options import parse
 from yolo_lite.ultralytics_hooks import internals
 from yolo_lite.ultralytics_hooks.checks import scaling
 
@@ -18,79 +25,107 @@ IMGSZ = 640  # that costs are given for, pixels
 SIZES = (640, 512, 416, 320, 224)  # MobileNet's resolution multiplier rho: 1, 0.8, 0.65, 0.5, 0.35
 
 
-def show_info(name):
+def main(words: list[str]) -> int:
+    """Print what there is to know of the one name among the words."""
+    _, (name,) = parse("info", words)
+    show_info(name)
+    return 0
+
+
+def show_info(name: str) -> None:
     """Print what there is to know of one backbone, ours or timm's, or of a model: a config's name or path, or a .pt.
 
     Raises:
         ConfigError: There is none of that name.
     """
     if name.startswith("yolo") or Path(name).suffix in (".yaml", ".yml", ".pt") or is_exported(name):
-        return _show_model(name)
-    if name in families():
-        stage = families()[name]
-        backbone = Backbone(stage, name)
-        print(f"{name}: {inspect.getdoc(sys.modules[stage.__module__])}\n")
-        row = f"[-1, 1, {stage.__name__}, [{name}, LEVEL]]"
-        levels = dict(enumerate(backbone.channels, 1))
+        _show_model(name)
+    elif name in families():
+        _show_native(name)
     else:
-        from yolo_lite.backbones.timm_backbone import TimmBackbone, levels_of
+        _show_timm(name)
 
+
+def _show_native(name: str) -> None:
+    stage = families()[name]
+    backbone = Backbone(stage, name)
+    paper = inspect.getdoc(sys.modules[stage.__module__]) or ""
+    row = f"[-1, 1, {stage.__name__}, [{name}, LEVEL]]"
+    _show_backbone(name, paper, row, backbone, dict(enumerate(backbone.channels, 1)))
+
+
+def _show_timm(name: str) -> None:
+    from yolo_lite.backbones.timm_backbone import TimmBackbone, levels_of
+
+    try:
+        levels = levels_of(name).channels
+    except ConfigError as error:
         near = suggest(name.lower(), families())
-        try:
-            levels = levels_of(name).channels
-        except ConfigError as error:
-            if "did you mean" in near:
-                raise ConfigError(f"there is no backbone {name!r}{near}") from None
-            raise ConfigError(f"{error}; our own are listed by yolo-lite list") from None
-        backbone = TimmBackbone(3, name)
-        print(f"{name}: through timm\n")
-        row = f"[-1, 1, TimmBackbone, [{name}]], and [0, 1, Level, [LEVEL]]"
+        if "did you mean" in near:
+            raise ConfigError(f"there is no backbone {name!r}{near}") from None
+        raise ConfigError(f"{error}; our own are listed by yolo-lite list") from None
+    row = f"[-1, 1, TimmBackbone, [{name}]], and [0, 1, Level, [LEVEL]]"
+    _show_backbone(name, "through timm", row, TimmBackbone(3, name), levels)
+
+
+def _show_backbone(name: str, paper: str, row: str, backbone: nn.Module, levels: Mapping[int, int]) -> None:
+    """Print what there is to know of a backbone.
+
+    Args:
+        name: Its name.
+        paper: What it is and where it is from.
+        row: How a YAML names it.
+        backbone: Built.
+        levels: The channels of each level.
+    """
+    print(f"{name}: {paper}\n")
     print(f"row         {row}")
     try:
         parameters, gflops = cost(backbone)
-        print(f"cost        {parameters / 1e6:.2f} M parameters, {gflops:.2f} GFLOPs at 640 px, fused, without a head")
+        print(
+            f"cost        {parameters / 1e6:.2f} M parameters, {gflops:.2f} GFLOPs at {IMGSZ} px, fused, without a head"
+        )
     except (AssertionError, RuntimeError) as error:  # networks of a fixed size
-        print(f"cost        unknown: does not run at 640 px ({' '.join(str(error).split())[:120]}); no use in a YAML")
+        print(f"cost        unknown: does not run at {IMGSZ} px ({one_line(error, 120)}); no use in a YAML")
     for level, channels in sorted(levels.items()):
         if level:
             print(f"P{level}/{2**level:<9} {channels} channels")
-    for width, source in published_at(name).items():
+    sources = published_at(name)
+    for width, source in sources.items():
         print(f"weights     width {width:g}: {source.name} {source.tag}, licence: {source.licence}")
-    if not published_at(name):
+    if not sources:
         print("weights     none published")
-    _show_lint(backbone)
+    _show_findings(lint(backbone))
 
 
-def _show_model(name):
+def _show_model(name: str) -> None:
     """Print what there is to know of a whole model."""
-    model = load(name, name, IMGSZ)
-    if model.yolo is None:
+    if is_exported(name):
         raise ConfigError(f"{name} is an exported file; info reads the .pt or .yaml that it was made from")
+    model = models.load(name, IMGSZ)
     d = model.yolo.model.yaml
     print(f"{name}: {model.yolo.task}, {d.get('nc')} classes\n")
     print(f"cost        {model.parameters / 1e6:.2f} M parameters, {model.gflops:.2f} GFLOPs at {IMGSZ} px, fused")
     if "backbone_width" in d:
         _show_multipliers(d, model.yolo.task)
-    _show_lint(model.yolo.model)
+    _show_findings(lint(model.yolo.model))
 
 
-def _show_multipliers(d, task):
+def _show_multipliers(d: dict[str, Any], task: str) -> None:
     """Print what a config costs over both of MobileNet's multipliers: alpha, and rho as the image size."""
     own = scaling(d).backbone_width
-    rows = [("alpha", "params", *(f"GFLOPs@{size}" for size in SIZES))]
+    rows = [["alpha", "params", *(f"GFLOPs@{size}" for size in SIZES)]]
     for alpha in sorted({*USUAL_WIDTHS, own}):
         model = internals.build_model({**d, "backbone_width": alpha, "backbone_weights": None}, task)
         parameters, gflops = costs(model, SIZES)
         mark = f"{alpha:g}{' *' if alpha == own else ''}"
-        rows.append((mark, f"{parameters / 1e6:.2f} M", *(f"{each:.2f}" for each in gflops)))
+        rows.append([mark, f"{parameters / 1e6:.2f} M", *(f"{each:.2f}" for each in gflops)])
     print("\nby width multiplier alpha (backbone_width) and image size, px; * is the config's own:\n")
     print_table(rows)
 
 
-def _show_lint(model):
-    from yolo_lite.edge import NOTES, lint
-
-    findings = lint(model)
+def _show_findings(findings: list[Finding]) -> None:
+    """Print what edge compilers dislike, and on which page their vendors say so."""
     if not findings:
         print("\nedge compilers: nothing that they are known to dislike")
         return

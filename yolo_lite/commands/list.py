@@ -1,32 +1,54 @@
 """`yolo-lite list`: the backbones, what they cost, and which weights are published."""
 
+from collections.abc import Iterable, Sequence
+
 from yolo_lite.backbones import Backbone
+from yolo_lite.backbones._stage import Stage
 from yolo_lite.cost import cost
 from yolo_lite.discovery import families
 from yolo_lite.errors import ConfigError, suggest
-from yolo_lite.weights.published import WIDTHS, published
+from yolo_lite.options import parse
+from yolo_lite.weights.published import WIDTHS, Source, published
 
 HEADER = ("backbone", "family", "params", "GFLOPs@640", "channels of P1 to P5", "ImageNet weights at width", "licence")
 
 
-def show_list(words, timm=None):
-    """Print a table of backbones.
+def main(words: list[str]) -> int:
+    """List the backbones that have all words in their names or their families', or timm's of a pattern."""
+    values, others = parse("list", words)
+    if values.get("timm"):
+        show_timm(values["timm"])
+    else:
+        show_list([word.lower() for word in others])
+    return 0
+
+
+def show_timm(pattern: str) -> None:
+    """Print timm's networks of such names.
 
     Args:
-        words: Only those whose name or family has all of these words in it.
-        timm: A pattern like `*repvit*`: print timm's networks of such names instead.
+        pattern: Like `*repvit*`.
 
     Raises:
         ConfigError: There is none.
     """
-    if timm is not None:
-        import timm as library
+    import timm
 
-        names = library.list_models(timm)
-        if not names:
-            raise ConfigError(f"timm {library.__version__} has no network {timm!r}")
-        print(*names, sep="\n")
-        return
+    names = timm.list_models(pattern)
+    if not names:
+        raise ConfigError(f"timm {timm.__version__} has no network {pattern!r}")
+    print(*names, sep="\n")
+
+
+def show_list(words: Sequence[str]) -> None:
+    """Print a table of backbones.
+
+    Args:
+        words: Only those whose name or family has all of these words in it.
+
+    Raises:
+        ConfigError: There is none.
+    """
     chosen = {n: s for n, s in sorted(families().items()) if all(w in n or w in _family(s).lower() for w in words)}
     if not chosen:
         raise ConfigError(f"no backbone has {' and '.join(words)} in its name{suggest(words[0], families())}")
@@ -34,13 +56,20 @@ def show_list(words, timm=None):
     print(f"\n{len(chosen)} backbones; timm's networks go by TimmBackbone: yolo-lite list timm='*repvit*'")
 
 
-def print_table(rows):
+def print_table(rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of words in columns."""
+    rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _row(name, stage):
+def published_at(name: str) -> dict[float, Source]:
+    """Return the published weights of a backbone by width multiplier."""
+    return {width: source for width in WIDTHS if (source := published(name, width)) is not None}
+
+
+def _row(name: str, stage: type[Stage]) -> tuple[str, ...]:
     backbone = Backbone(stage, name)
     parameters, gflops = cost(backbone)
     sources = published_at(name)
@@ -55,9 +84,5 @@ def _row(name, stage):
     )
 
 
-def _family(stage):
+def _family(stage: type[Stage]) -> str:
     return stage.__name__.removesuffix("Stage")
-
-
-def published_at(name):
-    return {width: source for width in WIDTHS if (source := published(name, width)) is not None}

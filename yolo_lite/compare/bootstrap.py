@@ -4,17 +4,37 @@ This is another uncertainty than that over seeds: it says how the same trained m
 same kind. All models are resampled alike, so differences are paired by image.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
+Array = np.ndarray[Any, Any]
 RESAMPLES = 500
 THRESHOLDS = 10  # of IoU: 0.50, 0.55, ..., 0.95
 AT_ONCE = 4_000_000  # numbers in a block of work
 
 
+@dataclass(frozen=True)
+class Interval:
+    """The uncertainty of the test set, averaged over seeds.
+
+    Attributes:
+        low, high: Ends of the metric's interval.
+        difference: Ends of the interval of the difference to the other model, None where there is none.
+    """
+
+    low: float
+    high: float
+    difference: tuple[float, float] | None
+
+
 class Counted:
     """What the validator counted of one run, image by image, as `images.npz` holds it."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         self.path = path
         with np.load(path) as file:
             self.names = file["names"].tolist()
@@ -28,12 +48,12 @@ class Counted:
             self.object_image = np.repeat(np.arange(len(self.names)), file["labelled"])
 
 
-def resamples(images, number=RESAMPLES, seed=0):
+def resamples(images: int, number: int = RESAMPLES, seed: int = 0) -> Array:
     """Draw how often each image counts, (number, images): as many images as there are, with replacement."""
     return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=number)
 
 
-def average_precision(counted, weights):
+def average_precision(counted: Counted, weights: Array) -> tuple[Array, Array]:
     """Return mAP with every image counted as often as its weight says.
 
     Args:
@@ -59,7 +79,7 @@ def average_precision(counted, weights):
     return mean[:, 0], mean.mean(1)
 
 
-def _class_precision(weights, right, objects):
+def _class_precision(weights: Array, right: Array, objects: Array) -> Array:
     """Return one class's average precision, (resamples, THRESHOLDS); 0 where a resample has no such object."""
     from ultralytics.utils.metrics import compute_ap
 
@@ -73,23 +93,25 @@ def _class_precision(weights, right, objects):
         points = np.union1d(places, np.maximum(places - 1, 0))
         hits = (weights[:, points] * right[points, threshold]).cumsum(1)
         so_far = seen[:, points]
-        precision = np.ones(hits.shape)  # where nothing is seen yet the curve begins with 1, as the host's does
+        precision = np.ones(hits.shape)  # where nothing is seen yet the curve begins with 1, as Ultralytics' does
         np.divide(hits, so_far, out=precision, where=so_far > 0)
         for row in np.flatnonzero(objects):
             found[row, threshold] = compute_ap(hits[row] / objects[row], precision[row])[0]
     return found
 
 
-def intervals(runs, pairs, level=0.95):
+def intervals(
+    runs: Mapping[str, Mapping[int, Counted]], pairs: Mapping[str, str], level: float = 0.95
+) -> dict[str, dict[str, Interval]]:
     """Return the uncertainty of the test set, for every model and for differences between them.
 
     Args:
         runs: {model: {seed: Counted}}.
         pairs: {model: the one that it is compared with}.
+        level: Of confidence.
 
     Returns:
-        (dict): {model: {metric: {"low", "high", "difference": [low, high] or None}}}, averaged over seeds; empty where
-            runs were evaluated on different images.
+        (dict): By model, then by metric; empty where runs were evaluated on different images.
     """
     names = {tuple(counted.names) for seeds in runs.values() for counted in seeds.values()}
     if len(names) != 1:
@@ -101,18 +123,19 @@ def intervals(runs, pairs, level=0.95):
         for model, seeds in runs.items()
     }
 
-    def mean(model, seeds, metric):
-        return np.mean([scores[model][seed][metric] for seed in seeds], axis=0)
+    def ends(values: list[Array]) -> tuple[float, float]:
+        low, high = np.percentile(np.mean(values, axis=0), tails).tolist()
+        return low, high
 
-    result = {}
-    for model, seeds in scores.items():
-        result[model] = {}
-        for number, metric in enumerate(("mAP50", "mAP50-95")):
-            low, high = np.percentile(mean(model, seeds, number), tails)
-            common = sorted(set(seeds) & set(scores.get(pairs.get(model), ())))
-            difference = None
-            if common:
-                gap = mean(model, common, number) - mean(pairs[model], common, number)
-                difference = np.percentile(gap, tails).tolist()
-            result[model][metric] = {"low": float(low), "high": float(high), "difference": difference}
-    return result
+    found: dict[str, dict[str, Interval]] = {}
+    for model, own in scores.items():
+        other = scores.get(pairs.get(model, ""), {})
+        common = sorted(own.keys() & other.keys())
+        found[model] = {
+            metric: Interval(
+                *ends([score[number] for score in own.values()]),
+                ends([own[seed][number] - other[seed][number] for seed in common]) if common else None,
+            )
+            for number, metric in enumerate(("mAP50", "mAP50-95"))
+        }
+    return found

@@ -1,16 +1,17 @@
 """The small files of a comparison: what the report is made of, without weights, logs and paths of the machine."""
 
-import os
 import shutil
 from pathlib import Path
 
-from yolo_lite.compare.folder import is_finished
+from yolo_lite.compare import comparison, latency
+from yolo_lite.compare.record import is_finished
+from yolo_lite.files import replacing
 
-RUN = ("run.json", "results.csv", "images.npz", "samples.json")
-WHOLE = ("comparison.json", "latency.json", "models/*.yaml", "samples/*.jpg")
+RUN = ("results.csv", "images.npz", "samples.json", "run.json")  # the last one says that the others are there
+WHOLE = (comparison.FILE, latency.FILE, "models/*.yaml", "samples/*.jpg")
 
 
-def copy(source, target, newer=True):
+def copy(source: str | Path, target: str | Path, newer: bool = True) -> int:
     """Copy a comparison's small files; in the copy, its finished runs count as finished.
 
     Files that are there already stay, those of the comparison itself excepted, which may have grown.
@@ -31,13 +32,11 @@ def copy(source, target, newer=True):
     runs = [file.parent for file in sorted(source.glob("runs/*/*/run.json")) if is_finished(file.parent)]
     runs = [run for run in runs if not is_finished(target / run.relative_to(source))]
     for run in runs:
-        for name in sorted(RUN, key="run.json".__eq__):  # last, it says that the others are there
+        for name in RUN:
             _copy(run / name, target / run.relative_to(source) / name)
     return len(runs)
 
 
-def _copy(file, place):
-    place.parent.mkdir(parents=True, exist_ok=True)
-    draft = place.with_name(f".{place.name}")
-    shutil.copyfile(file, draft)
-    os.replace(draft, place)
+def _copy(file: Path, place: Path) -> None:
+    with replacing(place) as draft:
+        shutil.copyfile(file, draft)

@@ -1,13 +1,91 @@
-"""What a run's folder says of it."""
+"""A comparison's folder: whether it is new or goes on with the same comparison, and has room for the results."""
 
-from yolo_lite.files import read_json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from yolo_lite.compare import comparison
+from yolo_lite.compare.comparison import Comparison
+from yolo_lite.errors import ConfigError
+
+_ADVICE = "use the same settings to go on with it, or choose another name="
 
 
-def status_of(folder):
-    """Return the record of a run that is over, finished or failed; {} of one that is not."""
-    return read_json(folder / "run.json") or {}
+def read_folder(folder: Path) -> Comparison | None:
+    """Return the comparison that a folder holds; None if the folder is new.
+
+    Raises:
+        ConfigError: It holds something else.
+    """
+    old = comparison.read(folder)
+    is_new = not folder.exists() or (folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir()))
+    if old is None and not is_new:
+        raise ConfigError(f"{folder}: holds something that is no comparison; choose another name=")
+    return old
 
 
-def is_finished(folder):
-    """Tell whether a run is finished, resumed ones included."""
-    return status_of(folder).get("status") in ("finished", "resumed")
+def check_same(old: Comparison | None, new: Comparison, folder: Path) -> None:
+    """Refuse a folder whose comparison is another one. More models and more seeds are welcome, fewer are not.
+
+    Raises:
+        ConfigError: It is another one.
+    """
+    if old is None:
+        return
+    where = f"{folder} holds another comparison"
+    for key in ("baseline", "match"):
+        if getattr(old, key) != getattr(new, key):
+            raise ConfigError(f"{where}: {key}={getattr(old, key)}, found {key}={getattr(new, key)}; {_ADVICE}")
+    _check_data(old, new, where)
+    for key in sorted({*old.train, *new.train}):
+        if old.train.get(key) != new.train.get(key):
+            raise ConfigError(f"{where}: {key}={old.train.get(key)}, found {new.train.get(key)}; {_ADVICE}")
+    _check_models(old, new, where)
+
+
+def _check_data(old: Comparison, new: Comparison, where: str) -> None:
+    for key in ("split", "classes", "images", "digest"):
+        before, now = getattr(old.data, key), getattr(new.data, key)
+        if before != now:
+            what = "its images or labels" if key == "digest" else f"data's {key} = {before}"
+            raise ConfigError(f"{where}: {what}, found {now}; {_ADVICE}")
+    if old.data.sizes not in (None, new.data.sizes):
+        raise ConfigError(f"{where}: its images' files have other sizes now; {_ADVICE}")
+
+
+def _check_models(old: Comparison, new: Comparison, where: str) -> None:
+    for label, model in old.models.items():
+        if label not in new.models:
+            raise ConfigError(f"{where}: it has the model {label} too; {_ADVICE}")
+        if model.digest != new.models[label].digest:
+            raise ConfigError(f"{where}: {label} has changed since ({model.given}); choose another name=")
+        missing = set(old.seeds[label]) - set(new.seeds[label])
+        if missing:
+            raise ConfigError(f"{where}: it has {label} with seed {min(missing)} too; {_ADVICE}")
+
+
+def check_space(folder: Path, parameters: Sequence[int], parallel: int) -> None:
+    """Refuse when the disk cannot hold the results: checkpoints with their optimizer, and small files.
+
+    Args:
+        folder: The comparison's.
+        parameters: How many the model of each run that is left has.
+        parallel: Runs side by side.
+
+    Raises:
+        ConfigError: It cannot, or cannot be written to.
+    """
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    if not existing.is_dir():
+        raise ConfigError(f"{folder}: {existing} is a file; choose another project=")
+    if not os.access(existing, os.W_OK):
+        raise ConfigError(f"{folder}: cannot be written to; choose another project=")
+    half = [2 * number for number in parameters]  # bytes of a checkpoint in half precision
+    needed = sum(2 * size + 1_000_000 for size in half) + parallel * 10 * max(half, default=0) + 20_000_000
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise ConfigError(
+            f"{folder}: {len(half)} runs need about {needed / 1e9:.1f} GB, found {free / 1e9:.1f} GB free; "
+            "make room or choose another project="
+        )

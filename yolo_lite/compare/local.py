@@ -3,22 +3,28 @@
 import contextlib
 import os
 import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from yolo_lite.compare.process import begin, finish, job_of, kill, open_process
+from yolo_lite.compare.plan import Plan, Run
+from yolo_lite.compare.process import Process, begin, finish, job_of, kill, open_process
+from yolo_lite.compare.progress import Progress
 from yolo_lite.errors import ConfigError
 
 PATIENCE = 15  # seconds that the runs of a killed command have to end
 
 
-def run_here(plan, runs, progress, lock):
+def run_here(plan: Plan, runs: Sequence[Run], progress: Progress, lock: int | None) -> None:
     """Work through runs, `parallel` of them at a time.
 
     The next run's process opens in the last epoch of a present one, since its imports take a second or two.
     """
-    waiting, working, opened = list(runs), {}, []
+    waiting = list(runs)
+    working: dict[Run, Process] = {}
+    opened: list[Process] = []
     try:
         while waiting or working:
-            while waiting and len(working) < plan.how["parallel"]:
+            while waiting and len(working) < plan.settings.parallel:
                 run = waiting.pop(0)
                 working[run] = opened.pop() if opened else open_process(run.folder, [lock])
                 begin(working[run], job_of(plan, run))
@@ -38,7 +44,7 @@ def run_here(plan, runs, progress, lock):
 
 
 @contextlib.contextmanager
-def locked(folder):
+def locked(folder: Path) -> Iterator[int | None]:
     """Keep a folder for this command: the lock is held until it and all its runs have ended.
 
     Yields:

@@ -3,71 +3,96 @@
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from yolo_lite.compare.folder import status_of
+from yolo_lite.compare.record import RunRecord, read_run
 from yolo_lite.files import write_json
 
+if TYPE_CHECKING:  # a worker imports this module, and needs no plan
+    from yolo_lite.compare.plan import Plan, Run
 
-def job_of(plan, run):
-    """Return what the worker has to know, as plain data."""
-    train = {key: value for key, value in plan.train.items() if key != "data"}
-    return {
-        "folder": str(run.folder),
-        "model": run.model.label,
-        "source": run.model.source,
-        "seed": run.seed,
-        "data": plan.data.path,
-        "split": plan.data.record["split"],
-        "settings": train,
-        "samples": [sample["file"] for sample in plan.data.samples],
-        "restart": plan.how["restart"],
-        "command": command_of(plan, run),
-    }
+Process = subprocess.Popen[bytes]
 
 
-def command_of(plan, run):
+@dataclass(frozen=True)
+class Job:
+    """What a worker has to know; it travels as JSON.
+
+    Attributes:
+        folder: The run's.
+        model: Its label.
+        source: What Ultralytics' trainer is given: a file, or a name that it looks up.
+        seed: Of the training.
+        command: The stock command that does the same training.
+        data: The dataset's YAML file.
+        settings: Ultralytics' training arguments, without `data` and `seed`.
+        split: What is evaluated.
+        samples: Files of the images whose detections the report shows.
+        restart: Whether an interrupted training begins afresh.
+    """
+
+    folder: str
+    model: str
+    source: str
+    seed: int
+    command: str
+    data: str
+    settings: Mapping[str, Any]
+    split: str = "val"
+    samples: Sequence[str] = ()
+    restart: bool = False
+
+
+def job_of(plan: "Plan", run: "Run") -> Job:
+    """Return what the worker of a run has to know."""
+    return Job(
+        folder=str(run.folder),
+        model=run.model.label,
+        source=run.model.source,
+        seed=run.seed,
+        command=command_of(plan, run),
+        data=plan.data.path,
+        settings=plan.settings.train,
+        split=plan.settings.split,
+        samples=[sample.file for sample in plan.data.samples],
+        restart=plan.settings.restart,
+    )
+
+
+def command_of(plan: "Plan", run: "Run") -> str:
     """Return the stock command that does the same training."""
     given = run.model.given if run.model.given.endswith((".pt", ".yaml", ".yml")) else f"{run.model.given}.yaml"
-    settings = {"model": given, "data": plan.train["data"], **plan.train, "seed": run.seed}
+    settings = {"model": given, "data": plan.settings.data, **plan.settings.train, "seed": run.seed}
     return " ".join(["yolo train", *(f"{key}={_shell(value)}" for key, value in settings.items())])
 
 
-def _shell(value):
-    import shlex
-
+def _shell(value: object) -> str:
     return shlex.quote(str(value).replace(", ", ",") if isinstance(value, list | tuple) else str(value))
 
 
-def start(job):
-    """Start a run in a process of its own.
-
-    Args:
-        job: What `job_of` returns.
-
-    Returns:
-        (subprocess.Popen): The process; it ends when this one does.
-    """
-    process = open_process(job["folder"])
+def start(job: Job) -> Process:
+    """Start a run in a process of its own, which ends when this one does."""
+    process = open_process(Path(job.folder))
     begin(process, job)
     return process
 
 
-def open_process(folder, keep=()):
-    """Open the process of a run, which gets ready and waits for its job.
+def open_process(folder: Path, keep: Iterable[int | None] = ()) -> Process:
+    """Open the process of a run, which gets ready and waits for its job; it ends when this one does.
 
     Args:
         folder: The run's folder.
         keep: File descriptors that it holds open as long as it or a data worker of it lives.
-
-    Returns:
-        (subprocess.Popen): The process; it ends when this one does.
     """
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "log.txt"), "ab") as log:
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "log.txt", "ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "yolo_lite.compare.worker"],
             stdin=subprocess.PIPE,
@@ -78,35 +103,39 @@ def open_process(folder, keep=()):
         )
 
 
-def begin(process, job):
+def begin(process: Process, job: Job) -> None:
     """Give a process its job."""
+    assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):  # it has ended; its exit status tells
-        process.stdin.write(json.dumps(job).encode() + b"\n")
+        process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
         process.stdin.flush()
 
 
-def finish(process, job):
+def finish(process: Process, job: Job) -> RunRecord:
     """Clean up after a run's process; return its record, written here where it could not do so itself."""
     kill(process)  # multi-GPU processes may be left
-    folder = Path(job["folder"])
+    folder = Path(job.folder)
     code = process.returncode
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-    return status_of(folder) or write_failed(job, f"its process was ended by {how}; see {folder.name}/log.txt")
+    record = read_run(folder, job.model, job.seed)
+    return record if record.status else write_failed(job, f"its process was ended by {how}; see {folder.name}/log.txt")
 
 
-def write_failed(job, error):
+def write_failed(job: Job, error: str) -> RunRecord:
     """Write and return the record of a run that could not do so itself."""
-    record = {key: job[key] for key in ("model", "seed", "command", "settings")} | {"status": "failed", "error": error}
+    record = RunRecord(job.model, job.seed, job.command, job.settings, status="failed", error=error)
     with contextlib.suppress(OSError):  # where the disk is full, the other runs' results still count
-        write_json(Path(job["folder"], "run.json"), record)
+        write_json(Path(job.folder, "run.json"), record.to_plain())
     return record
 
 
-def kill(process):
+def kill(process: Process) -> None:
+    """End a process and all of its group; it has ended when this returns."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     elif process.poll() is None:
         process.kill()
     process.wait()
+    assert process.stdin is not None
     process.stdin.close()

@@ -2,8 +2,12 @@
 
 import sys
 import time
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
 
-from yolo_lite.compare.folder import is_finished
+from yolo_lite.compare.plan import Plan, Run
+from yolo_lite.compare.record import RunRecord, is_finished
 
 EVERY = 600  # seconds between lines where the output is no terminal
 
@@ -11,25 +15,27 @@ EVERY = 600  # seconds between lines where the output is no terminal
 class Progress:
     """Counts epochs over all runs; used as a context."""
 
-    def __init__(self, plan, stream=None):
-        self.runs, self.epochs, self.stream = plan.runs, plan.record["train"]["epochs"], stream or sys.stderr
+    def __init__(self, plan: Plan, stream: TextIO | None = None) -> None:
+        self.runs, self.epochs = plan.runs, int(plan.comparison.train["epochs"])
+        self.stream = stream or sys.stderr
         self.over = {run for run in plan.runs if is_finished(run.folder)}
-        self.began_at, self.shown_at, self.failed = time.monotonic(), 0.0, []
-        self.before = None  # epochs that were done when we began
+        self.began_at, self.shown_at = time.monotonic(), 0.0
+        self.failed: list[Run] = []
+        self.before = 0  # epochs that were done when we began
         self.live = self.stream.isatty()
 
-    def __enter__(self):
+    def __enter__(self) -> "Progress":
         self.before = self._done()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         if self.live:
             print(file=self.stream)
 
-    def _done(self):
+    def _done(self) -> int:
         return sum(self.epochs if run in self.over else _epochs(run.folder) for run in self.runs)
 
-    def left(self, seconds):
+    def left(self, seconds: float) -> float | None:
         """Estimate the seconds that are left from those since the beginning; None where nothing is known yet.
 
         A failed run counts as over, but for the pace only with the epochs that it did.
@@ -38,30 +44,30 @@ class Progress:
         trained = done - self.before - sum(self.epochs - _epochs(run.folder) for run in self.failed)
         return seconds / trained * (self.epochs * len(self.runs) - done) if trained > 0 else None
 
-    def is_ending(self, run):
+    def is_ending(self, run: Run) -> bool:
         """Tell whether a run has one epoch left, or none."""
         return _epochs(run.folder) >= self.epochs - 1
 
-    def began(self, run):
+    def began(self, run: Run) -> None:
         """Say that a run has begun."""
-        self._say(f"{run.model.label} seed {run.seed}: started")
+        self._say(f"{run}: started")
 
-    def ended(self, run, record):
+    def ended(self, run: Run, record: RunRecord) -> None:
         """Say how a run has ended."""
         self.over.add(run)
-        if record["status"] == "failed":
+        if record.metrics is None:
             self.failed.append(run)
-            self._say(f"{run.model.label} seed {run.seed}: FAILED: {record['error']}")
+            self._say(f"{run}: FAILED: {record.error}")
         else:
-            figures = record["metrics"]
+            figures = record.metrics.figures
             text = f"mAP50 {figures['mAP50']:.3f}, mAP50-95 {figures['mAP50-95']:.3f}"
-            self._say(f"{run.model.label} seed {run.seed}: {record['status']}, {text}")
+            self._say(f"{run}: {record.status}, {text}")
         self.show(now=True)
 
-    def _say(self, text):
+    def _say(self, text: str) -> None:
         print(("\r\033[K" if self.live else "") + text, file=self.stream, flush=True)
 
-    def show(self, now=False):
+    def show(self, now: bool = False) -> None:
         """Show the line: twice a second on a terminal, else when a run ends and every ten minutes."""
         since = time.monotonic() - self.shown_at
         if not now and since < (0.5 if self.live else EVERY):
@@ -75,7 +81,7 @@ class Progress:
         print(f"\r\033[K{text}" if self.live else text, end="" if self.live else "\n", file=self.stream, flush=True)
 
 
-def _epochs(folder):
+def _epochs(folder: Path) -> int:
     """Count the epochs that a run has done so far."""
     try:
         return max((folder / "results.csv").read_bytes().count(b"\n") - 1, 0)
@@ -83,7 +89,7 @@ def _epochs(folder):
         return 0
 
 
-def _clock(seconds):
+def _clock(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"

@@ -5,7 +5,8 @@ difference at a time; the verdict uses p values that Holm's method has adjusted 
 """
 
 import warnings
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,10 +25,10 @@ class Difference(NamedTuple):
     p: float | None
     adjusted: float | None  # p by Holm over all models
     verdict: str
-    seeds: list
+    seeds: Sequence[int]
 
 
-def paired(values, baseline):
+def paired(values: Any, baseline: Any) -> tuple[Any, Any, Any, Any]:
     """Compare paired values by Student's t.
 
     Args:
@@ -50,7 +51,7 @@ def paired(values, baseline):
     return mean, low, high, np.where(same, np.where(mean == 0, 1.0, 0.0), test.pvalue)
 
 
-def holm(p):
+def holm(p: Any) -> Any:
     """Adjust p values for their number by Holm's method: (..., models) in, the same out."""
     from statsmodels.stats.multitest import multipletests
 
@@ -61,7 +62,7 @@ def holm(p):
     return np.stack([multipletests(row, method="holm")[1] for row in rows]).reshape(p.shape)
 
 
-def differences(values, pairs):
+def differences(values: Mapping[str, Mapping[int, float]], pairs: Mapping[str, str]) -> dict[str, Difference]:
     """Compare models with others, seed by seed.
 
     Args:
@@ -72,22 +73,23 @@ def differences(values, pairs):
         (dict[str, Difference]): By model; without those that have no seed in common.
     """
     common = {a: sorted(set(values.get(a, ())) & set(values.get(b, ()))) for a, b in pairs.items()}
-    found = {}
+    found: dict[str, tuple[float, float | None, float | None, float | None]] = {}
     for model, seeds in common.items():
         ours, theirs = ([values[name][seed] for seed in seeds] for name in (model, pairs[model]))
         if len(seeds) > 1:
-            found[model] = [float(each) for each in paired(ours, theirs)]
+            mean, low, high, p = map(float, paired(ours, theirs))
+            found[model] = mean, low, high, p
         elif seeds:
-            found[model] = [ours[0] - theirs[0], None, None, None]
+            found[model] = ours[0] - theirs[0], None, None, None
     tested = [model for model, (*_, p) in found.items() if p is not None]
     adjusted = dict(zip(tested, holm([found[model][3] for model in tested]).tolist(), strict=True))
     return {
-        model: Difference(*figures, adjusted.get(model), verdict(figures[0], adjusted.get(model)), common[model])
-        for model, figures in found.items()
+        model: Difference(mean, low, high, p, adjusted.get(model), verdict(mean, adjusted.get(model)), common[model])
+        for model, (mean, low, high, p) in found.items()
     }
 
 
-def verdict(mean, adjusted):
+def verdict(mean: float, adjusted: float | None) -> str:
     """Say what an adjusted p shows."""
     if adjusted is None:
         return TOO_FEW

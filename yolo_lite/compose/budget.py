@@ -1,150 +1,237 @@
-"""What a model YAML costs at each scale beside its stock host, and the width that makes it fit a budget."""
+"""What a model YAML costs at each scale beside its base, and the widths that make it lighter or fit a budget."""
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
+from yolo_lite.compose.draft import Draft, Widths
+from yolo_lite.compose.pans import HEAD_LEVELS
+from yolo_lite.compose.recipe import Recipe
 from yolo_lite.cost import cost
 from yolo_lite.discovery import families
 from yolo_lite.errors import ConfigError
-from yolo_lite.registry import MAX_BACKBONE_WIDTH
-from yolo_lite.ultralytics_hooks import checks, configs, internals
+from yolo_lite.ultralytics_hooks import configs, internals
 from yolo_lite.weights.published import WIDTHS, published
 
 USUAL_WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25)
+ROUND = (16, 8)  # channels in multiples of these are what runtimes like, the first more than the second
+ENOUGH = 0.9  # of the largest alpha: rounder channels may cost so much of it
+
+Cost = tuple[int, float]  # parameters, GFLOPs
 
 
-class Figures(NamedTuple):
-    """What a model costs at one scale, and its stock host."""
+@dataclass(frozen=True)
+class Figures:
+    """What a model costs at one scale, and its base.
+
+    Attributes:
+        parameters: Of the model.
+        gflops: Of the model.
+        base_parameters: Of its base.
+        base_gflops: Of its base.
+        alpha: The width multiplier; None where the backbone has none.
+        published: Whether there are ImageNet weights at this alpha.
+    """
 
     parameters: int
     gflops: float
-    host_parameters: int
-    host_gflops: float
-    alpha: float | None  # None: the backbone has no width multiplier
-    published: bool  # whether there are ImageNet weights at this alpha
+    base_parameters: int
+    base_gflops: float
+    alpha: float | None
+    published: bool
 
 
-def figure_lines(body, host, task, letters, backbone, widths, imgsz):
-    """Return the header's table: what the model costs at each scale, beside the stock host."""
-    classes = yaml.safe_load(body)["nc"]
+@dataclass(frozen=True)
+class Budget:
+    """What a model may cost at most, None for any: GFLOPs, and millions of parameters."""
+
+    gflops: float | None
+    parameters: float | None
+
+    def __str__(self) -> str:
+        said = ((self.gflops, "GFLOPs"), (self.parameters, "M parameters"))
+        return " and ".join(f"{limit:g} {unit}" for limit, unit in said if limit is not None)
+
+    def holds(self, found: Cost) -> bool:
+        """Tell whether a model that costs so much is within it."""
+        parameters, gflops = found
+        return (self.gflops is None or gflops <= self.gflops) and (
+            self.parameters is None or parameters <= self.parameters * 1e6
+        )
+
+
+def load(body: str, letter: str, name: object = "model.yaml") -> dict[str, Any]:
+    """Return a YAML's text as the model dictionary that Ultralytics makes of it."""
+    return {**yaml.safe_load(body), "scale": letter, "yaml_file": str(name)}
+
+
+# What is counted ------------------------------------------------------------------------------------------------------
+
+
+def figures(body: str, recipe: Recipe, letter: str, alpha: float | None) -> Figures:
+    """Count what a YAML costs at one scale, and its base.
+
+    Args:
+        body: The YAML's text.
+        recipe: What it was made from.
+        letter: The scale.
+        alpha: Its width multiplier there; None where the backbone has none.
+    """
+    known = published(recipe.timm_name) if alpha is None else published(recipe.backbone, alpha)
+    ours, theirs = _cost(body, letter, recipe.task, recipe.pixels), _base_cost(recipe, letter)
+    return Figures(*ours, *theirs, alpha, known is not None)
+
+
+def figure_lines(draft: Draft, widths: Widths) -> list[str]:
+    """Return the header's table: what the model costs at each scale, beside its base."""
+    body, recipe = draft.body(widths), draft.recipe
+    alphas = dict.fromkeys(draft.letters, None) if widths is None else widths
     return [
-        f"# Fused, {imgsz} px, {classes} classes, beside the stock host's:",
+        f"# Fused, {recipe.pixels} px, {yaml.safe_load(body)['nc']} classes, beside its base:",
         "#   scale   parameters         GFLOPs             alpha   ImageNet weights",
-        *(figure_line(letter, figures(body, host, task, letter, backbone, widths, imgsz)) for letter in letters),
+        *(figure_line(letter, figures(body, recipe, letter, alphas[letter])) for letter in draft.letters),
     ]
 
 
-def figure_line(letter, row):
+def figure_line(letter: str, row: Figures) -> str:
     """Write one line of the header's table."""
     return (
-        f"#   {letter}     {row.parameters / 1e6:7.2f} M ({row.host_parameters / 1e6:.2f})".ljust(31)
-        + f"{row.gflops:7.2f} ({row.host_gflops:.2f})".ljust(20)
+        f"#   {letter}     {row.parameters / 1e6:7.2f} M ({row.base_parameters / 1e6:.2f})".ljust(31)
+        + f"{row.gflops:7.2f} ({row.base_gflops:.2f})".ljust(20)
         + ("-" if row.alpha is None else f"{row.alpha:4.2f}").ljust(8)
         + ("yes" if row.published else "no")
     )
 
 
-def figures(body, host, task, letter, backbone, widths, imgsz):
-    """Count what a YAML costs at one scale, and the stock model `host` of the same task."""
-    alpha = None if widths is None else widths[letter]
-    known = bool(published(backbone.removeprefix("timm/")) if alpha is None else published(backbone, alpha))
-    return Figures(*_cost(body, letter, task, imgsz), *_host_cost(host, letter, task, imgsz), alpha, known)
-
-
-def load(body, letter, name="model.yaml"):
-    """Return a YAML's text as the model dictionary that Ultralytics makes of it."""
-    return {**yaml.safe_load(body), "scale": letter, "yaml_file": str(name)}
-
-
 @functools.lru_cache(maxsize=256)
-def _cost(body, letter, task, imgsz):
+def _cost(body: str, letter: str, task: str, imgsz: int) -> Cost:
     d = load(body, letter)
     d["backbone_weights"] = None  # they cost nothing
-    return cost(internals.build_model(d, task), imgsz)
+    found: Cost = cost(internals.build_model(d, task), imgsz)
+    return found
+
+
+def _base_cost(recipe: Recipe, letter: str) -> Cost:
+    return _stock_cost(recipe.stem, letter, recipe.task, recipe.pixels)
 
 
 @functools.lru_cache(maxsize=64)
-def _host_cost(stem, letter, task, imgsz):
-    d = load(configs.host_configs()[stem].read_text("utf-8"), letter)
-    return cost(internals.build_model(d, task), imgsz)
+def _stock_cost(stem: str, letter: str, task: str, imgsz: int) -> Cost:
+    d = load(configs.stock_configs()[stem].read_text("utf-8"), letter)
+    found: Cost = cost(internals.build_model(d, task), imgsz)
+    return found
 
 
-def choose_widths(text, backbone, letters, task, imgsz, host, width):
-    """Return alpha for each letter, as given or chosen."""
-    if width is not None:
-        given = width if isinstance(width, dict) else dict.fromkeys(letters, width)
-        for letter in letters:
-            if letter not in given:
-                raise ConfigError(f"width lacks the scale {letter}, it has {', '.join(map(str, given))}")
-        for value in given.values():
-            checks.check_number("width", value)
-            if value > MAX_BACKBONE_WIDTH:
-                raise ConfigError(f"width has to be at most {MAX_BACKBONE_WIDTH}, found {value}")
-        return {letter: given[letter] for letter in letters}
+def _draft_cost(draft: Draft, letter: str, alpha: float) -> Cost:
+    body = draft.body(dict.fromkeys(draft.letters, alpha))
+    return _cost(body, letter, draft.recipe.task, draft.recipe.pixels)
+
+
+# Widths ---------------------------------------------------------------------------------------------------------------
+
+
+def widths_of(draft: Draft) -> tuple[Widths, str]:
+    """Return alpha for each scale, as given or chosen, and a sentence about it, "" where there is nothing to say.
+
+    Raises:
+        ConfigError: No alpha fits the budget.
+    """
+    recipe = draft.recipe
+    if not recipe.native:
+        return None, ""
+    if recipe.has_budget:
+        (letter,) = draft.letters
+        alpha, said = fit_width(draft, letter, Budget(recipe.max_gflops, recipe.max_params))
+        return {letter: alpha}, said
+    if isinstance(recipe.width, dict):
+        return {letter: recipe.width[letter] for letter in draft.letters}, ""
+    if recipe.width is not None:
+        return dict.fromkeys(draft.letters, recipe.width), ""
+    return {letter: lighter_width(draft, letter) for letter in draft.letters}, ""
+
+
+def lighter_width(draft: Draft, letter: str) -> float:
+    """Return the largest published width, else the largest usual one, at which a model is lighter than its base.
+
+    Where none is light enough it is the smallest; the header's figures say so.
+    """
+    backbone = draft.recipe.backbone
     usual = [each for each in sorted(WIDTHS, reverse=True) if published(backbone, each)]
     usual += [each for each in USUAL_WIDTHS if each not in usual]
-    chosen = {}
-    for letter in letters:
-        limit = _host_cost(host, letter, task, imgsz)
-        for alpha in usual:
-            found = _cost(text(dict.fromkeys(letters, alpha)), letter, task, imgsz)
-            if all(ours < theirs for ours, theirs in zip(found, limit, strict=True)):
-                break
-        chosen[letter] = alpha  # the smallest, where none is light enough: the header's figures say so
-    return chosen
+    limit = _base_cost(draft.recipe, letter)
+    for alpha in usual:
+        found = _draft_cost(draft, letter, alpha)
+        if all(ours < theirs for ours, theirs in zip(found, limit, strict=True)):
+            break
+    return alpha
 
 
-def fit_width(text, backbone, letter, task, imgsz, budget):
+def fit_width(draft: Draft, letter: str, budget: Budget) -> tuple[float, str]:
     """Return the largest alpha within a budget, and a sentence about it.
 
-    Alphas are those at which the channels of P3 to P5 are multiples of 8 (of 16 where that costs little, since runtimes
-    like those better); where a family's own rounding leaves none that fits, any step of 1/32.
+    Alphas are those at which the channels of the head's levels are multiples of 8 (of 16 where that costs little, since
+    runtimes like those better); where a family's own rounding leaves none that fits, any step of 1/32.
+
+    Raises:
+        ConfigError: None fits.
     """
-    for name, value in budget.items():
-        if value is not None:
-            checks.check_number(f"the budget of {name}", value)
-    limits = [budget["M parameters"] and budget["M parameters"] * 1e6, budget["GFLOPs"]]
-    said = " and ".join(f"{value:g} {name}" for name, value in budget.items() if value is not None)
+    backbone = draft.recipe.backbone
 
-    def spent(alpha):
-        return _cost(text({letter: alpha}), letter, task, imgsz)
+    def fits(alpha: float) -> bool:
+        return budget.holds(_draft_cost(draft, letter, alpha))
 
-    def fits(alpha):
-        return all(limit is None or found <= limit for found, limit in zip(spent(alpha), limits, strict=True))
-
-    best = {}
-    for divisor in (16, 8, 1):
-        steps = alphas(backbone, divisor)
-        if divisor == 1 and best:
-            break
-        low, high = -1, len(steps) - 1  # steps[low] fits, everything above high does not
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if fits(steps[middle]) else (low, middle - 1)
-        if low >= 0:
-            best[divisor] = steps[low]
+    found = {divisor: widest(alphas(backbone, divisor), fits) for divisor in ROUND}
+    best = {divisor: alpha for divisor, alpha in found.items() if alpha is not None}
     if not best:
-        smallest = alphas(backbone, 1)[0]
-        parameters, gflops = spent(smallest)
-        raise ConfigError(
-            f"no width of {backbone} fits {said}: at the smallest, {smallest:g}, the model has {gflops:.2f} GFLOPs and "
-            f"{parameters / 1e6:.2f} M parameters; neck=light head=light, or a smaller scale, costs less"
-        )
-    divisor = min(best, key=lambda each: (best[each] < 0.9 * max(best.values()), -each))
-    parameters, gflops = spent(best[divisor])
-    found = f"{gflops:.2f} GFLOPs, {parameters / 1e6:.2f} M parameters"
+        alpha = widest(alphas(backbone, 1), fits)
+        if alpha is None:
+            raise _too_small(draft, letter, budget)
+        best = {1: alpha}
+    divisor, alpha = _roundest(best)
     which = f" with channels in multiples of {divisor}" if divisor > 1 else ""
-    return best[divisor], f"Alpha {best[divisor]:g} is the largest{which} within {said} at {imgsz} px: {found}."
+    spent = _in_words(_draft_cost(draft, letter, alpha))
+    return alpha, f"Alpha {alpha:g} is the largest{which} within {budget} at {draft.recipe.pixels} px: {spent}."
+
+
+def widest(steps: Sequence[float], fits: Callable[[float], bool]) -> float | None:
+    """Return the largest of some ascending alphas that fits, None where the smallest does not."""
+    low, high = -1, len(steps) - 1  # steps[low] fits, everything above high does not
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(steps[middle]) else (low, middle - 1)
+    return steps[low] if low >= 0 else None
+
+
+def _roundest(best: dict[int, float]) -> tuple[int, float]:
+    """Return the largest divisor whose alpha is near the largest alpha, and that alpha."""
+    near = [divisor for divisor, alpha in best.items() if alpha >= ENOUGH * max(best.values())]
+    return max(near), best[max(near)]
+
+
+def _too_small(draft: Draft, letter: str, budget: Budget) -> ConfigError:
+    smallest = alphas(draft.recipe.backbone, 1)[0]
+    return ConfigError(
+        f"no width of {draft.recipe.backbone} fits {budget}: at the smallest, {smallest:g}, the model has "
+        f"{_in_words(_draft_cost(draft, letter, smallest))}; neck=light head=light, or a smaller scale, costs less"
+    )
+
+
+def _in_words(found: Cost) -> str:
+    parameters, gflops = found
+    return f"{gflops:.2f} GFLOPs, {parameters / 1e6:.2f} M parameters"
 
 
 @functools.lru_cache(maxsize=64)
-def alphas(backbone, divisor):
-    """Return the width multipliers from 1/16 to 2, in steps of 1/32, at which P3 to P5 have multiples of `divisor`."""
-    stage, found = families()[backbone], {}
+def alphas(backbone: str, divisor: int) -> list[float]:
+    """Return the alphas from 1/16 to 2, in steps of 1/32, at which the head's levels have multiples of `divisor`."""
+    stage = families()[backbone]
+    found: dict[tuple[int, ...], float] = {}
     for step in range(2, 65):
-        channels = tuple(layers[-1].channels for layers in stage.plan(backbone, width=step / 32))
-        if all(c % divisor == 0 for c in channels[2:]):
+        plan = stage.plan(backbone, width=step / 32)
+        channels = tuple(layers[-1].channels for layers in plan)
+        if all(channels[level - 1] % divisor == 0 for level in HEAD_LEVELS):
             found.setdefault(channels, step / 32)
     return sorted(found.values())

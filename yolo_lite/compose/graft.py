@@ -1,214 +1,182 @@
-"""The rows of a grafted model: a host's, with a backbone, a neck and a head of ours in place of its own.
+"""The rows of a new model: a base's, with a backbone, a neck and a head of ours in place of its own.
 
-Which of the host's rows are replaced, and which level each row of its head takes, follows from the strides of its rows,
-so a new host needs no work here.
+Which of the base's rows are replaced, and which level each row of its head takes, follows from the strides of its rows,
+so a new base needs no work here.
 """
 
-import json
 import re
-from typing import NamedTuple
-
-import yaml
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from yolo_lite.backbones._stage import LEVELS
+from yolo_lite.compose.base import Base, Row
+from yolo_lite.compose.pans import HEAD_LEVELS, PANS
 from yolo_lite.discovery import families, specs
 from yolo_lite.errors import ConfigError, suggest
 
 POOLINGS = {"SPP", "SPPF", "SPPELAN"}
-CSP = {"C2f", "C3", "C3k2", "RepC3"}  # follow a Concat in a host's neck
-LIGHT_NECK = 256  # channels, before the model's width
-SLIM_NECK = {3: 256, 4: 384, 5: 512}  # likewise, of each level
+CSP = {"C2f", "C3", "C3k2", "RepC3"}  # follow a Concat in a base's neck
 
 
-class Row(NamedTuple):
-    """One row of a model YAML, with what stands beside it."""
+@dataclass(frozen=True)
+class Swap:
+    """The rows of a new backbone.
 
-    inputs: int | list[int]
-    repeats: int
-    module: str
-    args: list
-    comment: str = ""
-    gap: bool = False  # whether an empty line stands before it
-
-    def __str__(self):
-        text = f"  - {flow([self.inputs, self.repeats, self.module, self.args])}"
-        return "\n" * self.gap + text + (f" # {self.comment}" if self.comment else "")
-
-
-class Host(NamedTuple):
-    """A host's model, as its YAML has it."""
+    Attributes:
+        name: The backbone's name.
+        rows: Its rows.
+        places: The number of the row that gives each level.
+    """
 
     name: str
-    d: dict
-    comments: dict[str, str]  # of its keys
-    features: list[int]  # levels of the backbone's rows that a backbone of ours replaces
-    context: list[Row]  # the rest of its backbone
-    head: list[Row]
+    rows: list[Row]
+    places: dict[int, int]
+
+    @property
+    def given(self) -> str:
+        """Its levels, in words."""
+        return ", ".join(f"P{each}" for each in sorted(self.places))
 
 
-def flow(value):
-    """Write a value as Ultralytics' YAMLs do."""
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(flow, value))}]"
-    if isinstance(value, str):
-        return value if _is_plain(value) else json.dumps(value, ensure_ascii=False)
-    return "null" if value is None else str(value)
+def grafted(base: Base, backbone: str, neck: str, head: str) -> tuple[list[Row], list[Row]]:
+    """Put a backbone, a neck and a head into a base.
 
+    Args:
+        base: The base.
+        backbone: A name of ours or of timm's.
+        neck: One of `options.NECKS`.
+        head: One of `options.HEADS`.
 
-def _is_plain(text):
-    try:
-        return yaml.safe_load(text) == text
-    except yaml.YAMLError:
-        return False
+    Returns:
+        (list[Row], list[Row]): The new backbone's rows, and those of neck and head.
 
-
-def grafted(host, backbone, neck, head):
-    """Return the rows of the new backbone and head."""
-    stages, places = _stages(backbone)
-    if host.features[-1] not in places:
-        given = ", ".join(f"P{each}" for each in sorted(places))
-        raise ConfigError(f"host {host.name}'s backbone ends with level P{host.features[-1]}; {backbone} gives {given}")
-    context, rest, last = host.context, host.head[:-1], host.head[-1]
-    if last.module == "Classify" and (neck, head) != ("host", "host"):
+    Raises:
+        ConfigError: There is no such backbone, or they do not go together.
+    """
+    swap = swap_of(backbone)
+    if base.features[-1] not in swap.places:
+        raise ConfigError(
+            f"base {base.name}'s backbone ends with level P{base.features[-1]}; {backbone} gives {swap.given}"
+        )
+    if base.head[-1].module == "Classify" and (neck, head) != ("base", "base"):
         raise ConfigError("a classifier has no neck, and its head is light already; leave neck and head out")
-    if head != "host":
-        kind = head.capitalize()
-        if kind + last.module not in specs():
-            able = ", ".join(name.removeprefix(kind) for name in specs() if name.startswith(kind))
-            raise ConfigError(f"head={head} has no form of {host.name}'s {last.module}; it has of {able}")
-        last = last._replace(module=kind + last.module, comment=last.comment and kind + last.comment)
-    if context and context[0].module not in POOLINGS:  # an attention, which gives as many channels as it takes
-        stages = [*stages, Row(-1, 1, "Conv", [context[0].args[0], 1, 1])]
-    if neck in ("aspp", "lraspp"):
-        context = _with_pyramid(host, neck.upper())
-    if neck == "extradw":
-        rest = _with_extra_dw(host, rest)
-    if neck in ("slim", "light"):
-        rows = _own_neck(host, stages, places, last, {"slim": _slim_neck, "light": _light_neck}[neck])
-        return rows[: len(stages) + 1], rows[len(stages) + 1 :]
-
-    old = len(host.features)
-
-    def place(index):
-        if index < 0:
-            return index
-        if index >= old:
-            return index - old + len(stages)
-        level = host.features[index]
-        if level not in places:
-            given = ", ".join(f"P{each}" for each in sorted(places))
-            raise ConfigError(f"host {host.name} takes level P{level} of its backbone; {backbone} gives {given}")
-        return places[level]
-
-    moved = []
-    for number, row in enumerate([*context, *rest, last], old):
-        inputs = place(row.inputs) if isinstance(row.inputs, int) else [place(each) for each in row.inputs]
-        comment = re.sub(rf"\b{number}\b", str(place(number)), row.comment, count=1)
-        moved.append(row._replace(inputs=inputs, comment=comment))
-    rows = stages + moved
-    taken = {each for row in rows for each in (row.inputs if isinstance(row.inputs, list) else [row.inputs])}
-    rows = [row._replace(comment=row.comment or str(i) * (i in taken)) for i, row in enumerate(rows)]
-    return rows[: len(rows) - len(host.head)], rows[len(rows) - len(host.head) :]
+    last = _head(base, head)
+    if base.context and base.context[0].module not in POOLINGS:  # an attention: as many channels out as in
+        swap = Swap(backbone, [*swap.rows, Row(-1, 1, "Conv", [base.context[0].args[0], 1, 1])], swap.places)
+    if neck in PANS:
+        return _with_pan(base, swap, last, neck)
+    context = _with_pyramid(base, neck.upper()) if neck in ("aspp", "lraspp") else base.context
+    rest = _with_extra_dw(base) if neck == "extradw" else base.head[:-1]
+    moved = _moved(base, swap, [*context, *rest, last])
+    rows = _numbered([*swap.rows, *moved])
+    end = len(rows) - len(base.head)
+    return rows[:end], rows[end:]
 
 
-def _stages(backbone):
-    """Return a backbone's rows, and the index of the row that gives each level."""
-    if backbone in families():
-        stage = families()[backbone]
-        short = next((short for short, name in stage.aliases.items() if name == backbone), backbone)
-        rows = [
-            Row(-1, 1, stage.__name__, [short, level], f"{level - 1}-P{level}/{2**level}")
-            for level in range(1, LEVELS + 1)
-        ]
-        return rows, {level: level - 1 for level in range(1, LEVELS + 1)}
+def swap_of(backbone: str) -> Swap:
+    """Return a backbone's rows.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if backbone not in families():
+        return _swap_of_timm(backbone.removeprefix("timm/"))
+    stage = families()[backbone]
+    short = next((short for short, name in stage.aliases.items() if name == backbone), backbone)
+    rows = [
+        Row(-1, 1, stage.__name__, [short, level], f"{level - 1}-P{level}/{2**level}") for level in range(1, LEVELS + 1)
+    ]
+    return Swap(backbone, rows, {level: level - 1 for level in range(1, LEVELS + 1)})
+
+
+def _swap_of_timm(name: str) -> Swap:
     from yolo_lite.backbones.timm_backbone import levels_of
 
-    backbone = backbone.removeprefix("timm/")
-    near = suggest(backbone.lower(), families())
     try:
-        levels = [level for level in sorted(levels_of(backbone).channels) if level > 1]
+        levels = [level for level in sorted(levels_of(name).channels) if level > 1]
     except ConfigError as error:
+        near = suggest(name.lower(), families())
         if "did you mean" in near:
-            raise ConfigError(f"unknown backbone {backbone!r}{near}") from None
+            raise ConfigError(f"unknown backbone {name!r}{near}") from None
         raise ConfigError(f"{error}; our own are listed by yolo-lite list") from None
-    rows = [Row(-1, 1, "TimmBackbone", [backbone], "0")]
+    rows = [Row(-1, 1, "TimmBackbone", [name], "0")]
     rows += [Row(0, 1, "Level", [level], f"{i}-P{level}/{2**level}") for i, level in enumerate(levels, 1)]
-    return rows, {level: index for index, level in enumerate(levels, 1)}
+    return Swap(name, rows, {level: index for index, level in enumerate(levels, 1)})
 
 
-def _with_pyramid(host, module):
-    if not any(row.module in POOLINGS for row in host.context):
-        raise ConfigError(f"host {host.name} has no SPPF that {module} could replace")
-    return [row._replace(module=module, args=row.args[:1]) if row.module in POOLINGS else row for row in host.context]
+def _head(base: Base, head: str) -> Row:
+    """Return the head's row, exchanged if asked for."""
+    last = base.head[-1]
+    if head == "base":
+        return last
+    kind = head.capitalize()
+    if kind + last.module not in specs():
+        able = ", ".join(name.removeprefix(kind) for name in specs() if name.startswith(kind))
+        raise ConfigError(f"head={head} has no form of {base.name}'s {last.module}; it has of {able}")
+    return last.but(module=kind + last.module, comment=last.comment and kind + last.comment)
 
 
-def _with_extra_dw(host, rows):
-    """Replace each Concat of two maps and the CSP block after it."""
-    rows = list(rows)
+def _with_pan(base: Base, swap: Swap, last: Row, neck: str) -> tuple[list[Row], list[Row]]:
+    """Replace all between backbone and head by a PAN of ours, whose first row pools the last level as the base does."""
+    lacking = next((level for level in HEAD_LEVELS if level not in swap.places), None)
+    if lacking is not None or not isinstance(last.inputs, list) or len(last.inputs) != len(HEAD_LEVELS):
+        found = f"{last.module} of {base.name} takes others" if lacking is None else f"the backbone lacks P{lacking}"
+        levels = " and ".join([", ".join(f"P{each}" for each in HEAD_LEVELS[:-1]), f"P{HEAD_LEVELS[-1]}"])
+        raise ConfigError(f"a neck of ours joins {levels} for a head that takes them; {found}")
+    pooling = next((row for row in base.context if row.module in POOLINGS), Row(-1, 1, "Conv", [0, 1, 1]))
+    n = len(swap.rows)
+    rows, outputs = PANS[neck](n, swap.places, pooling.but(inputs=-1, comment=str(n)))
+    return [*swap.rows, rows[0]], [*rows[1:], last.but(inputs=outputs)]
+
+
+def _with_pyramid(base: Base, module: str) -> list[Row]:
+    """Return the rest of the base's backbone with another module in place of its pooling."""
+    if not any(row.module in POOLINGS for row in base.context):
+        raise ConfigError(f"base {base.name} has no SPPF that {module} could replace")
+    return [row.but(module=module, args=row.args[:1]) if row.module in POOLINGS else row for row in base.context]
+
+
+def _with_extra_dw(base: Base) -> list[Row]:
+    """Replace each Concat of two maps and the CSP block after it; return the rows of the neck."""
+    rows = base.head[:-1]
+    found = False
     for i, (first, second) in enumerate(zip(rows, rows[1:], strict=False)):
-        if first.module == "Concat" and len(first.inputs) == 2 and second.module in CSP:
+        if first.module == "Concat" and len(first.taken) == 2 and second.module in CSP:
             # The map that comes from afar is the main one: on the way down it has the block's channels already.
-            inputs = first.inputs if first.inputs[0] != -1 else first.inputs[::-1]
+            inputs = first.taken if first.taken[0] != -1 else first.taken[::-1]
             comment = first.comment.replace("cat", "fuse", 1)
-            rows[i] = first._replace(inputs=inputs, module="ExtraDWFusion", args=second.args[:1], comment=comment)
+            rows[i] = first.but(inputs=inputs, module="ExtraDWFusion", args=second.args[:1], comment=comment)
             args = second.args if second.module == "C3k2" else second.args[:1]
-            rows[i + 1] = second._replace(module="C3k2ExtraDW", args=args)
-    if rows == list(host.head[:-1]):
-        raise ConfigError(f"host {host.name} has no Concat with a block of {', '.join(sorted(CSP))} after it")
+            rows[i + 1] = second.but(module="C3k2ExtraDW", args=args)
+            found = True
+    if not found:
+        raise ConfigError(f"base {base.name} has no Concat with a block of {', '.join(sorted(CSP))} after it")
     return rows
 
 
-def _own_neck(host, stages, places, last, neck):
-    """Replace all between backbone and head by a PAN over P3, P4 and P5, whose first row pools P5 as the host does."""
-    missing = [level for level in (3, 4, 5) if level not in places]
-    if missing or not isinstance(last.inputs, list) or len(last.inputs) != 3:
-        found = f"the backbone lacks P{missing[0]}" if missing else f"{last.module} of {host.name} takes others"
-        raise ConfigError(f"a neck of ours joins P3, P4 and P5 for a head that takes the three; {found}")
-    pooling = next((row for row in host.context if row.module in POOLINGS), Row(-1, 1, "Conv", [0, 1, 1]))
-    n = len(stages)
-    rows, outputs = neck(n, places, pooling._replace(inputs=-1, comment=str(n)))
-    return [*stages, *rows, last._replace(inputs=outputs)]
+def _moved(base: Base, swap: Swap, rows: Iterable[Row]) -> list[Row]:
+    """Return the rows behind the base's backbone with the numbers that they have behind the new one."""
+    old = len(base.features)
+
+    def place(index: int) -> int:
+        if index < 0:
+            return index
+        if index >= old:
+            return index - old + len(swap.rows)
+        level = base.features[index]
+        if level not in swap.places:
+            raise ConfigError(f"base {base.name} takes level P{level} of its backbone; {swap.name} gives {swap.given}")
+        return swap.places[level]
+
+    moved = []
+    for number, row in enumerate(rows, old):
+        inputs = place(row.inputs) if isinstance(row.inputs, int) else [place(each) for each in row.inputs]
+        comment = re.sub(rf"\b{number}\b", str(place(number)), row.comment, count=1)
+        moved.append(row.but(inputs=inputs, comment=comment))
+    return moved
 
 
-UP = (-1, 1, "nn.Upsample", ["None", 2, "nearest"])
-
-
-def _slim_neck(n, places, top):
-    """YOLOv8's PAN with fewer channels, from row `n` on; return its rows and the numbers of those for the head."""
-    c3, c4, c5 = SLIM_NECK.values()
-    rows = [
-        top._replace(args=[c5, *top.args[1:]]),
-        Row(*UP),
-        Row([-1, places[4]], 1, "Concat", [1], "cat backbone P4"),
-        Row(-1, 3, "C2f", [c4], str(n + 3)),
-        Row(*UP, gap=True),
-        Row([-1, places[3]], 1, "Concat", [1], "cat backbone P3"),
-        Row(-1, 3, "C2f", [c3], f"{n + 6} (P3/8-small)"),
-        Row(-1, 1, "Conv", [c3, 3, 2], gap=True),
-        Row([-1, n + 3], 1, "Concat", [1], "cat head P4"),
-        Row(-1, 3, "C2f", [c4], f"{n + 9} (P4/16-medium)"),
-        Row(-1, 1, "Conv", [c4, 3, 2], gap=True),
-        Row([-1, n], 1, "Concat", [1], "cat head P5"),
-        Row(-1, 3, "C2f", [c5], f"{n + 12} (P5/32-large)"),
-    ]
-    return rows, [n + 6, n + 9, n + 12]
-
-
-def _light_neck(n, places, top):
-    """A depthwise PAN whose levels all have the same channels, from row `n` on; return as `_slim_neck`."""
-    c = LIGHT_NECK
-    mix = ("UniversalInvertedBottleneck", [c, 2, 5, 0])
-    rows = [
-        top._replace(args=[c, *top.args[1:]]),
-        Row(*UP),
-        Row([places[4], -1], 1, "ExtraDWFusion", [c, 5], "fuse backbone P4"),
-        Row(-1, 1, *mix, str(n + 3)),
-        Row(*UP, gap=True),
-        Row([places[3], -1], 1, "ExtraDWFusion", [c, 5], "fuse backbone P3"),
-        Row(-1, 1, *mix, f"{n + 6} (P3/8-small)"),
-        Row([n + 3, -1], 1, "ExtraDWFusion", [c, 5, 2], "fuse head P4, P3 by stride 2", gap=True),
-        Row(-1, 1, *mix, f"{n + 8} (P4/16-medium)"),
-        Row([n, -1], 1, "ExtraDWFusion", [c, 5, 2], "fuse head P5, P4 by stride 2", gap=True),
-        Row(-1, 1, *mix, f"{n + 10} (P5/32-large)"),
-    ]
-    return rows, [n + 6, n + 8, n + 10]
+def _numbered(rows: list[Row]) -> list[Row]:
+    """Write its number behind each row that others take and that has no comment."""
+    taken = {each for row in rows for each in row.taken}
+    return [row.but(comment=row.comment or str(i) * (i in taken)) for i, row in enumerate(rows)]

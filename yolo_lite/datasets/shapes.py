@@ -1,36 +1,53 @@
 """The generated dataset `shapes`: circles, triangles, squares and stars, drawn the same on every machine.
 
-Ultralytics runs `generate` through the `download:` key of `cfg/datasets/shapes.yaml` when the images are missing. A
-picture is a list of `Shape`s first and pixels second, so that each task's labels are one more line in `LABELS`.
+Ultralytics runs `generate` through the `download:` key of `cfg/datasets/shapes.yaml` when the images are missing. An
+image is a list of `Shape`s first and pixels second, so that each task's labels are one more line in `LABELS`.
 """
 
 import math
 import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]  # (SIZE, SIZE, 3), BGR
+Numbers = NDArray[Any]
 
 NAMES = ("circle", "triangle", "square", "star")
 SIZE = 320  # pixels, width and height
-SPLITS = {"train": 512, "val": 128}  # pictures
+SPLITS = {"train": 512, "val": 128}  # images
 
 
-class Shape(NamedTuple):
-    """One drawn object."""
+@dataclass(frozen=True)
+class Shape:
+    """One drawn object.
+
+    Attributes:
+        cls: Its class, a place in `NAMES`.
+        outline: (corners, 2), pixels.
+        colour: Blue, green, red, 0 to 255.
+    """
 
     cls: int
-    outline: np.ndarray  # (corners, 2), pixels
+    outline: Numbers
     colour: tuple[int, int, int]
 
 
-def generate(folder, task="detect"):
-    """Draw the dataset into `folder`, in the form that Ultralytics reads for a task; the pictures are the same for all.
+def generate(folder: str | Path, task: str = "detect") -> None:
+    """Draw the dataset into `folder`, in the form that Ultralytics reads for a task; the images are the same for all.
 
-    Images and label files, or for "classify" a folder of each class with one shape cut out in each picture. A split
+    Images and label files, or for "classify" a folder of each class with one shape cut out in each image. A split
     appears whole or not at all: it is drawn beside its place and moved there at the end. One that is there already is
     left alone.
+
+    Args:
+        folder: Where to.
+        task: One of `LABELS`, or "classify".
     """
     for number, (split, count) in enumerate(SPLITS.items()):
         # images last: they tell it is complete
@@ -43,17 +60,22 @@ def generate(folder, task="detect"):
         for draft in drafts:
             draft.mkdir(parents=True)
         for index in range(count):
-            image, shapes = draw(np.random.default_rng((number, index)))
-            if task == "classify":
-                _cut_out(image, shapes, drafts[0], index)
-                continue
-            (drafts[0] / f"{index:04}.txt").write_text("".join(f"{LABELS[task](shape)}\n" for shape in shapes))
-            cv2.imwrite(str(drafts[1] / f"{index:04}.jpg"), image)
+            _write(task, drafts, index, *draw(np.random.default_rng((number, index))))
         for draft, place in zip(drafts, places, strict=True):
             draft.rename(place)
 
 
-def _cut_out(image, shapes, folder, index):
+def _write(task: str, folders: Sequence[Path], index: int, image: Image, shapes: Iterable[Shape]) -> None:
+    """Write an image and its labels; the images' folder is the last one."""
+    if task == "classify":
+        _cut_out(image, shapes, folders[-1], index)
+        return
+    labels, images = folders
+    (labels / f"{index:04}.txt").write_text("".join(f"{LABELS[task](shape)}\n" for shape in shapes))
+    cv2.imwrite(str(images / f"{index:04}.jpg"), image)
+
+
+def _cut_out(image: Image, shapes: Iterable[Shape], folder: Path, index: int) -> None:
     """Write each shape's box with a margin, which other shapes may reach into."""
     for number, shape in enumerate(shapes):
         place = folder / NAMES[shape.cls]
@@ -64,8 +86,8 @@ def _cut_out(image, shapes, folder, index):
         cv2.imwrite(str(place / f"{index:04}-{number}.jpg"), image[top:bottom, left:right])
 
 
-def draw(rng):
-    """Draw one picture.
+def draw(rng: np.random.Generator) -> tuple[Image, list[Shape]]:
+    """Draw one image.
 
     Args:
         rng: The random generator that decides everything.
@@ -74,7 +96,7 @@ def draw(rng):
         (np.ndarray, list[Shape]): BGR, (SIZE, SIZE, 3), uint8; the shapes, those in front last.
     """
     image = _background(rng)
-    shapes = []
+    shapes: list[Shape] = []
     for _ in range(rng.integers(1, 8)):
         shape = _shape(rng)
         if all(_overlap(shape, other) < 0.3 for other in shapes):
@@ -89,7 +111,7 @@ def draw(rng):
     return np.clip(image + noise, 0, 255).astype(np.uint8), shapes
 
 
-def _background(rng):
+def _background(rng: np.random.Generator) -> Image:
     """A gradient between two colours with some lines across it, which a detector has to learn to ignore."""
     ends = rng.integers(0, 256, (2, 3))
     ramp = np.linspace(0, 1, SIZE)
@@ -103,7 +125,7 @@ def _background(rng):
     return image
 
 
-def _shape(rng):
+def _shape(rng: np.random.Generator) -> Shape:
     cls = int(rng.integers(len(NAMES)))
     corners = {"circle": 48, "triangle": 3, "square": 4, "star": 10}[NAMES[cls]]
     radius = 10 ** rng.uniform(math.log10(28), math.log10(90))
@@ -111,43 +133,49 @@ def _shape(rng):
     reach = np.where(np.arange(corners) % 2, 0.45, 1.0) if NAMES[cls] == "star" else np.ones(corners)
     outline = np.stack([np.cos(turn), np.sin(turn)], 1) * reach[:, None] * radius
     outline += rng.uniform(radius * 0.8, SIZE - radius * 0.8, 2)  # some reach over the border
-    return Shape(cls, np.clip(outline, 0, SIZE - 1), tuple(int(c) for c in rng.integers(0, 256, 3)))
+    blue, green, red = (int(c) for c in rng.integers(0, 256, 3))
+    return Shape(cls, np.clip(outline, 0, SIZE - 1), (blue, green, red))
 
 
-def _overlap(a, b):
+def _overlap(a: Shape, b: Shape) -> float:
     """The part of the smaller one's box that the other one's box covers."""
     low, high = np.maximum(a.outline.min(0), b.outline.min(0)), np.minimum(a.outline.max(0), b.outline.max(0))
     smaller = min(np.prod(np.ptp(each.outline, 0)) for each in (a, b))
-    return np.prod(np.maximum(high - low, 0)) / smaller
+    return float(np.prod(np.maximum(high - low, 0)) / smaller)
 
 
-def _line(shape, values):
+def _line(shape: Shape, values: Iterable[float]) -> str:
     return " ".join([str(shape.cls), *(f"{value:.6f}" for value in values)])
 
 
-def _box_values(shape):
+def _box_values(shape: Shape) -> tuple[float, ...]:
     low, high = shape.outline.min(0) / SIZE, shape.outline.max(0) / SIZE
     return (*((low + high) / 2), *(high - low))
 
 
-def _box(shape):
+def _box(shape: Shape) -> str:
     return _line(shape, _box_values(shape))
 
 
-def _polygon(shape):
+def _polygon(shape: Shape) -> str:
     return _line(shape, (shape.outline / SIZE).flatten())
 
 
-def _rotated_box(shape):
+def _rotated_box(shape: Shape) -> str:
     """The four corners of the smallest rotated rectangle; of several equal ones the one that OpenCV finds."""
     return _line(shape, (cv2.boxPoints(cv2.minAreaRect(shape.outline.astype(np.float32))) / SIZE).clip(0, 1).flatten())
 
 
-def _keypoints(shape):
+def _keypoints(shape: Shape) -> str:
     """The box, and the outline's centre, top, right, bottom and left, each with 2 for visible."""
     x, y = shape.outline.T
     points = [shape.outline.mean(0), *(shape.outline[i] for i in (y.argmin(), x.argmax(), y.argmax(), x.argmin()))]
     return _line(shape, (*_box_values(shape), *(value for point in points for value in (*point / SIZE, 2))))
 
 
-LABELS = {"detect": _box, "segment": _polygon, "obb": _rotated_box, "pose": _keypoints}  # task -> a shape's label line
+LABELS: dict[str, Callable[[Shape], str]] = {  # task -> a shape's label line
+    "detect": _box,
+    "segment": _polygon,
+    "obb": _rotated_box,
+    "pose": _keypoints,
+}

@@ -1,8 +1,9 @@
 """All that touches Ultralytics when a model is built.
 
-    hooks.py        which of its functions are wrapped, and how
+    hooks.py        which of its functions are wrapped
     parser.py       the patched parser
-    checks.py       a model YAML as it is written; dry_run.py: what its rows cannot do together
+    reading.py      a model YAML, read strictly; whether it is ours
+    checks.py       what can be read off it, row by row; dry_run.py: what its rows cannot do together
     configs.py      where model YAMLs are found
     weights_key.py  the key `backbone_weights`
     internals.py    everything inside Ultralytics that yolo_lite relies on

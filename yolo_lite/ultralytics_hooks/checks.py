@@ -1,215 +1,106 @@
-"""Checks a model YAML that names one of our modules, before anything is built from it.
+"""Checks a model dictionary that names one of our modules, before anything is built from it.
 
-What can be read off the file is checked here; what needs the channels and strides of the rows is found by
-`_dry_run`, which builds the model without memory. Both raise `ConfigError` only.
+What can be read off it is checked here, once a build; what comes out, `Checked`, is handed on. What needs the channels
+and strides of the rows is found by `dry_run`, which builds the model without memory. Both raise `ConfigError` only.
 """
 
 import ast
 import math
-import re
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import yaml
 
 from yolo_lite.discovery import specs
-from yolo_lite.errors import ConfigError, suggest
-from yolo_lite.registry import MAX_BACKBONE_WIDTH, Scale, check_arguments
+from yolo_lite.errors import ConfigError, one_line, suggest
+from yolo_lite.registry import MAX_BACKBONE_WIDTH, Scale, Spec, check_arguments
+from yolo_lite.ultralytics_hooks import internals
+from yolo_lite.ultralytics_hooks.reading import is_known
 
-HEADS = ("detect", "segment", "pose", "obb", "classify", "depth", "decoder")  # what the names of the host's have
 MAX_REG_MAX = 256  # bins of a box's side; stock models have 16 or 1
-OUR_KEYS = {"backbone_width", "backbone_weights", "backbone_edge"}
+SECTIONS: tuple[Literal["backbone", "head"], ...] = ("backbone", "head")
 
 
-def load(file, host):
-    """Read a model YAML, strictly.
+@dataclass(frozen=True)
+class Row:
+    """A row of a model dictionary."""
 
-    Args:
-        file: Its path.
-        host: The namespace in which Ultralytics looks up module names.
-
-    Returns:
-        (dict | None): Its contents, or None if it names none of our modules and is Ultralytics' business.
-
-    Raises:
-        ConfigError: It cannot be read, is empty, or is no mapping; or it is ours and no UTF-8 or has a key twice.
-    """
-    data = _read(file)
-    try:
-        content = yaml.load(data.decode("utf-8"), Loader=_StrictLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes, ours, numbers and dates
-        if not _is_probably_ours(data, host):
-            return None
-        if isinstance(error, UnicodeDecodeError):
-            line = data[: error.start].count(b"\n") + 1
-            raise ConfigError(
-                f"{file}, line {line}: byte 0x{data[error.start]:02x} is no UTF-8; save the file as UTF-8"
-            ) from None
-        raise ConfigError(f"{file}: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        found = "nothing" if content is None else f"a {type(content).__name__}"
-        raise ConfigError(f"{file}: needs a mapping with the keys nc, scales, backbone and head, found {found}")
-    return content if is_ours(content, host) else None
+    index: int  # counts through backbone and head, as `from` does
+    section: Literal["backbone", "head"]
+    inputs: int | list[int]
+    repeats: int
+    module: str
+    args: list[Any]  # with the values of the keys that it names
+    spec: Spec | None  # None for a module of Ultralytics' own
+    where: str
 
 
-def _is_probably_ours(data, host):
-    """Tell whether a YAML that cannot be read strictly is ours: as the host would read it, or else by its words."""
-    try:
-        return is_ours(yaml.safe_load(data.decode("utf-8", "ignore")), host)
-    except Exception:
-        return any(re.search(rb"\b%s\b" % re.escape(name.encode()), data) for name in {*specs(), *OUR_KEYS})
+@dataclass(frozen=True)
+class Checked:
+    """A model dictionary of ours in which nothing was found that is known to fail."""
+
+    where: str  # the file that it comes from
+    scale: Scale
+    rows: tuple[Row, ...]
 
 
-def _read(file):
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which refuses a key that stands twice instead of taking the last."""
-
-    def construct_mapping(self, node, deep=False):
-        if not isinstance(node, yaml.MappingNode):
-            return super().construct_mapping(node, deep)  # which refuses it
-        seen = {}
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            line = key_node.start_mark.line + 1
-            if isinstance(key, str | int) and key in seen:
-                raise ConfigError(f"line {line}: the key {key!r} stands twice, first in line {seen[key]}")
-            if isinstance(key, str | int):
-                seen[key] = line
-        return super().construct_mapping(node, deep)
-
-
-def is_ours(d, host):
-    """Tell whether a model dictionary needs us: it has a key of ours, or names (or misspells) a module of ours.
-
-    For a stock model this reads the rows and imports nothing.
-    """
-    if OUR_KEYS & d.keys():
-        return True
-    unknown = {name for name in _module_names(d) if not _known_to_host(name, host)}
-    if not unknown:
-        return False
-    ours = specs()
-    return any(name in ours or suggest(name, ours).startswith("; did you mean") for name in unknown)
-
-
-def _module_names(d):
-    for section in ("backbone", "head"):
-        for row in d.get(section) or () if isinstance(d.get(section), list) else ():
-            if isinstance(row, list) and len(row) > 2 and isinstance(row[2], str):
-                yield row[2]
-
-
-def _known_to_host(name, host):
-    prefix, _, rest = name.rpartition(".")
-    if prefix == "nn":
-        import torch.nn
-
-        return hasattr(torch.nn, rest)
-    return name in host or prefix == "torchvision.ops"
-
-
-def check(d, host, file=False):
+def check(d: Mapping[str, Any], namespace: Mapping[str, Any], file: bool = False) -> Checked:
     """Check a model dictionary of ours.
 
     Args:
         d: The dictionary.
-        host: The namespace in which Ultralytics looks up module names.
+        namespace: The names that Ultralytics has for modules.
         file: Whether it was just read from a file, which cannot have what only checkpoints record.
 
     Raises:
         ConfigError: Anything in it that can be known to fail without building it.
     """
-    where = source(d)
+    where = str(d.get("yaml_file") or "model dictionary")
     try:
-        for key in ("nc", "backbone", "head"):
-            if key not in d:
-                raise ConfigError(f"the key {key!r} is missing; found {', '.join(map(str, d))}")
-        check_number("nc", d["nc"], whole=True)
-        for section in ("backbone", "head"):
-            if not isinstance(d[section], list) or not d[section]:
-                raise ConfigError(f"{section} has to be a list of rows, found {d[section]!r}")
-        if "reg_max" in d:
-            check_number("reg_max", d["reg_max"], whole=True)
-            if d["reg_max"] > MAX_REG_MAX:
-                raise ConfigError(f"reg_max has to be at most {MAX_REG_MAX}, found {d['reg_max']}")
-        if not isinstance(d.get("end2end"), bool | None):
-            raise ConfigError(f"end2end has to be true or false, found {d['end2end']!r}")
-        if scaling(d).backbone_edge and not _has_native_backbone(d):
-            raise ConfigError("backbone_edge: true changes our native backbones, and there is none in this model")
-        _check_activation(d.get("activation"))
-        if d.get("backbone_weights") is not None:
-            from yolo_lite.ultralytics_hooks.weights_key import check_setting
-
-            check_setting(d["backbone_weights"], record=not file)
+        _check_keys(d, file)
+        scale = scaling(d)
     except ConfigError as error:
         raise error.at(where) from None
-    last = len(d["backbone"]) + len(d["head"]) - 1
-    for index in range(last + 1):
-        try:
-            _check_row(index, row(d, index), d, host)
-            if index == last and not any(word in row(d, index)[2].lower() for word in HEADS):
-                raise ConfigError("the last row has to be the model's head, like Detect")
-            if index == last and row(d, index)[1] != 1:
-                raise ConfigError(f"a head cannot be repeated, found repeats {row(d, index)[1]}")
-            if "Pose" in row(d, index)[2]:
-                _check_keypoints(d.get("kpt_shape"), named_values(d, row(d, index)[3]))
-        except ConfigError as error:
-            raise error.at(row_name(d, index)) from None
+    sections = [(section, row) for section in SECTIONS for row in d[section]]
+    rows = tuple(_row(d, index, *each, where, namespace) for index, each in enumerate(sections))
+    _check_head(rows[-1], namespace)
+    if scale.backbone_edge and not any(_is_native(row) for row in rows):
+        raise ConfigError("backbone_edge: true changes our native backbones, and there is none in this model").at(where)
+    return Checked(where, scale, rows)
 
 
-def _has_native_backbone(d):
-    from yolo_lite.backbones._stage import Stage
-
-    known = specs()
-    return any(name in known and issubclass(known[name].cls, Stage) for name in _module_names(d))
+# Keys -----------------------------------------------------------------------------------------------------------------
 
 
-def source(d):
-    """Name the file a model dictionary comes from."""
-    return d.get("yaml_file") or "model dictionary"
+def _check_keys(d: Mapping[str, Any], file: bool) -> None:
+    for key in ("nc", "backbone", "head"):
+        if key not in d:
+            raise ConfigError(f"the key {key!r} is missing; found {', '.join(map(str, d))}")
+    check_number("nc", d["nc"], whole=True)
+    for section in SECTIONS:
+        if not isinstance(d[section], list) or not d[section]:
+            raise ConfigError(f"{section} has to be a list of rows, found {d[section]!r}")
+    if "reg_max" in d:
+        check_number("reg_max", d["reg_max"], whole=True)
+        if d["reg_max"] > MAX_REG_MAX:
+            raise ConfigError(f"reg_max has to be at most {MAX_REG_MAX}, found {d['reg_max']}")
+    if not isinstance(d.get("end2end"), bool | None):
+        raise ConfigError(f"end2end has to be true or false, found {d['end2end']!r}")
+    _check_activation(d.get("activation"))
+    if d.get("backbone_weights") is not None:
+        from yolo_lite.ultralytics_hooks.weights_key import check_setting
+
+        check_setting(d["backbone_weights"], record=not file)
 
 
-def row(d, index):
-    """Return a row by its number, which counts through backbone and head as `from` does."""
-    return (d["backbone"] + d["head"])[index]
-
-
-def row_name(d, index):
-    """Say where a row stands."""
-    section = "backbone" if index < len(d["backbone"]) else "head"
-    return f"{source(d)}, {section} row {index} {_flow(row(d, index))}"
-
-
-def _flow(value):
-    """Write a row as it stands in a YAML."""
-    return yaml.safe_dump(value, default_flow_style=True, width=math.inf).strip().removesuffix("\n...")
-
-
-def scaling(d):
+def scaling(d: Mapping[str, Any]) -> Scale:
     """Return the `Scale` of a model dictionary.
 
     Raises:
         ConfigError: Its letter is not in the table, or a number in it is none, not finite or not above 0.
     """
-    scales, letter = d.get("scales"), d.get("scale") or ""
-    depth, width, max_channels = d.get("depth_multiple", 1.0), d.get("width_multiple", 1.0), math.inf
-    if scales is not None:
-        if not isinstance(scales, dict) or not scales:
-            raise ConfigError(f"scales has to map letters to [depth, width, max_channels], found {scales!r}")
-        letter = letter or next(iter(scales))
-        if letter not in scales:
-            raise ConfigError(f"the name asks for scale {letter!r}, scales has {', '.join(map(str, scales))}")
-        if not isinstance(scales[letter], list) or len(scales[letter]) != 3:
-            raise ConfigError(f"scales, {letter}: needs [depth, width, max_channels], found {scales[letter]!r}")
-        depth, width, max_channels = scales[letter]
-        check_number(f"scales, {letter}: max_channels", max_channels)
-    check_number("depth", depth)
-    check_number("width", width)
+    letter, depth, width, max_channels = _compound(d)
     alpha = d.get("backbone_width", 1.0)
     if isinstance(alpha, dict):
         if letter not in alpha:
@@ -224,21 +115,36 @@ def scaling(d):
     return Scale(letter, depth, width, max_channels, alpha, edge, d.get("reg_max", 16), d.get("end2end"))
 
 
-def named_values(d, args):
-    """Put in the values of the keys that a row may name, as Ultralytics does in the rows of its heads."""
-    return [d[each] if each in ("nc", "kpt_shape") and each in d else each for each in args]
+def _compound(d: Mapping[str, Any]) -> tuple[str, float, float, float]:
+    """Return the scale letter, and depth, width and most channels of neck and head."""
+    scales, letter = d.get("scales"), d.get("scale") or ""
+    depth, width, max_channels = d.get("depth_multiple", 1.0), d.get("width_multiple", 1.0), math.inf
+    if scales is not None:
+        if not isinstance(scales, dict) or not scales:
+            raise ConfigError(f"scales has to map letters to [depth, width, max_channels], found {scales!r}")
+        letter = letter or next(iter(scales))
+        if letter not in scales:
+            raise ConfigError(f"the name asks for scale {letter!r}, scales has {', '.join(map(str, scales))}")
+        if not isinstance(scales[letter], list) or len(scales[letter]) != 3:
+            raise ConfigError(f"scales, {letter}: needs [depth, width, max_channels], found {scales[letter]!r}")
+        depth, width, max_channels = scales[letter]
+        check_number(f"scales, {letter}: max_channels", max_channels)
+    check_number("depth", depth)
+    check_number("width", width)
+    return letter, depth, width, max_channels
 
 
-def _check_keypoints(shape, args):
-    right = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int for n in shape)
-    if not right or shape[0] < 1 or shape[1] not in (2, 3):
-        raise ConfigError(f"needs the key kpt_shape, [number of keypoints, 2 or 3], found {shape!r}")
-    if len(args) > 1 and args[1] != shape:
-        raise ConfigError(f"takes the key kpt_shape, {shape}, as [nc, kpt_shape]; found {args[1]!r}")
+def check_number(name: str, value: object, whole: bool = False) -> None:
+    """Refuse what is no finite number above 0.
 
+    Args:
+        name: What to call it.
+        value: The value.
+        whole: Whether it has to be a whole number.
 
-def check_number(name, value, whole=False):
-    """Raise ConfigError for what is no finite number above 0."""
+    Raises:
+        ConfigError: It is none.
+    """
     wanted = "a whole number above 0" if whole else "a finite number above 0"
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         raise ConfigError(f"{name} has to be {wanted}, found {value!r}")
@@ -246,67 +152,140 @@ def check_number(name, value, whole=False):
         raise ConfigError(f"{name} has to be {wanted}, found {value}")
 
 
-def _check_activation(text):
+def _check_activation(text: Any) -> None:
     """Ultralytics evaluates this text; we let through what it documents: a torch.nn class with literal arguments."""
     if text is None:
         return
-    try:
-        call = ast.parse(text.strip(), mode="eval").body
-        path = ast.unparse(call.func).split(".")
-        for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
-            ast.literal_eval(argument)
-        if path[:-1] not in (["nn"], ["torch", "nn"]):
-            raise ValueError
-    except (AttributeError, SyntaxError, ValueError):
-        raise ConfigError(f"activation has to be like nn.ReLU(), found {text!r}") from None
+    name, values, named = _activation_call(text)
     import torch
 
-    cls = getattr(torch.nn, path[-1], None)
+    cls = getattr(torch.nn, name, None)
     if not isinstance(cls, type) or not issubclass(cls, torch.nn.Module):
-        raise ConfigError(f"activation: torch.nn has no {path[-1]!r}{suggest(path[-1], dir(torch.nn))}")
-    values = [ast.literal_eval(each) for each in call.args]
-    named = {each.arg: ast.literal_eval(each.value) for each in call.keywords}
+        raise ConfigError(f"activation: torch.nn has no {name!r}{suggest(name, dir(torch.nn))}")
     shape = (2, 16, 8, 8)
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             result = cls(*values, **named)(torch.zeros(shape))
     except Exception as error:
-        raise ConfigError(f"activation {text!r} cannot be used: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"activation {text!r} cannot be used: {one_line(error)}") from None
     if getattr(result, "shape", None) != shape:
         raise ConfigError(f"activation has to keep a map's shape, {text!r} does not")
 
 
-def _check_row(index, row, d, host):
-    if not isinstance(row, list) or len(row) != 4:
-        raise ConfigError("a row has to be [from, repeats, module, args]")
-    inputs, repeats, name, args = row
-    several = isinstance(inputs, list)
-    for each in inputs if several else [inputs]:
+def _activation_call(text: Any) -> tuple[str, list[Any], dict[str, Any]]:
+    """Return the name of the torch.nn class that a text like nn.ReLU() calls, and its arguments."""
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+        if not isinstance(call, ast.Call):
+            raise ValueError
+        *path, name = ast.unparse(call.func).split(".")
+        values = [ast.literal_eval(each) for each in call.args]
+        named = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+        if path not in (["nn"], ["torch", "nn"]):
+            raise ValueError
+    except (AttributeError, SyntaxError, ValueError):
+        raise ConfigError(f"activation has to be like nn.ReLU(), found {text!r}") from None
+    return name, values, named
+
+
+# Rows -----------------------------------------------------------------------------------------------------------------
+
+
+def _row(
+    d: Mapping[str, Any],
+    index: int,
+    section: Literal["backbone", "head"],
+    value: Any,
+    source: str,
+    namespace: Mapping[str, Any],
+) -> Row:
+    """Check a row by itself."""
+    where = f"{source}, {section} row {index} {_flow(value)}"
+    try:
+        if not isinstance(value, list) or len(value) != 4:
+            raise ConfigError("a row has to be [from, repeats, module, args]")
+        inputs, repeats, module, args = value
+        _check_from(inputs, index)
+        if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+            raise ConfigError(f"repeats has to be a whole number from 1, found {repeats!r}")
+        if not isinstance(module, str):
+            raise ConfigError(f"module has to be a name, found {module!r}")
+        if not isinstance(args, list):
+            raise ConfigError(f"args has to be a list, found {args!r}")
+        values = [d[each] if each in ("nc", "kpt_shape") and each in d else each for each in args]
+        row = Row(index, section, inputs, repeats, module, values, _spec(module, namespace), where)
+        if row.spec is not None:
+            _check_use(row, row.spec)
+        if issubclass(_class(row, namespace), internals.classes(("Pose",), namespace)):
+            _check_keypoints(d.get("kpt_shape"), values)
+    except ConfigError as error:
+        raise error.at(where) from None
+    return row
+
+
+def _check_from(inputs: Any, index: int) -> None:
+    for each in inputs if isinstance(inputs, list) else [inputs]:
         if isinstance(each, bool) or not isinstance(each, int):
             raise ConfigError(f"from has to be a row's number or a list of them, found {inputs!r}")
         earliest = -max(index, 1)
         if not earliest <= each < max(index, 0) or (index == 0 and each != -1):
             allowed = "-1, the image" if index == 0 else f"{earliest} to {index - 1}"
             raise ConfigError(f"from has to name an earlier row ({allowed}), found {each}")
-    if several and not inputs:
+    if inputs == []:
         raise ConfigError("from is an empty list")
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-        raise ConfigError(f"repeats has to be a whole number from 1, found {repeats!r}")
-    if not isinstance(name, str):
-        raise ConfigError(f"module has to be a name, found {name!r}")
-    if not isinstance(args, list):
-        raise ConfigError(f"args has to be a list, found {args!r}")
-    spec = specs().get(name)
-    if spec is None:
-        if not _known_to_host(name, host):
-            choices = {*specs(), *(each for each, value in host.items() if isinstance(value, type))}
-            raise ConfigError(f"unknown module {name!r}{suggest(name, sorted(choices))}")
-        return
+
+
+def _spec(module: str, namespace: Mapping[str, Any]) -> Spec | None:
+    """Return what a module is registered as, None for one of Ultralytics' own."""
+    spec = specs().get(module)
+    if spec is None and not is_known(module, namespace):
+        choices = {*specs(), *(each for each, value in namespace.items() if isinstance(value, type))}
+        raise ConfigError(f"unknown module {module!r}{suggest(module, sorted(choices))}")
+    return spec
+
+
+def _check_use(row: Row, spec: Spec) -> None:
+    """Check inputs, repeats and arguments of a registered module."""
+    inputs, several = row.inputs, isinstance(row.inputs, list)
     if spec.inputs == 1 and several:
-        raise ConfigError(f"{name} takes one input, its row's number without brackets, found {inputs}")
-    if spec.inputs != 1 and (not several or len(inputs) != (spec.inputs or len(inputs))):
-        wanted = spec.inputs or "a list of"
-        raise ConfigError(f"{name} takes {wanted} inputs, found {len(inputs) if several else 1}")
-    if repeats != 1 and (spec.repeats == "once" or (spec.repeats == "stack" and several)):
-        raise ConfigError(f"{name} cannot be repeated, found repeats {repeats}")
-    check_arguments(name, spec, named_values(d, args))
+        raise ConfigError(f"{row.module} takes one input, its row's number without brackets, found {inputs}")
+    count = len(inputs) if isinstance(inputs, list) else 1
+    if spec.inputs != 1 and (not several or count != (spec.inputs or count)):
+        raise ConfigError(f"{row.module} takes {spec.inputs or 'a list of'} inputs, found {count}")
+    if row.repeats != 1 and (spec.repeats == "once" or (spec.repeats == "stack" and several)):
+        raise ConfigError(f"{row.module} cannot be repeated, found repeats {row.repeats}")
+    check_arguments(row.module, spec, row.args)
+
+
+def _check_keypoints(shape: Any, args: list[Any]) -> None:
+    right = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int for n in shape)
+    if not right or shape[0] < 1 or shape[1] not in (2, 3):
+        raise ConfigError(f"needs the key kpt_shape, [number of keypoints, 2 or 3], found {shape!r}")
+    if len(args) > 1 and args[1] != shape:
+        raise ConfigError(f"takes the key kpt_shape, {shape}, as [nc, kpt_shape]; found {args[1]!r}")
+
+
+def _check_head(row: Row, namespace: Mapping[str, Any]) -> None:
+    """Check that a model's last row is a head."""
+    heads = internals.classes(internals.HEADS, namespace)
+    if not issubclass(_class(row, namespace), heads) and not (row.spec is not None and row.spec.head):
+        raise ConfigError("the last row has to be the model's head, like Detect").at(row.where)
+    if row.repeats != 1:
+        raise ConfigError(f"a head cannot be repeated, found repeats {row.repeats}").at(row.where)
+
+
+def _class(row: Row, namespace: Mapping[str, Any]) -> type:
+    """Return the class that a row names; of torch's, which are no heads, and of functions, only that they are one."""
+    cls = row.spec.cls if row.spec is not None else namespace.get(row.module)
+    return cls if isinstance(cls, type) else object
+
+
+def _is_native(row: Row) -> bool:
+    from yolo_lite.backbones._stage import Stage
+
+    return row.spec is not None and issubclass(row.spec.cls, Stage)
+
+
+def _flow(value: Any) -> str:
+    """Write a row as it stands in a YAML."""
+    return yaml.safe_dump(value, default_flow_style=True, width=1 << 16).strip().removesuffix("\n...")

@@ -1,42 +1,47 @@
 """Model YAMLs: where ours are, where Ultralytics' are, and how one is found by its name."""
 
-import copy
-import importlib
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from yolo_lite.errors import suggest
-from yolo_lite.ultralytics_hooks import checks, internals
+from yolo_lite.errors import nearest
+from yolo_lite.ultralytics_hooks import internals
+from yolo_lite.ultralytics_hooks.checks import check
 from yolo_lite.ultralytics_hooks.dry_run import levels
+from yolo_lite.ultralytics_hooks.reading import load
 
 
-def config_folder():
+def config_folder() -> Path:
     """Return the folder with our configs: inside the package when installed, beside it in a checkout."""
     package = Path(__file__).parent.parent
     inside = package / "cfg"
     return inside if inside.is_dir() else package.parent / "cfg"
 
 
-def configs():
+def configs() -> dict[str, Path]:
     """Return the YAML files that we ship, by name."""
     return {path.name: path for path in sorted(config_folder().rglob("*.yaml"))}
 
 
-def host_configs():
+def stock_configs() -> dict[str, Path]:
     """Return the model YAMLs of the installed Ultralytics, by stem."""
-    folder = Path(importlib.import_module("ultralytics").__file__).parent / "cfg" / "models"
+    folder = Path(internals.find("ultralytics:__file__")).parent / "cfg" / "models"
     return {path.stem: path for path in sorted(folder.rglob("*.yaml"))}
 
 
-def host_levels(d):
+def stock_levels(d: dict[str, Any]) -> list[int]:
     """Return the level k (stride 2**k) of every backbone row's output in a stock model dictionary."""
-    scale = next(iter(d.get("scales") or {"": None}))
-    parse_model = internals.tasks().parse_model
-    return levels(lambda d: parse_model(copy.deepcopy(d), 3, False), {**d, "scale": scale}, len(d["backbone"]))
+    return levels({**d, "scale": next(iter(d.get("scales") or {"": None}))}, len(d["backbone"]))
 
 
-def check_file(original):
-    def find(file, *args, **kwargs):
+# Wrappers, see hooks.py -----------------------------------------------------------------------------------------------
+
+
+def check_file(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a `check_file` that also finds the YAMLs that we ship by their bare names."""
+
+    def find(file: str | Path, *args: Any, **kwargs: Any) -> Any:
         name = str(file).strip()
         shipped = configs().get(name) if name.endswith(".yaml") and not Path(name).exists() else None
         if shipped is None:
@@ -46,59 +51,65 @@ def check_file(original):
     return find
 
 
-def check_cls_dataset(original):
-    def find(dataset, *args, **kwargs):
-        if str(dataset) == "shapes-cls":
+def check_cls_dataset(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a `check_cls_dataset` that makes shapes-cls, since a classification dataset has no YAML that could."""
+
+    def find(dataset: str | Path, *args: Any, **kwargs: Any) -> Any:
+        if str(dataset) == "shapes-cls" and not Path(dataset).is_dir():
             from yolo_lite.datasets.shapes import generate
 
-            if not Path(dataset).is_dir():
-                generate(original.__globals__["DATASETS_DIR"] / dataset, "classify")
+            generate(internals.find("ultralytics.data.utils:DATASETS_DIR") / dataset, "classify")
         return original(dataset, *args, **kwargs)
 
     return find
 
 
-def yaml_model_load(original):
-    def load(path):
+def yaml_model_load(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Return a `yaml_model_load` that finds model YAMLs of ours, and checks them."""
+
+    def read(path: str | Path) -> dict[str, Any]:
         tasks = internals.tasks()
         file = _find_model(path)
-        d = checks.load(file, vars(tasks)) if file else None
+        d = load(file, vars(tasks)) if file else None
         if d is None:
             try:
                 return original(path)
             except FileNotFoundError as error:
-                names = [name for name in configs() if name.startswith("yolo")]
-                near = suggest(without_letter(Path(path).name), names)
-                if not near.startswith("; did you mean"):
+                near = nearest(without_letter(Path(path).name), [name for name in configs() if name.startswith("yolo")])
+                if near is None:
                     raise
-                raise FileNotFoundError(f"{error}{near}") from None
+                raise FileNotFoundError(f"{error}; did you mean {near!r}?") from None
         d["scale"] = tasks.guess_model_scale(path)
         d["yaml_file"] = str(path)
         if d.get("backbone_weights") == "None":  # as Ultralytics' own YAMLs write it
             d["backbone_weights"] = None
-        checks.check(d, vars(tasks), file=True)
+        check(d, vars(tasks), file=True)
         if d.get("backbone_weights") is not None:
             from yolo_lite.ultralytics_hooks.weights_key import Request
 
             d["backbone_weights"] = Request(d["backbone_weights"])
         return d
 
-    return load
+    return read
 
 
-def _find_model(path):
+def _find_model(path: str | Path) -> Path | None:
     """Find a model YAML: as named, then without its scale letter, then (a bare name) among the configs we ship.
 
-    The host takes the letter out of the whole path, which turns `2nd_try/` into `2d_try/`; here only the file's name
+    Ultralytics takes the letter out of the whole path, which turns `2nd_try/` into `2d_try/`; here only the file's name
     counts.
     """
-    path = Path(str(path).strip())
-    names = [path.name, without_letter(path.name)]
-    for candidate in (path.with_name(name) for name in names):
+    named = Path(str(path).strip())
+    names = [named.name, without_letter(named.name)]
+    for candidate in (named.with_name(name) for name in names):
         if candidate.is_file():
             return candidate
-    return next((configs()[name] for name in names if name in configs()), None) if path.name == str(path) else None
+    if named.name != str(named):
+        return None
+    shipped = configs()
+    return next((shipped[name] for name in names if name in shipped), None)
 
 
-def without_letter(name):
+def without_letter(name: str) -> str:
+    """Return the name of a model YAML without its scale letter, as Ultralytics looks for it."""
     return re.sub(r"^(.*?yolo(?:e-)?v?\d+)[nsmlx]", r"\1", name)

@@ -1,29 +1,145 @@
-"""What yolo_lite relies on inside Ultralytics."""
+"""Everything inside Ultralytics that yolo_lite relies on, be it documented or not.
+
+`INTERNALS` has a row for every name that any file imports, wraps or reads; `OF_A_MODEL` what a built model has; and
+`Landmarks` what the patched parser looks for in the source of `parse_model`. Tests look whether all of it exists in the
+oldest and in the newest release, and whether the list is complete. When a release breaks something, they say which row,
+and which files use it.
+"""
 
 import importlib
+import pkgutil
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ultralytics.nn.tasks import BaseModel
 
 TESTED = ("8.4.0", "8.4.190")  # the range of Ultralytics releases that the tests ran on
 
+INTERNALS = {  # module:attribute -> what for
+    "ultralytics:YOLO": "builds, trains and exports, as a user's own code does",
+    "ultralytics:RTDETR": "likewise",
+    "ultralytics:__version__": "refusals and reports name the release",
+    "ultralytics:__file__": "its model YAMLs lie in cfg/models beside it",
+    "ultralytics.models": "a run's process imports it before its turn",
+    "ultralytics.cfg:get_cfg": "checks training arguments",
+    "ultralytics.cfg:smart_value": "reads a word of the command line as Ultralytics does",
+    # wrapped; the table in hooks.py says how
+    "ultralytics.nn.tasks:parse_model": "builds models whose YAML names a module of ours",
+    "ultralytics.nn.tasks:yaml_model_load": "finds and checks model YAMLs of ours",
+    "ultralytics.nn.tasks:torch_safe_load": "lets our classes through in safe mode",
+    "ultralytics.nn.tasks:initialize_weights": "would change the settings of timm's modules",
+    "ultralytics.nn.tasks:BaseModel.load": "carries neck and head over by role",
+    "ultralytics.nn.tasks:BaseModel.fuse": "folds what Ultralytics does not know",
+    "ultralytics.nn.tasks:BaseModel.is_fused": "says whether that is done",
+    "ultralytics.utils.checks:check_file": "finds the configs that we ship",
+    "ultralytics.data.utils:check_cls_dataset": "makes shapes-cls",
+    # of models
+    "ultralytics.nn.tasks:guess_model_scale": "reads the scale letter off a file's name",
+    "ultralytics.nn.tasks:guess_model_task": "tells a detector from other models",
+    "ultralytics.nn.tasks:BaseModel": "the class of all that can be fused",
+    "ultralytics.nn.tasks:DetectionModel": "built from a dictionary",
+    "ultralytics.nn.tasks:SegmentationModel": "likewise",
+    "ultralytics.nn.tasks:PoseModel": "likewise",
+    "ultralytics.nn.tasks:OBBModel": "likewise",
+    "ultralytics.nn.tasks:ClassificationModel": "likewise",
+    "ultralytics.nn.tasks:RTDETRDetectionModel": "likewise",
+    "ultralytics.nn.modules.block:C2f": "C3k2ExtraDW and CSPLite are made of it",
+    "ultralytics.nn.modules.block:C3k": "C3k2ExtraDW's inner blocks",
+    "ultralytics.nn.modules.block:PSABlock": "C3k2ExtraDW's attention",
+    "ultralytics.nn.modules.block:DFL": "ours takes its place in light and slim heads",
+    "ultralytics.nn.modules.conv:Conv": "what our blocks are built from, so that it is fused",
+    "ultralytics.nn.modules.conv:Conv.default_act": "a parse changes it, and a failed one leaves it changed",
+    "ultralytics.nn.modules.conv:Conv.forward_fuse": "a backbone without a model is fused as a model is",
+    "ultralytics.nn.modules.conv:DWConv": "in the branches of light heads",
+    "ultralytics.nn.modules.head:Detect": "light and slim heads are subclasses of it and of the next six",
+    "ultralytics.nn.modules.head:Detect.legacy": "a parse changes it",
+    "ultralytics.nn.modules.head:Segment": "",
+    "ultralytics.nn.modules.head:Segment26": "",
+    "ultralytics.nn.modules.head:Pose": "",
+    "ultralytics.nn.modules.head:Pose26": "",
+    "ultralytics.nn.modules.head:OBB": "",
+    "ultralytics.nn.modules.head:OBB26": "",
+    # helpers
+    "ultralytics.data.augment:LetterBox": "prepares images that calibrate int8",
+    "ultralytics.data.build:build_yolo_dataset": "scans a dataset's labels",
+    "ultralytics.data.utils:check_det_dataset": "finds a dataset",
+    "ultralytics.data.utils:DATASETS_DIR": "where shapes-cls is made",
+    "ultralytics.data.utils:IMG_FORMATS": "what counts as an image",
+    "ultralytics.utils:DEFAULT_CFG_DICT": "the names of training and export arguments",
+    "ultralytics.utils:LOGGER": "says what is to be said once, and is silenced",
+    "ultralytics.utils:RANK": "only the first of several workers says it",
+    "ultralytics.utils.metrics:compute_ap": "average precision of a resample",
+    "ultralytics.utils.torch_utils:fuse_conv_and_bn": "fuses a backbone without a model",
+    "ultralytics.utils.torch_utils:strip_optimizer": "ends a training that was killed at its very end",
+}
+NEWER = {  # the same, of what the oldest release lacks, and what is done there
+    "ultralytics.nn.tasks:SAFE_LOAD": "whether checkpoints are loaded in safe mode; without it, never",
+}
+OF_A_MODEL = {  # what a built detector has -> what for
+    "yaml": "the dictionary that it was built from, stored in checkpoints",
+    "names": "its classes, by which weights of other classes are carried over",
+    "save": "the rows whose outputs are kept",
+    "model[0].i": "a row's number",
+    "model[0].f": "the rows that it takes",
+    "model[0].conv": "a Conv's parts",
+    "model[0].bn": "",
+    "model[0].act": "",
+    "model[-1].reg_max": "bins of the head's box branches",
+    "model[-1].dfl": "what sums them up",
+    "model[-1].cv2": "its branches: boxes,",
+    "model[-1].cv3": "and classes",
+}
+HEADS = ("Detect", "Classify", "RTDETRDecoder", "Depth", "SemanticSegment")  # that are no subclass of another
+STRIDED_HEADS = ("Detect", "RTDETRDecoder")  # their inputs come in the order of their strides
+MODELS = {"segment": "SegmentationModel", "pose": "PoseModel", "obb": "OBBModel", "classify": "ClassificationModel"}
 
-def version():
+
+class Landmarks:
+    """What the patched parser relies on in the source of `parse_model`, the same in all releases from 8.0.100 on."""
+
+    SIGNATURE = ["d", "ch", "verbose"]
+    LOOP = "enumerate(d['backbone'] + d['head'])"  # the loop over the rows
+    TARGET = "(i, (f, n, m, args))"  # what it calls a row
+    LOOKUP = "globals()[m]"  # how it finds a module by its name
+    LEGACY = "legacy = True"  # the switch for older heads, set before the loop
+    DEFAULT = "c2 = ch[f]"  # the rule for all that it has no rule for: the last branch of its chain
+
+
+def version() -> str:
     """Return the installed Ultralytics' version."""
-    return importlib.import_module("ultralytics").__version__
+    return str(find("ultralytics:__version__"))
 
 
-def namespace():
-    """Return the names that a stock model YAML may use for modules."""
-    return vars(tasks())
+def find(name: str) -> Any:
+    """Return what a key of `INTERNALS` names."""
+    return pkgutil.resolve_name(name)
 
 
-def tasks():
+def tasks() -> ModuleType:
     """Return the module `ultralytics.nn.tasks`."""
     return importlib.import_module("ultralytics.nn.tasks")
 
 
-def build_model(d, task="detect"):
-    """Build a model from its dictionary, ours or the host's."""
+def namespace() -> dict[str, Any]:
+    """Return the names that a stock model YAML may use for modules."""
+    return vars(tasks())
+
+
+def classes(names: tuple[str, ...], namespace: Mapping[str, Any]) -> tuple[type, ...]:
+    """Return those of the classes with these names that a release has."""
+    return tuple(namespace[name] for name in names if isinstance(namespace.get(name), type))
+
+
+def build_model(d: dict[str, Any], task: str = "detect") -> "BaseModel":
+    """Build a model from its dictionary, ours or a stock one.
+
+    Args:
+        d: The dictionary.
+        task: The task that its head is for.
+    """
     decoder = d["head"][-1][2] == "RTDETRDecoder"
-    name = {"segment": "Segmentation", "pose": "Pose", "obb": "OBB", "classify": "Classification"}.get(
-        task, "Detection"
-    )
-    return getattr(tasks(), f"{'RTDETRDetection' if decoder else name}Model")(d, verbose=False)
+    kind = "RTDETRDetectionModel" if decoder else MODELS.get(task, "DetectionModel")
+    model: BaseModel = getattr(tasks(), kind)(d, verbose=False)
+    return model

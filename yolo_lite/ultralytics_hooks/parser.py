@@ -1,4 +1,8 @@
-"""The patched parser."""
+"""The patched parser: Ultralytics' own `parse_model` with one branch for our rows in front of its chain of rules.
+
+It is made when the first model needs it. What it relies on, `internals.Landmarks`, is looked for in the source of the
+installed release: where it is missing, stock models go on and a YAML of ours is refused in one sentence.
+"""
 
 import ast
 import contextlib
@@ -6,33 +10,47 @@ import copy
 import functools
 import inspect
 import linecache
+import threading
 import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from yolo_lite.discovery import specs
 from yolo_lite.errors import ConfigError
 from yolo_lite.output import say_once
-from yolo_lite.registry import arguments
+from yolo_lite.registry import Scale, Spec, arguments
 from yolo_lite.ultralytics_hooks import checks, internals
 from yolo_lite.ultralytics_hooks.dry_run import dry_run
+from yolo_lite.ultralytics_hooks.internals import Landmarks
+from yolo_lite.ultralytics_hooks.reading import is_ours
 
-TAUGHT = "<ultralytics parse_model, taught by yolo_lite>"
+if TYPE_CHECKING:
+    from torch import nn
+
+PATCHED = "<ultralytics parse_model, patched by yolo_lite>"  # the file name of its code
+Parse = Callable[..., tuple["nn.Sequential", list[int]]]  # (d, ch, verbose) -> layers, rows whose outputs are kept
 
 
-def parse_model(original):
-    def parse(d, ch, verbose=True):
-        host = original.__globals__
-        if not checks.is_ours(d, host):
+def parse_model(original: Parse) -> Parse:
+    """Return a `parse_model` that builds models of ours with the patched parser, and others as ever."""
+
+    def parse(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple["nn.Sequential", list[int]]:
+        namespace: dict[str, Any] = original.__globals__
+        if not is_ours(d, namespace):
             return original(d, ch, verbose)
-        taught = teach(original)
-        checks.check(d, host)
-        with _no_trace(host):
+        code = patch(original)
+        checked = checks.check(d, namespace)
+
+        def build(d: Mapping[str, Any], verbose: bool = False) -> tuple["nn.Sequential", list[int]]:
+            return _run(code, d, checked, ch, verbose, namespace)
+
+        with _no_trace(namespace):
             key = (repr(d), ch)
             if key not in _dry_runs:
-                heads = tuple(host[name] for name in ("Detect", "RTDETRDecoder") if name in host)
-                dry_run(lambda d: _call(taught, d, ch, False, host), d, ch, heads, TAUGHT)
+                heads = internals.classes(internals.STRIDED_HEADS, namespace)
+                dry_run(build, d, checked, ch, PATCHED, heads)
                 _dry_runs.add(key)
-            load = _weights(d)
-            layers, save = _call(taught, d, ch, verbose, host)
+            load = _weights(d, checked)
+            layers, save = build(d, verbose)
             if load is not None:
                 say_once(load(layers))
             return layers, save
@@ -40,119 +58,158 @@ def parse_model(original):
     return parse
 
 
-def _weights(d):
+def _weights(d: Mapping[str, Any], checked: checks.Checked) -> "Callable[[nn.Sequential], str] | None":
     """Read the weights that a model asks for; return the function that loads them into its layers, None for none."""
     if d.get("backbone_weights") is None:
         return None
     from yolo_lite.ultralytics_hooks.weights_key import prepare
 
     try:
-        return prepare(d, specs(), checks.scaling(d).backbone_width)
+        return prepare(d["backbone_weights"], checked)
     except ConfigError as error:
-        raise error.at(checks.source(d)) from None
+        raise error.at(checked.where) from None
 
 
 @contextlib.contextmanager
-def _no_trace(host):
-    """Restore what a parse changes for the whole process: the default activation, and on failure the heads' flavour."""
-    activation = host["Conv"].default_act  # the host leaves it changed when a parse fails, some releases always
-    heads = [value for value in host.values() if isinstance(value, type) and "legacy" in vars(value)]
-    legacy = [head.legacy for head in heads]
-    try:
-        yield
-    except BaseException:
-        for head, value in zip(heads, legacy, strict=True):
-            head.legacy = value
-        raise
-    finally:
-        host["Conv"].default_act = activation
+def _no_trace(namespace: Mapping[str, Any]) -> Iterator[None]:
+    """Restore what a parse changes for the whole process: the default activation, and on failure the heads' flavour.
+
+    Ultralytics leaves the activation changed when a parse fails, some releases always. Threads that build models wait
+    for each other, else one would build with another's.
+    """
+    conv = namespace["Conv"]
+    heads: list[Any] = [value for value in namespace.values() if isinstance(value, type) and "legacy" in vars(value)]
+    with _one_at_a_time:
+        activation, legacy = conv.default_act, [head.legacy for head in heads]
+        try:
+            yield
+        except BaseException:
+            for head, value in zip(heads, legacy, strict=True):
+                head.legacy = value
+            raise
+        finally:
+            conv.default_act = activation
 
 
-_dry_runs = set()  # (dictionary, channels) that passed; the host builds the same model two or three times
+_one_at_a_time = threading.RLock()
+_dry_runs: set[tuple[str, int]] = set()  # (dictionary, channels) that passed; one model is built two or three times
 
 
-class _Row:
-    """A row's arguments, hidden from the host's parser, which would replace and evaluate the strings among them."""
+class _Arguments:
+    """A row's arguments, hidden from Ultralytics' parser, which would replace and evaluate the strings among them."""
 
-    def __init__(self, name, spec, args, scale):
-        self.name, self.spec, self.args, self.scale = name, spec, args, scale
+    def __init__(self, row: checks.Row, spec: Spec, scale: Scale) -> None:
+        self.row, self.spec, self.scale = row, spec, scale
 
-    def __iter__(self):
-        return iter(())  # the host looks for strings here
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())  # Ultralytics looks for strings here
 
-    def resolve(self, ch, f, n, legacy):
-        """Return what the host's parser goes on with: module, repeats, arguments, output channels, flavour of heads."""
+    def resolve(
+        self, ch: list[Any], f: int | list[int], n: int, legacy: bool
+    ) -> tuple[Callable[..., "nn.Module"], int, list[Any], Any, bool]:
+        """Return what Ultralytics' parser goes on with: module, repeats, arguments, output channels, flavour of heads.
+
+        Args:
+            ch: Output channels of the rows so far.
+            f: The rows that this one takes.
+            n: Repeats, scaled by the model's depth.
+            legacy: The flavour of heads so far.
+        """
+        name, args, spec = self.row.module, self.row.args, self.spec
         c1 = ch[f] if isinstance(f, int) else [ch[x] for x in f]
-        values, c2 = arguments(self.name, self.spec, self.args, c1, self.scale)
-        legacy = legacy and self.spec.legacy
-        if self.spec.repeats == "argument":
-            return self.spec.cls, 1, [*values[:2], n, *values[2:]], c2, legacy
+        values, c2 = arguments(name, spec, args, c1, self.scale)
+        legacy = legacy and spec.legacy
+        if spec.repeats == "argument":
+            return spec.cls, 1, [*values[:2], n, *values[2:]], c2, legacy
         if n > 1:
             from yolo_lite.blocks import Repeat
 
-            again, _ = arguments(self.name, self.spec, self.args, c2, self.scale)
-            return Repeat, 1, [self.spec.cls, values, *[again] * (n - 1)], c2, legacy
-        return self.spec.cls, n, values, c2, legacy
+            again, _ = arguments(name, spec, args, c2, self.scale)
+            return Repeat, 1, [spec.cls, values, *[again] * (n - 1)], c2, legacy
+        return spec.cls, n, values, c2, legacy
 
 
 @functools.lru_cache(maxsize=1)
-def teach(parse_model):
-    """Compile the host's parser with a branch for our rows in front of its own rules.
+def patch(parse_model: Parse) -> types.CodeType:
+    """Compile Ultralytics' parser with a branch for our rows in front of its own rules.
 
     Args:
-        parse_model: The host's function.
+        parse_model: Ultralytics' function.
 
     Returns:
-        (types.CodeType): The code of the taught function.
+        (types.CodeType): The code of the patched function.
 
     Raises:
-        ConfigError: The host's parser is not built as expected.
+        ConfigError: The parser is not built as expected.
     """
     try:
         tree = ast.parse(inspect.getsource(parse_model))
-        function = tree.body[0]
-        if [arg.arg for arg in function.args.args] != ["d", "ch", "verbose"]:
-            raise ConfigError("its signature is not (d, ch, verbose)")
-        loop = next(
-            node
-            for node in ast.walk(function)
-            if isinstance(node, ast.For) and ast.unparse(node.iter) == "enumerate(d['backbone'] + d['head'])"
-        )
-        if ast.unparse(loop.target) != "(i, (f, n, m, args))" or "globals()[m]" not in ast.unparse(loop):
-            raise ConfigError("its loop over the rows has changed")
-        if not any(ast.unparse(node) == "legacy = True" for node in function.body):
-            raise ConfigError("its switch for older heads is missing")
-        place = next(i for i, node in enumerate(loop.body) if isinstance(node, ast.If) and _ends_with_default(node))
-    except (ConfigError, OSError, StopIteration, SyntaxError) as error:
-        reason = str(error) or "its loop over the rows or its chain of rules was not found"
+        loop, place = _landmarks(tree)
+    except (ConfigError, OSError, SyntaxError) as error:
         raise ConfigError(
-            f"Ultralytics {internals.version()}: its model parser cannot be patched ({reason}). yolo_lite is tested "
+            f"Ultralytics {internals.version()}: its model parser cannot be patched ({error}). yolo_lite is tested "
             f"with ultralytics {' to '.join(internals.TESTED)}; install one of those, or a newer yolo-lite-backbones"
         ) from None
-    rule = "m, n, args, c2, legacy = args.resolve(ch, f, n, legacy)"
-    branch = ast.parse(f"if isinstance(args, __yolo_lite_row__):\n    {rule}").body[0]
+    _insert_branch(loop, place)
+    return _compile(tree)
+
+
+def _landmarks(tree: ast.Module) -> tuple[ast.For, int]:
+    """Find the parser's loop over the rows, and the place of its chain of rules in the loop's body.
+
+    Raises:
+        ConfigError: A landmark is missing.
+    """
+    function = tree.body[0]
+    if not isinstance(function, ast.FunctionDef) or [a.arg for a in function.args.args] != Landmarks.SIGNATURE:
+        raise ConfigError(f"its signature is not ({', '.join(Landmarks.SIGNATURE)})")
+    loops = [each for each in ast.walk(function) if isinstance(each, ast.For)]
+    loop = next((each for each in loops if ast.unparse(each.iter) == Landmarks.LOOP), None)
+    if loop is None or ast.unparse(loop.target) != Landmarks.TARGET or Landmarks.LOOKUP not in ast.unparse(loop):
+        raise ConfigError("its loop over the rows has changed")
+    if not any(ast.unparse(each) == Landmarks.LEGACY for each in function.body):
+        raise ConfigError("its switch for older heads is missing")
+    chains = [i for i, each in enumerate(loop.body) if isinstance(each, ast.If) and _ends_with_default(each)]
+    if not chains:
+        raise ConfigError("its chain of rules was not found")
+    return loop, chains[0]
+
+
+def _ends_with_default(chain: ast.If) -> bool:
+    """Tell whether an if-elif chain ends with Ultralytics' rule for all that it has no rule for."""
+    while len(chain.orelse) == 1 and isinstance(chain.orelse[0], ast.If):
+        chain = chain.orelse[0]
+    return [ast.unparse(each) for each in chain.orelse] == [Landmarks.DEFAULT]
+
+
+def _insert_branch(loop: ast.For, place: int) -> None:
+    rule = f"if isinstance(args, {_Arguments.__name__}):\n    m, n, args, c2, legacy = args.resolve(ch, f, n, legacy)"
+    branch = ast.parse(rule).body[0]
+    assert isinstance(branch, ast.If)
     branch.orelse = [loop.body[place]]
     loop.body[place] = branch
+
+
+def _compile(tree: ast.Module) -> types.CodeType:
     source = ast.unparse(ast.fix_missing_locations(tree))
-    linecache.cache[TAUGHT] = (len(source), None, source.splitlines(keepends=True), TAUGHT)  # for tracebacks
-    return next(const for const in compile(source, TAUGHT, "exec").co_consts if isinstance(const, types.CodeType))
+    linecache.cache[PATCHED] = (len(source), None, source.splitlines(keepends=True), PATCHED)  # for tracebacks
+    module = compile(source, PATCHED, "exec")
+    return next(each for each in module.co_consts if isinstance(each, types.CodeType))
 
 
-def _ends_with_default(node):
-    """Tell whether an if-elif chain ends with `else: c2 = ch[f]`, the host's rule for all that it has no rule for."""
-    while len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
-        node = node.orelse[0]
-    return [ast.unparse(each) for each in node.orelse] == ["c2 = ch[f]"]
-
-
-def _call(taught, d, ch, verbose, host):
-    """Run the taught parser on a model dictionary of ours, in the host's namespace with our classes added."""
-    d, scale = copy.deepcopy(d), checks.scaling(d)
-    namespace = {**host, "__yolo_lite_row__": _Row}
-    for section in ("backbone", "head"):
-        for row in d[section]:
-            spec = specs().get(row[2])
-            if spec is not None:
-                row[3] = _Row(row[2], spec, checks.named_values(d, row[3]), scale)
-                namespace[row[2]] = spec.cls
-    return types.FunctionType(taught, namespace, "parse_model")(d, ch, verbose)
+def _run(
+    code: types.CodeType,
+    d: Mapping[str, Any],
+    checked: checks.Checked,
+    ch: int,
+    verbose: bool,
+    namespace: Mapping[str, Any],
+) -> tuple["nn.Sequential", list[int]]:
+    """Run the patched parser on a model dictionary of ours, in Ultralytics' namespace with our classes added."""
+    d, names = copy.deepcopy(dict(d)), {**namespace, _Arguments.__name__: _Arguments}
+    for row, values in zip(checked.rows, d["backbone"] + d["head"], strict=True):
+        if row.spec is not None:
+            values[3] = _Arguments(row, row.spec, checked.scale)
+            names[row.module] = row.spec.cls
+    layers, save = types.FunctionType(code, names, "parse_model")(d, ch, verbose)
+    return layers, save

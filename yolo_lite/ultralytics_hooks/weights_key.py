@@ -1,40 +1,45 @@
-"""Weights into backbones: what a YAML asks for, and how a reference's tensors fit ours.
+"""The key `backbone_weights` of a model YAML: null, imagenet, a file's path, or {file: path, mean: [...], std: [...]}.
 
-A model YAML asks for them with the key `backbone_weights`: null, `imagenet`, the path of a file, or
-`{file: path, mean: [...], std: [...]}`. They are loaded when a model is built from the YAML file. What is stored with a
-checkpoint says that they were, so a model rebuilt from a checkpoint never loads anything.
+Weights are loaded when a model is built from the YAML file. What is stored with a checkpoint says that they were, so a
+model rebuilt from a checkpoint never loads anything.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
 
-import torch
+from torch import nn
 
+from yolo_lite.backbones._stage import Stage
+from yolo_lite.backbones.timm_backbone import TimmBackbone
 from yolo_lite.errors import ConfigError
-from yolo_lite.registry import NO_EDGE_WEIGHTS
+from yolo_lite.registry import NO_EDGE_WEIGHTS, Scale
+from yolo_lite.ultralytics_hooks.checks import Checked, Row
 from yolo_lite.weights.loading import load
-from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD, check_normalisation, find, find_timm, read
+from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD, Source, check_normalisation, find, find_timm, read
 
 
 class Request:
     """The value of `backbone_weights` in a dictionary that comes from a YAML file.
 
-    It survives the host's deep copies, and is pickled, into a checkpoint, as a record that the weights are loaded.
+    It survives Ultralytics' deep copies, and is pickled, into a checkpoint, as a record that the weights are loaded.
     """
 
-    def __init__(self, setting):
-        self.setting, self.loaded = setting, None
+    def __init__(self, setting: Any) -> None:
+        self.setting = setting
+        self.loaded: str | None = None
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Request({self.setting!r})"
 
-    def __deepcopy__(self, memo):
-        return self  # the host parses a copy; what happens to it is to be known of the original
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Request":
+        return self  # Ultralytics parses a copy; what happens to it is to be known of the original
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return OrderedDict, (list({"loaded": self.loaded, "asked": repr(self.setting)}.items()),)
 
 
-def check_setting(setting, record=True):
+def check_setting(setting: Any, record: bool = True) -> None:
     """Check the value of `backbone_weights`.
 
     Args:
@@ -58,13 +63,12 @@ def check_setting(setting, record=True):
     )
 
 
-def prepare(d, specs, width):
-    """Read the weights that a model dictionary asks for, before anything is built.
+def prepare(value: Any, checked: Checked) -> Callable[[nn.Sequential], str] | None:
+    """Read the weights that a model asks for, before anything is built.
 
     Args:
-        d: The model dictionary.
-        specs: The registered modules.
-        width: The backbone's width multiplier.
+        value: The value of `backbone_weights` in the dictionary.
+        checked: What is known of the model.
 
     Returns:
         (Callable | None): A function that loads them into the built layers and says what it did; None where none are
@@ -73,39 +77,44 @@ def prepare(d, specs, width):
     Raises:
         ConfigError: They do not exist or cannot be read.
     """
-    from yolo_lite.backbones._stage import Stage
-    from yolo_lite.backbones.timm_backbone import TimmBackbone
-
-    request = d.get("backbone_weights")
-    setting = request.setting if isinstance(request, Request) else request
+    setting = value.setting if isinstance(value, Request) else value
     if setting is None or (isinstance(setting, dict) and "loaded" in setting):
         return None
-    classes = [specs[row[2]].cls if row[2] in specs else None for row in d["backbone"]]
-    rows = [i for i, cls in enumerate(classes) if cls and issubclass(cls, (Stage, TimmBackbone))]
+    rows = [row for row in checked.rows if row.section == "backbone" and _cls(row) is not None]
     if not rows:
         raise ConfigError("backbone_weights is set, but no row of the backbone is a stage or a TimmBackbone")
-    name, cls = d["backbone"][rows[0]][3][0], classes[rows[0]]
-    if cls is TimmBackbone:
-        source = find_timm(name, setting)
-    else:
-        name = cls.resolve(name)
-        if d.get("backbone_edge") and cls.has_edge_form(name):
-            raise ConfigError(f"backbone_edge: true {NO_EDGE_WEIGHTS}; set backbone_weights: null")
-        source = find(name, width, setting)
+    name, source = _find(rows[0], setting, checked.scale)
     weights = read(source)
 
-    def apply(layers):
-        if cls is TimmBackbone:
-            loaded, total = layers[rows[0]].load(weights, source.mean, source.std)
+    def apply(layers: nn.Sequential) -> str:
+        first = layers[rows[0].index]
+        if isinstance(first, TimmBackbone):
+            loaded, total = first.load(weights, source.mean, source.std)
         else:
-            stages = torch.nn.ModuleList(layers[i] for i in rows)
+            stages = nn.ModuleList(layers[row.index] for row in rows)
             loaded, total = load(stages, name, weights, source.mean, source.std)
-        text = (
+        if isinstance(value, Request):
+            value.loaded = f"{source.name} {source.tag}".strip()
+        return (
             f"backbone_weights: {source.name} {source.tag} (licence: {source.licence}), {loaded} of {total} tensors; "
             f"mean {source.mean} and std {source.std} are taken care of, images stay in 0..1"
         )
-        if isinstance(request, Request):
-            request.loaded = f"{source.name} {source.tag}".strip()
-        return text
 
     return apply
+
+
+def _cls(row: Row) -> type[Stage] | type[TimmBackbone] | None:
+    """Return a row's class, if it is one that weights are loaded into."""
+    cls = row.spec.cls if row.spec is not None else None
+    return cls if cls is not None and issubclass(cls, (Stage, TimmBackbone)) else None
+
+
+def _find(row: Row, setting: Any, scale: Scale) -> tuple[str, Source]:
+    """Return the full name of a row's network, and weights for it."""
+    name, cls = str(row.args[0]), _cls(row)
+    if cls is None or issubclass(cls, TimmBackbone):
+        return name, find_timm(name, setting)
+    name = cls.resolve(name)
+    if scale.backbone_edge and cls.has_edge_form(name):
+        raise ConfigError(f"backbone_edge: true {NO_EDGE_WEIGHTS}; set backbone_weights: null")
+    return name, find(name, scale.backbone_width, setting)

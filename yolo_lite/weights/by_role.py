@@ -4,12 +4,18 @@ Ultralytics matches tensors by row number. A swapped backbone has other rows tha
 would miss, or meet a tensor of the same shape and another purpose.
 """
 
+from collections.abc import Mapping
 from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from ultralytics.nn.tasks import BaseModel
 
 CONTEXT = {"SPP", "SPPF", "SPPELAN", "C2PSA", "C2fPSA", "PSA"}  # end a backbone, and belong to the neck
 
 
-def neck_start(d):
+def neck_start(d: Mapping[str, Any]) -> int:
     """Return the number of the first row that is no feature extractor, in a model dictionary."""
     start = len(d["backbone"])
     while start and d["backbone"][start - 1][2] in CONTEXT:
@@ -17,7 +23,7 @@ def neck_start(d):
     return start
 
 
-def rows_by_role(source, target):
+def rows_by_role(source: Mapping[str, Any], target: Mapping[str, Any]) -> dict[int, int]:
     """Pair the rows of two model dictionaries that do the same.
 
     Neck and head rows of the same module are paired in order; backbone rows only where they are the same row.
@@ -33,7 +39,7 @@ def rows_by_role(source, target):
             break
         pairs[i] = i
     names = [[row[2] for row in rows] for rows in (ours[start:], theirs[other:])]
-    for block in SequenceMatcher(None, *names, autojunk=False).get_matching_blocks():
+    for block in SequenceMatcher(None, names[0], names[1], autojunk=False).get_matching_blocks():
         for i in range(block.size):
             pairs[start + block.a + i] = other + block.b + i
     return pairs
@@ -47,22 +53,26 @@ class ByRole:
         target: The model that gets them.
     """
 
-    def __init__(self, source, target):
+    def __init__(self, source: Any, target: "BaseModel") -> None:
         self.names = getattr(source, "names", None)
         self.pt_path = getattr(source, "pt_path", None)
-        if type(source.model[-1]) is type(target.model[-1]):  # newer releases adapt the head to the source's
+        rows: Any = target.model
+        if type(source.model[-1]) is type(rows[-1]):  # newer releases adapt the head to the source's
             self.model, self.is_fused = source.model, source.is_fused
-        theirs, pairs = source.float().state_dict(), rows_by_role(source.yaml, target.yaml)
-        self.tensors = {}
+        ours: Any = target.yaml
+        theirs, pairs = source.float().state_dict(), rows_by_role(source.yaml, ours)
+        self.tensors: dict[str, torch.Tensor] = {}
         for name in target.state_dict():
             _, row, rest = name.split(".", 2)
             found = theirs.get(f"model.{pairs.get(int(row))}.{rest}")
             if found is not None:
                 self.tensors[name] = found
 
-    def said_of(self, target):
+    def said_of(self, target: "BaseModel") -> str:
         """Say how much of it the target has taken."""
-        counts, start = {True: [0, 0], False: [0, 0]}, neck_start(target.yaml)
+        counts = {True: [0, 0], False: [0, 0]}  # of neck and head, of the backbone: those taken, all
+        d: Any = target.yaml
+        start = neck_start(d)
         for name, value in target.state_dict().items():
             count = counts[int(name.split(".")[1]) >= start]
             count[0] += name in self.tensors and self.tensors[name].shape == value.shape
@@ -70,10 +80,10 @@ class ByRole:
         (neck, of_neck), (rest, of_rest) = counts[True], counts[False]
         return f"by role: {neck} of {of_neck} tensors of neck and head, {rest} of {of_rest} of the backbone"
 
-    def float(self):
+    def float(self) -> "ByRole":
         """Return itself, as Ultralytics expects of a model."""
         return self
 
-    def state_dict(self):
+    def state_dict(self) -> "dict[str, torch.Tensor]":
         """Return the tensors by the target's names; Ultralytics leaves out those of other shapes."""
         return dict(self.tensors)

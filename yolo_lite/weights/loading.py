@@ -1,14 +1,22 @@
 """How a reference's tensors fit a backbone of ours."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import nn
 from ultralytics.nn.modules.conv import Conv
 
 from yolo_lite.errors import ConfigError
+from yolo_lite.meta import without_memory
 
 
-def load(stages, variant, weights, mean, std):
+def load(
+    stages: nn.Module,
+    variant: str,
+    weights: Mapping[str, torch.Tensor],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> tuple[int, int]:
     """Load a reference's weights into stages of ours, and fold the normalisation of its input into the first.
 
     Args:
@@ -29,7 +37,7 @@ def load(stages, variant, weights, mean, std):
     return counts
 
 
-def load_reference(stages, variant, weights):
+def load_reference(stages: nn.Module, variant: str, weights: Mapping[str, torch.Tensor]) -> tuple[int, int]:
     """Load a reference's weights into the stages of a backbone.
 
     Both networks hold the same tensors in the same order, under other names; what the reference has beyond ours, at
@@ -53,7 +61,7 @@ def load_reference(stages, variant, weights):
     names = order if order and set(order[: len(own)]) <= weights.keys() else [k for k in weights if _counts(k)]
     if len(names) < len(own):
         raise ConfigError(f"the weights have {len(names)} tensors, the backbone has {len(own)}")
-    matched: dict[str, Any] = {}
+    matched: dict[str, torch.Tensor] = {}
     for index, ((name, tensor), their_name) in enumerate(zip(own.items(), names, strict=False)):
         theirs = weights[their_name]
         if index == 0 and theirs.ndim == 4 and theirs.shape[1] == 3 != tensor.shape[1]:
@@ -72,32 +80,35 @@ def load_reference(stages, variant, weights):
     return len(own), sum(map(_counts, weights))
 
 
-def _counts(name):
+def _counts(name: str) -> bool:
     """Tell whether a tensor is a weight or a statistic, not BatchNorm's count of batches, which nothing here uses."""
     return not name.endswith("num_batches_tracked")
 
 
-def _stem(stages):
+def _stem(stages: nn.Module) -> Conv:
     return next(module for module in stages.modules() if isinstance(module, Conv))
 
 
-def reference_names(name):
-    """Return the names of a reference network's tensors, from first layer to last; none if no package has it."""
+def reference_names(name: str) -> list[str]:
+    """Return the names of a reference network's tensors, from first layer to last; none if no package has it.
+
+    Args:
+        name: timm's or torchvision's name of the network.
+    """
     import timm
     import torchvision
 
-    with torch.device("meta"):  # no memory, no random numbers
-        if timm.is_model(name):
-            model = timm.create_model(name)
-        elif name in torchvision.models.list_models():
-            model = torchvision.models.get_model(name, weights=None)
-        else:
-            return []
+    if timm.is_model(name):
+        model = without_memory(lambda: timm.create_model(name))
+    elif name in torchvision.models.list_models():
+        model = without_memory(lambda: torchvision.models.get_model(name, weights=None))
+    else:
+        return []
     return [key for key in model.state_dict() if _counts(key)]
 
 
 @torch.no_grad()
-def fold_normalisation(stages, mean, std):
+def fold_normalisation(stages: nn.Module, mean: torch.Tensor, std: torch.Tensor) -> None:
     """Make a backbone that expects (x - mean) / std take x instead, by changing its first convolution and BatchNorm.
 
     Args:
@@ -109,6 +120,7 @@ def fold_normalisation(stages, mean, std):
     weight = stem.conv.weight  # (c2, 3, k, k)
     weight /= std.to(weight).view(1, -1, 1, 1)
     # The convolution's output is larger by the response to the mean; BatchNorm subtracts that with its own mean.
+    assert stem.bn.running_mean is not None
     stem.bn.running_mean += (weight * mean.to(weight).view(1, -1, 1, 1)).sum((1, 2, 3))
     channels = stem.conv.in_channels
     if channels != weight.shape[1]:

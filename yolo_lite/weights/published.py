@@ -1,18 +1,22 @@
 """Published weights of backbones: where they are, and how they are read."""
 
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
+from yolo_lite.backbones._stage import Published
+from yolo_lite.discovery import families
 from yolo_lite.errors import ConfigError, suggest, typed_line
+from yolo_lite.meta import without_memory
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 WIDTHS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.1, 1.2, 1.25, 1.3, 1.4, 1.5, 1.6, 2.0)  # at which anybody published any
+
+Weights: TypeAlias = dict[str, torch.Tensor]  # a state dict
 
 
 class Source(NamedTuple):
@@ -23,10 +27,10 @@ class Source(NamedTuple):
     licence: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    read: Callable[[], dict[str, torch.Tensor]]
+    read: Callable[[], Weights]
 
 
-def find(variant, width, setting):
+def find(variant: str, width: float, setting: str | dict[str, Any]) -> Source:
     """Find weights for a backbone.
 
     Args:
@@ -53,12 +57,17 @@ def find(variant, width, setting):
         near = suggest(path.name.lower(), ["imagenet"])
         hint = near if "mean" in near else "; give its path, or imagenet, or null"
         raise ConfigError(f"backbone_weights: there is no file {str(path)!r}{hint}")
-    mean, std = options.get("mean", IMAGENET_MEAN), options.get("std", IMAGENET_STD)
+    mean: Any = options.get("mean", IMAGENET_MEAN)
+    std: Any = options.get("std", IMAGENET_STD)
     return Source(str(path), "", "the file's own", tuple(mean), tuple(std), lambda: read_weights(path))
 
 
-def find_timm(name, setting):
+def find_timm(name: str, setting: str | dict[str, Any]) -> Source:
     """Find weights for a `TimmBackbone`: timm's own for its name, or a file with timm's names.
+
+    Args:
+        name: timm's name of the network.
+        setting: As for `find`.
 
     Raises:
         ConfigError: There is no such file, or timm has none for that network.
@@ -68,37 +77,33 @@ def find_timm(name, setting):
     from yolo_lite.backbones.timm_backbone import build
 
     if setting == "imagenet":
-        cfg = timm.get_pretrained_cfg(name)
-        if cfg is None or not (cfg.hf_hub_id or cfg.url or cfg.file):
+        published = _of_timm(name)
+        if published is None:
             raise ConfigError(f"timm publishes no weights for {name}; set backbone_weights to a file or to null")
-        return Source(
-            f"timm {name}",
-            cfg.tag or "",
-            cfg.license or "unknown",
-            cfg.mean,
-            cfg.std,
-            lambda: build(name, 3, pretrained=True).state_dict(),
-        )
+        return published._replace(read=lambda: dict(build(name, 3, pretrained=True).state_dict()))
     source = find(name, 1.0, setting)
 
-    def read_file():
+    def read_file() -> Weights:
         weights = source.read()  # as data; timm then fits the names and the channels, but says little of what is wrong
-        with torch.device("meta"):
-            own = timm.create_model(name).state_dict()
+        own = without_memory(lambda: timm.create_model(name)).state_dict()
         fitting = sum(k in weights and weights[k].shape == v.shape for k, v in own.items())
         if fitting < 0.9 * len(own):  # the classifier may differ
             raise ConfigError(f"{source.name}: no weights of timm's {name}, {fitting} of its {len(own)} tensors fit")
         overlay = {"file": source.name, "hf_hub_id": None, "url": ""}
         try:
-            return build(name, 3, pretrained=True, pretrained_cfg_overlay=overlay).state_dict()
+            return dict(build(name, 3, pretrained=True, pretrained_cfg_overlay=overlay).state_dict())
         except Exception as error:
             raise ConfigError(f"{source.name}: no weights of timm's {name} ({typed_line(error)})") from None
 
     return source._replace(read=read_file)
 
 
-def check_normalisation(mean, std):
+def check_normalisation(mean: Any, std: Any) -> None:
     """Check a mean and a standard deviation per channel.
+
+    Args:
+        mean: What a user gave.
+        std: Likewise.
 
     Raises:
         ConfigError: They are not three finite numbers each, or a standard deviation is not above 0.
@@ -111,60 +116,75 @@ def check_normalisation(mean, std):
         raise ConfigError(f"std has to be above 0, found {std!r}")
 
 
-def published(variant, width=1.0):
-    """Return where timm or torchvision publish ImageNet weights of a backbone, None where they do not."""
-    import timm
+def published(variant: str, width: float = 1.0) -> Source | None:
+    """Return where ImageNet weights of a backbone are published, None where they are not.
 
-    for name in _timm_names(variant, width):
-        cfg = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
-        if cfg is not None and (cfg.hf_hub_id or cfg.url or cfg.file):
-            return Source(
-                f"timm {name}", cfg.tag or "", cfg.license or "unknown", cfg.mean, cfg.std, _timm_reader(name)
-            )
-    from torchvision.models import get_model_weights, list_models
-
-    name = _torchvision_name(variant, width)
-    if name in list_models():
-        weights = get_model_weights(name).DEFAULT
-        transform = weights.transforms()
-        return Source(
-            f"torchvision {name}",
-            weights.name,
-            "see torchvision's model page",
-            tuple(transform.mean),
-            tuple(transform.std),
-            lambda: weights.get_state_dict(progress=True, check_hash=True, weights_only=True, map_location="cpu"),
-        )
+    Args:
+        variant: The backbone's name; at width 1 also the name of any other of timm's networks.
+        width: The width multiplier.
+    """
+    stages = families()
+    names = stages[variant].published.get(variant, []) if variant in stages else [Published("timm", variant)]
+    for each in names:
+        name = name_at(each, width)
+        source = None if name is None else _of_timm(name) if each.package == "timm" else _of_torchvision(name)
+        if source is not None:
+            return source
     return None
 
 
-def _timm_names(variant, width):
-    """timm writes a width in hundredths behind the name, and leaves it out at 1.0 in some families."""
-    hundredths = f"{width * 100:03.0f}"
-    return ([variant] if width == 1 else []) + [
-        f"{variant.removesuffix('_100')}_{hundredths}" if variant.endswith("_100") else f"{variant}_{hundredths}"
-    ]
+def name_at(names: Published, width: float) -> str | None:
+    """Return the name that a package would give to a network's width, None for a width that its names cannot say.
+
+    Args:
+        names: How the package names the network.
+        width: The width multiplier.
+    """
+    percent = round(width * 100)
+    if not math.isclose(width * 100, percent):
+        return None
+    factor = f"{names.base * percent / 100:.2f}".rstrip("0")
+    name = names.template.format(
+        percent=percent, factor=(f"{factor}0" if factor.endswith(".") else factor).replace(".", "_")
+    )
+    return None if name == names.template and width != 1 else name
 
 
-def _torchvision_name(variant, width):
-    """torchvision writes it as 0_5 or 1_0 where it has several."""
-    match = re.fullmatch(r"(.*?)(\d)_(\d+)", variant)
-    if not match:
-        return variant if width == 1 else ""
-    text = f"{float(f'{match[2]}.{match[3]}') * width:.2f}".rstrip("0")
-    return match[1] + (text + "0" if text.endswith(".") else text).replace(".", "_")
+def _of_timm(name: str) -> Source | None:
+    import timm
+
+    cfg = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if cfg is None or not (cfg.hf_hub_id or cfg.url or cfg.file):
+        return None
+
+    def read() -> Weights:
+        return dict(timm.create_model(name, pretrained=True).state_dict())
+
+    return Source(f"timm {name}", cfg.tag or "", cfg.license or "unknown", cfg.mean, cfg.std, read)
 
 
-def _timm_reader(name):
-    def read():
-        import timm
+def _of_torchvision(name: str) -> Source | None:
+    from torchvision.models import get_model_weights, list_models
 
-        return timm.create_model(name, pretrained=True).state_dict()
+    if name not in list_models():
+        return None
+    weights = get_model_weights(name).DEFAULT
+    transform = weights.transforms()
 
-    return read
+    def read() -> Weights:
+        return dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True, map_location="cpu"))
+
+    return Source(
+        f"torchvision {name}",
+        weights.name,
+        "see torchvision's model page",
+        tuple(transform.mean),
+        tuple(transform.std),
+        read,
+    )
 
 
-def read(source):
+def read(source: Source) -> Weights:
     """Read a source's weights, from the local cache or over the network.
 
     Raises:
@@ -181,7 +201,7 @@ def read(source):
         ) from None
 
 
-def read_weights(path):
+def read_weights(path: str | Path) -> Weights:
     """Read a state dict from a .pth, .pt or .safetensors file, as data, never as code.
 
     Raises:
@@ -192,7 +212,7 @@ def read_weights(path):
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            weights = load_file(path)
+            weights: Any = load_file(path)
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -200,4 +220,4 @@ def read_weights(path):
     weights = weights.get("state_dict", weights) if isinstance(weights, dict) else weights
     if not isinstance(weights, dict) or not all(isinstance(v, torch.Tensor) for v in weights.values()):
         raise ConfigError(f"{path}: needs a state dict, names with tensors, found {type(weights).__name__}")
-    return weights
+    return dict(weights)

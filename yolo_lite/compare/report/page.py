@@ -2,115 +2,137 @@
 
 import base64
 import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from yolo_lite.compare.report import plots, tables
-from yolo_lite.files import write
+from yolo_lite.compare.report.figures import COLOURS, INK, plots_of, styles_of
+from yolo_lite.compare.report.plots import Drawn
+from yolo_lite.compare.report.results import Results, gather
+from yolo_lite.files import read_json, write
+
+HERE = Path(__file__).parent
+PARTS = ("difference", "cost", "curve", "loss")  # of the page, that plots belong to
 
 
-def write_report(folder):
+@dataclass(frozen=True)
+class Tile:
+    """A sample image with boxes: class, confidence (None of labelled ones), x, y, width, height."""
+
+    label: str
+    boxes: Sequence[Sequence[float | None]]
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class SampleImage:
+    """A sample image, what is in it and what every model found: its data URL, pixels, and tiles."""
+
+    name: str
+    url: str
+    width: int
+    height: int
+    tiles: Sequence[Tile]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a number of runs were made with."""
+
+    runs: int
+    machine: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+
+def write_report(folder: str | Path) -> Results:
     """Write a comparison's report from the small files of its runs.
 
     Writes report.html, results.csv, results.json, summary.md and the folder `plots`.
-
-    Returns:
-        (dict): The results, as `tables.gather` gives them.
 
     Raises:
         ConfigError: The folder holds no comparison, or nothing is finished in it.
     """
     folder = Path(folder)
-    results = tables.gather(folder)
-    inline, files = plots.draw_all(results)
+    results = gather(folder)
+    drawn, files = plots.draw_all(plots_of(results))
     for name, content in files.items():
         write(folder / "plots" / name, content)
     tables.write_files(results, folder)
-    write(folder / "report.html", page(results, inline, folder))
+    write(folder / "report.html", page(results, drawn, samples(results, folder)))
     return results
 
 
-def page(results, inline, folder):
-    """Fill the page's template."""
+def page(results: Results, drawn: Sequence[Drawn], images: Sequence[SampleImage]) -> str:
+    """Fill the page's template; style and script are written into the page."""
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"clock": clock, "signed": tables.signed}
-    kinds = {"difference": [], "cost": [], "curve": [], "loss": []}
-    for name, (title, svg) in inline.items():
-        kind = name.split("-")[0]
-        kind = "loss" if "loss" in name else kind if kind in kinds else "cost"
-        kinds[kind].append({"title": title, "svg": svg, "name": name})
-    names = {tables.runtime_name(each): each for model in results["models"].values() for each in model["latency"]}
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template("page.html.j2").render(
+        style=(HERE / "style.css").read_text("utf-8"),
+        script=(HERE / "script.js").read_text("utf-8"),
         results=results,
-        record=results["comparison"],
-        models=results["models"],
+        record=results.comparison,
+        models=results.models,
         headline=tables.headline(results),
-        plots=kinds,
-        metrics=tables.METRICS,
-        runtimes=list(names),
-        runtime_name=tables.runtime_name,
-        matched=lambda label, rival: tables.matched(results["comparison"], label, rival) or "–",
-        colours={label: plots.style(results, label) for label in results["models"]},
-        ink=plots.INK,
-        samples=samples(results, folder),
-        classes=results["comparison"]["data"]["classes"],
-        class_colours=plots.COLOURS,
-        versions=environments(results),
+        plots={part: [each for each in drawn if each.plot.part == part] for part in PARTS},
+        styles=styles_of(results),
+        ink=INK,
+        colours=COLOURS,
+        samples=images,
+        environments=environments(results),
     )
 
 
-def samples(results, folder):
+def samples(results: Results, folder: Path) -> list[SampleImage]:
     """Return the sample images with what is in them and what every model's first seed found."""
     found = []
-    for number, sample in enumerate(results["comparison"]["samples"]):
+    for number, sample in enumerate(results.comparison.samples):
         file = folder / "samples" / f"{number}.jpg"
-        if not file.exists():
-            continue
-        tiles = [{"label": "labelled", "boxes": [[c, None, *box] for c, *box in sample["truth"]]}]
-        for label, model in results["models"].items():
-            boxes = folder / "runs" / label / str(model["seeds"][0]) / "samples.json"
-            if boxes.exists():
-                seed = model["seeds"][0]
-                tiles.append({"label": label, "seed": seed, "boxes": json.loads(boxes.read_text("utf-8"))[number]})
-        content = file.read_bytes()
-        width, height = _size(content)
-        found.append(
-            {
-                "name": sample["name"],
-                "url": f"data:image/jpeg;base64,{base64.b64encode(content).decode()}",
-                "width": width,
-                "height": height,
-                "tiles": tiles,
-            }
-        )
+        if file.exists():
+            labelled = Tile("labelled", [[cls, None, *box] for cls, *box in sample.truth])
+            content = file.read_bytes()
+            url = f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+            tiles = [labelled, *_detections(results, folder, number)]
+            found.append(SampleImage(sample.name, url, *_size(content), tiles))
     return found
 
 
-def _size(content):
+def _detections(results: Results, folder: Path, number: int) -> list[Tile]:
+    """Return what each model found on a sample image."""
+    found = []
+    for label, model in results.models.items():
+        seed = model.seeds[0]
+        boxes = read_json(folder / "runs" / label / str(seed) / "samples.json")
+        if boxes is not None:
+            found.append(Tile(label, boxes[number], seed))
+    return found
+
+
+def _size(content: bytes) -> tuple[int, int]:
+    """Return an image's width and height, pixels."""
     import cv2
     import numpy as np
 
-    height, width = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).shape[:2]
-    return width, height
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None, "we wrote it"
+    return image.shape[1], image.shape[0]
 
 
-def environments(results):
+def environments(results: Results) -> list[Environment]:
     """Return the different machines and versions that runs were made with, and how many runs each."""
-    found = {}
-    for run in results["runs"]:
-        if "versions" in run and "machine" in run:
-            key = json.dumps([run["machine"], run["versions"]])
-            found[key] = found.get(key, 0) + 1
-    return [
-        {"runs": count, "machine": json.loads(key)[0], "versions": json.loads(key)[1]} for key, count in found.items()
-    ]
+    records = [run.record for run in results.runs if run.record.versions and run.record.machine]
+    found = Counter(json.dumps([record.machine, record.versions]) for record in records)
+    return [Environment(count, *json.loads(key)) for key, count in found.items()]
 
 
-def clock(seconds):
+def clock(seconds: float) -> str:
     """Return `1 h 02 min`, `3 min 10 s`."""
-    minutes, seconds = divmod(round(seconds), 60)
+    minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

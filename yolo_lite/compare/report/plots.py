@@ -1,21 +1,23 @@
-"""The plots: differences to the baseline, accuracy against cost with the Pareto front, and curves over the epochs.
+"""The plots, drawn: each as PNG and SVG, and as an SVG for the page.
 
-Each is saved as PNG and SVG, and as an SVG for the page, whose ink is the page's text colour and whose models can be
-picked out by their class.
+On the page the ink is the page's text colour, and models can be picked out by their class. What is drawn stands in
+`figures`.
 """
 
 import io
 import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-import numpy as np
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-INK, GREY = "#1f2328", "#8b949e"  # the page replaces the first by its own text colour
-COLOURS = (
-    "#3f7fd9", "#e0752d", "#2b9a66", "#c9487c", "#8b6bd0", "#ad8600", "#1f9bb3", "#d14b4b",
-    "#6f8f2a", "#a8623a", "#5d82a6", "#cf6fc0", "#00a389", "#9b59a8", "#b5771c", "#7a7f87",
-)  # fmt: skip
-DASHES = ("-", (0, (4, 1.5)), (0, (1.5, 1.2)))
-RC = {
+from yolo_lite.compare.report import labels
+from yolo_lite.compare.report.figures import GREY, INK, Curves, Forest, Plot, Scatter
+
+RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9,
     "font.family": "sans-serif",
@@ -40,42 +42,47 @@ RC = {
     "figure.dpi": 100,
 }
 SIZE = (4.6, 3.3)  # inches, of the page's columns
+MARKERS = {"model": "o", "baseline": "D", "size-matched": "s"}
 
 
-def draw_all(results):
-    """Draw every plot of a comparison.
+class Drawn(NamedTuple):
+    """A plot, and its SVG for the page."""
+
+    plot: Plot
+    svg: str
+
+
+def draw_all(plots: Iterable[Plot]) -> tuple[list[Drawn], dict[str, bytes]]:
+    """Draw plots.
 
     Returns:
-        (dict): {name: (title, SVG for the page)}; and {file name: bytes} of the files.
+        (list[Drawn], dict[str, bytes]): For the page; and the files by name.
     """
-    import matplotlib
-
-    inline, files = {}, {}
+    drawn, files = [], {}
     with matplotlib.rc_context(RC):
-        for name, title, figure in _figures(results):
-            figure.axes[0].set_title(title)
-            files[f"{name}.svg"] = _save(figure, name, "svg", facecolor="white")
-            files[f"{name}.png"] = _save(figure, name, "png", facecolor="white", dpi=140)
+        for plot in plots:
+            figure = _draw(plot.shows)
+            figure.axes[0].set_title(plot.title)
+            files[f"{plot.name}.svg"] = _save(figure, plot.name, "svg", facecolor="white")
+            files[f"{plot.name}.png"] = _save(figure, plot.name, "png", facecolor="white", dpi=140)
             figure.axes[0].set_title("")  # on the page it is the caption
-            inline[name] = (title, _for_page(_save(figure, name, "svg", transparent=True), results))
-    return inline, files
+            drawn.append(Drawn(plot, _for_page(_save(figure, plot.name, "svg", transparent=True))))
+    return drawn, files
 
 
-def _save(figure, name, kind, **options):
-    import matplotlib
-
+def _save(figure: Figure, name: str, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None, **options)
     return buffer.getvalue()
 
 
-def _for_page(svg, results):
+def _for_page(svg: bytes) -> str:
     """Fit an SVG into a page: its ink, its size, its fonts, names that do not collide with another plot's."""
     text = svg.decode("utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>", "", text, flags=re.S)
-    frame = re.search(r'viewBox="[^"]*"', text)[0]
+    frame = "".join(re.findall(r'viewBox="[^"]*"', text)[:1])
     text = re.sub(r"^<svg [^>]*>", f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" {frame} role="img">', text)
     used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', text))
     text = re.sub(r' id="model-(\d+)"', r' class="m m\1"', text)
@@ -84,176 +91,102 @@ def _for_page(svg, results):
     return text.replace(INK, "currentColor")
 
 
-def _font(style):
-    size = re.search(r"[\d.]+px", style)[0]
+def _font(style: str) -> str:
+    size = "".join(re.findall(r"[\d.]+px", style)[:1])
     weight = "bold " if re.search(r"\b(bold|700)\b", style) else ""
     return f"font: {weight}{size} var(--font)"
 
 
-def _figures(results):
-    models = results["models"]
-    if any("mAP50-95" in model["difference"] for model in models.values()):
-        for metric in ("mAP50-95", "mAP50"):
-            yield f"difference-{metric}", f"{metric}: difference to the baseline", _differences(results, metric)
-    from yolo_lite.compare.report.tables import runtime_name
-
-    first = next((model["latency"] for model in models.values() if model["latency"]), [])
-    for number, measurement in enumerate(first):
-        name = runtime_name(measurement)
-        values = {
-            label: model["latency"][number]["p50"] for label, model in models.items() if number < len(model["latency"])
-        }
-        yield f"latency-{name.replace(' ', '-')}", f"Latency, {name}", _pareto(results, values, f"p50, ms ({name})")
-    costs = {"parameters": ("Parameters", "million parameters", 1e6), "gflops": ("GFLOPs", "GFLOPs", 1)}
-    for key, (title, axis, unit) in costs.items():
-        values = {label: model[key] / unit for label, model in models.items()}
-        yield key, title, _pareto(results, values, axis)
-    names = dict.fromkeys(key for run in results["runs"] for key in run.get("curves", {}) if key != "epoch")
-    order = ["mAP50-95", "mAP50", "F1", "P", "R"]
-    for name in sorted(names, key=lambda name: (name not in order, order.index(name) if name in order else 0)):
-        yield f"curve-{name.replace('/', '-')}", name, _curves(results, name)
-
-
-def style(results, label):
-    """Return a model's colour, dashes and number; the baseline is drawn in ink."""
-    labels = [name for name in results["comparison"]["models"]]
-    if label == results["comparison"]["baseline"]:
-        return INK, "-", labels.index(label)
-    number = [name for name in labels if name != results["comparison"]["baseline"]].index(label)
-    return COLOURS[number % len(COLOURS)], DASHES[(number // 8) % len(DASHES)], labels.index(label)
-
-
-def _axes(size=SIZE):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
+def _axes(width: float = SIZE[0], height: float = SIZE[1]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.set_axisbelow(True)
     return figure, axes
 
 
-def _differences(results, metric):
-    """A forest plot: the t interval over seeds, and thin beside it what other test images would change."""
-    models = {label: model for label, model in results["models"].items() if metric in model["difference"]}
-    order = sorted(models, key=lambda label: models[label]["difference"][metric]["mean"])
-    figure, axes = _axes((SIZE[0] * 1.35, 0.9 + 0.33 * len(order)))
-    for row, label in enumerate(order):
-        difference, (colour, _, number) = models[label]["difference"][metric], style(results, label)
-        images = (models[label].get("images") or {}).get(metric, {}).get("difference")
-        if images:
-            axes.plot(images, [row - 0.22] * 2, color=colour, alpha=0.55, linewidth=1, gid=f"model-{number}")
-        if difference["low"] is not None:
-            ends = [difference["low"], difference["high"]]
-            axes.plot(ends, [row] * 2, color=colour, linewidth=3, solid_capstyle="round", gid=f"model-{number}")
-        shown = difference["verdict"] in ("better", "worse")
-        face = colour if shown else "white"
-        axes.plot(
-            [difference["mean"]], [row], "o", color=colour, markerfacecolor=face, markersize=6, gid=f"model-{number}"
-        )
+def _draw(shows: Forest | Scatter | Curves) -> Figure:
+    if isinstance(shows, Forest):
+        return _draw_forest(shows)
+    return _draw_scatter(shows) if isinstance(shows, Scatter) else _draw_curves(shows)
+
+
+def _draw_forest(shows: Forest) -> Figure:
+    """The interval over seeds, and thin beside it what other test images would change."""
+    effects = shows.effects
+    figure, axes = _axes(SIZE[0] * 1.35, 0.9 + 0.33 * len(effects))
+    for row, effect in enumerate(effects):
+        colour, gid = effect.style.colour, f"model-{effect.style.number}"
+        if effect.images:
+            axes.plot(effect.images, [row - 0.22] * 2, color=colour, alpha=0.55, linewidth=1, gid=gid)
+        if effect.interval:
+            axes.plot(effect.interval, [row] * 2, color=colour, linewidth=3, solid_capstyle="round", gid=gid)
+        face = colour if effect.shown else "white"
+        axes.plot([effect.mean], [row], "o", color=colour, markerfacecolor=face, markersize=6, gid=gid)
     axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks(range(len(order)), order)
-    axes.set_ylim(-0.6, len(order) - 0.4)
+    axes.set_yticks(range(len(effects)), [effect.label for effect in effects])
+    axes.set_ylim(-0.6, len(effects) - 0.4)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
-    axes.set_xlabel(f"{metric} minus {results['comparison']['baseline']}'s")
+    axes.set_xlabel(shows.axis)
     return figure
 
 
-def pareto_front(points):
-    """Return the labels that nothing beats in both: {label: (cost, score)}, cheapest first."""
-    front = []
-    for label, (_, score) in sorted(points.items(), key=lambda item: (item[1][0], -item[1][1])):
-        if not front or score > points[front[-1]][1]:
-            front.append(label)
-    return front
-
-
-def _pareto(results, costs, name, metric="mAP50-95"):
-    models = results["models"]
-    points = {label: (cost, models[label]["metrics"][metric]["mean"]) for label, cost in costs.items()}
-    figure, axes = _axes((SIZE[0] * 1.15, SIZE[1] * 1.15))
-    front = [points[label] for label in pareto_front(points)]
-    axes.step(*zip(*front, strict=True), where="post", color=GREY, linewidth=1.2, zorder=1)
-    for label, (cost, score) in points.items():
-        colour, _, number = style(results, label)
-        spread = models[label]["metrics"][metric]["sd"]
-        if spread:
-            axes.errorbar(cost, score, yerr=spread, color=colour, alpha=0.5, linewidth=1.2, zorder=2)
-        marker = "s" if models[label]["rival_of"] else "D" if colour == INK else "o"
-        axes.plot([cost], [score], marker, color=colour, markersize=6.5, gid=f"model-{number}", zorder=3)
+def _draw_scatter(shows: Scatter) -> Figure:
+    figure, axes = _axes(SIZE[0] * 1.15, SIZE[1] * 1.15)
+    axes.step(*zip(*shows.front, strict=True), where="post", color=GREY, linewidth=1.2, zorder=1)
+    for point in shows.points:
+        colour = point.style.colour
+        if point.spread:
+            axes.errorbar(point.cost, point.score, yerr=point.spread, color=colour, alpha=0.5, linewidth=1.2, zorder=2)
+        marker, gid = MARKERS[point.role], f"model-{point.style.number}"
+        axes.plot([point.cost], [point.score], marker, color=colour, markersize=6.5, gid=gid, zorder=3)
     axes.margins(0.12, 0.1)
-    axes.set(xlabel=name, ylabel=metric)
-    _label_points(figure, axes, points, {label: style(results, label)[2] for label in points})
+    axes.set(xlabel=shows.axes[0], ylabel=shows.axes[1])
+    _write_names(figure, axes, shows)
     return figure
 
 
-def _label_points(figure, axes, points, numbers):
-    """Write names beside points, where they cover neither points nor other names."""
+def _write_names(figure: Figure, axes: Axes, shows: Scatter) -> None:
+    """Write the models' names beside their points."""
     figure.draw_without_rendering()  # the layout has to be known
-    places = {label: axes.transData.transform(point) for label, point in points.items()}
-    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in places.values()]
+    points = {point.label: point for point in shows.points}
+    pixels = {label: tuple(axes.transData.transform((each.cost, each.score))) for label, each in points.items()}
     frame = axes.get_window_extent()
-    for label in sorted(points, key=lambda label: -places[label][1]):
-        x, y = places[label]
-        width, height = 6.2 * len(label), 12  # pixels
-        choices = []
-        for reach in (9, 17, 27, 39, 53):
-            for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)):
-                left = x + dx * reach - (width if dx < 0 else width / 2 if dx == 0 else 0)
-                bottom = y + dy * reach - height / 2
-                box = (left, bottom, left + width, bottom + height)
-                crossings = sum(_overlap(box, other) for other in taken)
-                outside = max(0, frame.x0 - box[0], box[2] - frame.x1 - 4, frame.y0 - box[1], box[3] - frame.y1 - 8)
-                choices.append((crossings * 3 + outside * 40 + reach * 2, len(choices), reach, box))
-        *_, reach, box = min(choices)
-        taken.append(box)
-        points_per_pixel = 72 / figure.dpi
+    places = labels.place(pixels, labels.Box(frame.x0, frame.y0, frame.x1, frame.y1))
+    for label, place in places.items():
+        point, (x, y) = points[label], place.box.centre
+        offset = (72 / figure.dpi * (x - pixels[label][0]), 72 / figure.dpi * (y - pixels[label][1]))
         axes.annotate(
             label,
-            points[label],
-            (((box[0] + box[2]) / 2 - x) * points_per_pixel, ((box[1] + box[3]) / 2 - y) * points_per_pixel),
+            (point.cost, point.score),
+            offset,
             textcoords="offset points",
             ha="center",
             va="center",
             fontsize=7.5,
-            gid=f"model-{numbers[label]}",
-            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkB": 4} if reach > 17 else None,
+            gid=f"model-{point.style.number}",
+            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkB": 4} if place.is_far else None,
         ).set_in_layout(False)
 
 
-def _overlap(a, b):
-    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
-
-
-def _curves(results, name):
-    """One line per model, the mean over its seeds, in a band from the lowest to the highest seed."""
+def _draw_curves(shows: Curves) -> Figure:
     figure, axes = _axes()
-    for label in results["models"]:
-        colour, dashes, number = style(results, label)
-        runs = [run["curves"] for run in results["runs"] if run["model"] == label and name in run.get("curves", {})]
-        if not runs:
-            continue
-        epochs = min((run["epoch"] for run in runs), key=len)  # early stopping may end one before another
-        values = np.array([run[name][: len(epochs)] for run in runs])
-        if len(values) > 1:
-            band = (values.min(0), values.max(0))
-            axes.fill_between(epochs, *band, color=colour, alpha=0.13, linewidth=0, gid=f"model-{number}")
-        last = colour == INK
-        line = {"color": colour, "linestyle": dashes, "linewidth": 1.8 if last else 1.4, "zorder": 3 if last else 2}
-        marker = "o" if len(epochs) == 1 else None  # a line through one point is not seen
-        axes.plot(epochs, values.mean(0), marker=marker, gid=f"model-{number}", **line)
+    for line in shows.lines:
+        colour, gid = line.style.colour, f"model-{line.style.number}"
+        if line.band:
+            axes.fill_between(line.epochs, *line.band, color=colour, alpha=0.13, linewidth=0, gid=gid)
+        axes.plot(
+            line.epochs,
+            line.mean,
+            color=colour,
+            linestyle=line.style.dashes,
+            linewidth=1.8 if line.is_baseline else 1.4,
+            zorder=3 if line.is_baseline else 2,
+            marker="o" if len(line.epochs) == 1 else None,  # a line through one point is not seen
+            gid=gid,
+        )
     axes.set(xlabel="epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    if "loss" in name:
-        axes.set_ylim(*_loss_limits(axes))
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
+    if shows.limits:
+        axes.set_ylim(*shows.limits)
     return figure
-
-
-def _loss_limits(axes):
-    """Leave out the first epochs' peaks, which would press the rest flat."""
-    ends = np.concatenate([line.get_ydata() for line in axes.get_lines()])
-    ends = ends[np.isfinite(ends)]
-    if not len(ends):
-        return 0, 1
-    low, high = ends.min(), np.percentile(ends, 98)
-    return low - 0.05 * (high - low or 1), high + 0.08 * (high - low or 1)

@@ -1,0 +1,202 @@
+"""The file format: what checkpoints name of yolo_lite, in one committed list, so that nothing moves it unawares.
+
+A checkpoint pickles modules by the paths of their classes, with attributes and tensors by name, and stores the model's
+YAML, whose rows name classes and give them arguments. `tests/file_format/format.json` lists all of it. What Ultralytics
+and timm name is theirs, and left out.
+
+    rows        YAML name -> a row's arguments, its class, and names and shapes of the tensors that they build
+    backbones   every native backbone, a quarter as wide -> how many tensors it has, a digest of their names and shapes
+    attributes  every class of ours in a checkpoint -> what it holds: attributes, submodules and tensors by name
+    globals     every name of ours in a checkpoint's pickle
+    packages    those of all the other names
+    record      what the stored YAML says of weights that were loaded
+
+    python scripts/release/file_format.py              # compare the code with the list; exit status 1 if it differs
+    python scripts/release/file_format.py write=True   # write the list anew: checkpoints of earlier releases break
+"""
+
+import copy
+import hashlib
+import io
+import json
+import pickle
+import pickletools
+import re
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import nn
+from ultralytics.nn.modules.head import Detect
+from ultralytics.nn.tasks import yaml_model_load
+
+from yolo_lite import create_backbone, list_backbones
+from yolo_lite.blocks import Repeat
+from yolo_lite.discovery import specs
+from yolo_lite.registry import Scale, arguments
+from yolo_lite.ultralytics_hooks.configs import configs
+
+LIST = Path(__file__).parents[2] / "tests" / "file_format" / "format.json"
+ROWS = {  # YAML name -> arguments, for 16 channels that come in
+    "ASPP": [16],
+    "LRASPP": [16],
+    "C3k2ExtraDW": [16],
+    "ExtraDWFusion": [16],
+    "SqueezeExcite": [0.5],
+    "InvertedResidual": [16, 2, 3, 1, 0.25],
+    "UniversalInvertedBottleneck": [16, 2, 5, 3, 1],
+    "GhostModule": [16],
+    "ShuffleUnitV2": [16],
+    "MobileMQA": [2, 8, 2],
+}
+TASKS = {
+    "Detect": [2],
+    "Segment": [2, 4, 8],
+    "Segment26": [2, 4, 8],
+    "Pose": [2, [2, 3]],
+    "Pose26": [2, [2, 3]],
+    "OBB": [2, 1],
+    "OBB26": [2, 1],
+}
+ROWS |= {kind + task: given for kind in ("Light", "Slim") for task, given in TASKS.items()}
+STAGES = {  # YAML name -> variant, and the level whose tensors are listed
+    "CSPLiteStage": ["csplite_100", 2],
+    "EfficientNetStage": ["efficientnet_b0", 2],
+    "GhostNetStage": ["ghostnet_100", 3],
+    "MnasNetStage": ["semnasnet_100", 3],
+    "MobileNetV1Stage": ["mobilenetv1_100", 2],
+    "MobileNetV2Stage": ["mobilenetv2_100", 2],
+    "MobileNetV3Stage": ["mobilenetv3_large_100", 3],
+    "MobileNetV4Stage": ["mobilenetv4_hybrid_medium", 4],
+    "ShuffleNetV1Stage": ["shufflenet_v1_g3", 3],
+    "ShuffleNetV2Stage": ["shufflenet_v2_x0_5", 3],
+}
+SCALE = Scale(backbone_width=0.25, reg_max=4, end2end=True)
+OF_HEADS = re.compile(r"(one2one_)?cv[234]$|dfl$")  # what ours replace; all else in them is Ultralytics'
+
+
+def main(write="False"):
+    """Compare the code with the list, or write it."""
+    now = current()
+    if write == "True":
+        LIST.write_text(json.dumps(now, indent=1) + "\n", "utf-8")
+        return 0
+    found = differences(now, json.loads(LIST.read_text("utf-8")))
+    print("\n".join(found) or "the file format is as it was")
+    return int(bool(found))
+
+
+def differences(now, kept, where=()):
+    """Return what differs between the code's list and the one that is kept, a sentence each."""
+    if isinstance(now, list) and isinstance(kept, list):
+        now, kept = ({name: name for name in names} for names in (now, kept))
+    if isinstance(now, dict) and isinstance(kept, dict):
+        keys = dict.fromkeys((*kept, *now))
+        return [
+            text for key in keys for text in differences(now.get(key, "none"), kept.get(key, "none"), (*where, key))
+        ]
+    needed = "it in the list, by file_format.py write=True" if kept == "none" else f"{kept}, as checkpoints have it"
+    return [f"{', '.join(where)}: found {now}; needed {needed}"] if now != kept else []
+
+
+def current():
+    """Return the list of the code as it is."""
+    built, backbones = small_modules(), {name: create_backbone(name, width=0.25) for name in list_backbones()}
+    modules = nn.ModuleList([*(module for _, module in built), *backbones.values(), Repeat(nn.Identity, [], [])])
+    names, attributes = pickled(modules), {}
+    for module in modules.modules():
+        if path(type(module)).startswith("yolo_lite."):
+            attributes.setdefault(path(type(module)), set()).update(held(module))
+    rows = {}
+    for (name, *given), module in built:
+        if name not in STAGES or given == STAGES[name]:
+            rows[name] = {"arguments": str(given), "class": path(type(module)), **tensors(module)}
+    unlisted = {name for name, spec in specs().items() if path(spec.cls).startswith("yolo_lite.")} - rows.keys()
+    return {
+        "rows": rows | dict.fromkeys(sorted(unlisted), "no arguments in file_format.py"),
+        "backbones": {name: digest(backbone) for name, backbone in backbones.items()},
+        "attributes": {name: " ".join(sorted(held)) for name, held in sorted(attributes.items())},
+        "globals": sorted(name for name in names if name.startswith("yolo_lite.")),
+        "packages": sorted({name.partition(".")[0] for name in names} - {"yolo_lite"}),
+        "record": record(),
+    }
+
+
+def small_modules():
+    """Build every registered module as the parser does; return [([YAML name, *arguments], module), ...]."""
+    built = []
+
+    def add(c1, name, *given):
+        spec = specs()[name]
+        values, c2 = arguments(name, spec, given, c1 if spec.inputs == 1 else [c1] * (spec.inputs or 1), SCALE)
+        if spec.repeats == "argument":
+            values = [*values[:2], 1, *values[2:]]
+        built.append(([name, *given], spec.cls(*values)))
+        return c2
+
+    for name, given in ROWS.items():
+        add(16, name, *given)
+    for name, (variant, _) in STAGES.items():
+        c1 = 3
+        for level in range(1, 6):
+            c1 = add(c1, name, variant, level)
+    add(add(3, "TimmBackbone", "lcnet_050"), "Level", 3)
+    return built
+
+
+def path(cls):
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def tensors(module):
+    """Return the tensors with their shapes, a line for each innermost module."""
+    own, lines = held(module), {}
+    for name, tensor in module.state_dict().items():
+        child, _, _ = name.partition(".")
+        owner, _, last = name.rpartition(".")
+        if (child in own or child.isdecimal()) and not child.startswith("one2one_"):  # those are copies
+            lines.setdefault(owner, []).append(f"{last} {'x'.join(map(str, tensor.shape)) or 'scalar'}")
+    return {owner: ", ".join(each) for owner, each in lines.items()}
+
+
+def digest(module):
+    """Return the number of a module's tensors, and a digest of their names and shapes."""
+    lines = [f"{name} {tuple(tensor.shape)}" for name, tensor in module.state_dict().items()]
+    return f"{len(lines)} tensors, {hashlib.sha256(repr(lines).encode()).hexdigest()[:12]}"
+
+
+def held(module):
+    """Return the names of ours that a module is pickled with."""
+    if not any("__init__" in vars(cls) for cls in type(module).__mro__ if cls.__module__.startswith("yolo_lite.")):
+        return set()  # all it has is its base's
+    state = module.__reduce_ex__(2)[2]
+    names = {name for key in ("_parameters", "_buffers", "_modules") for name in state.get(key, ())}
+    names |= state.keys() - vars(nn.Module()).keys()
+    return {name for name in names if not name.isdecimal() and (not isinstance(module, Detect) or OF_HEADS.match(name))}
+
+
+def pickled(value):
+    """Return the globals that a checkpoint with a value in it names."""
+    buffer = io.BytesIO()
+    torch.save({"model": value}, buffer)
+    with zipfile.ZipFile(buffer) as archive:
+        data = archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl")))
+    found = [(op.name, argument) for op, argument, _ in pickletools.genops(data) if "GLOBAL" in op.name]
+    assert all(name == "GLOBAL" for name, _ in found), "torch pickles with another protocol now"
+    return {argument.replace(" ", ".") for _, argument in found}
+
+
+def record():
+    """Return what a checkpoint holds of a YAML that asks for weights; before they are loaded."""
+    text = configs()["yolov8-mnv2.yaml"].read_text("utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "yolov8n-mnv2.yaml"
+        file.write_text(text.replace("backbone_weights: null", "backbone_weights: imagenet"), "utf-8")
+        d = copy.deepcopy(yaml_model_load(file))
+    return pickle.loads(pickle.dumps(d["backbone_weights"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(**dict(word.split("=", 1) for word in sys.argv[1:])))

@@ -1,0 +1,254 @@
+"""Do the tests notice? Plants faults, one at a time, in a copy of the tree, and runs the tests that fit each.
+
+    python scripts/release/plant_faults.py [only=compare,backbones/mobilenetv2.py] [jobs=1]
+
+First the same tests run without a fault: all of them have to pass. A fault is killed when a test fails. The exit status
+is 1 if one survives, or if a text to replace is not there exactly once any more, so the list stays true; a test of the
+ordinary suite looks for the texts, too. About a minute for each fault.
+
+A new room gets a line in FAULTS: a comparison turned, a side effect not undone, a wrong default, a table's row off by
+one. If it survives, the tests lack something.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "yolo_lite"
+LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "runs", "datasets", "*.onnx")
+FAILED = 1  # pytest's exit status where tests failed; higher ones mean that it could not run them
+LONGEST = 900  # seconds for the tests of one fault
+
+
+class Fault(NamedTuple):
+    """A fault to plant.
+
+    Attributes:
+        file: Below `yolo_lite`.
+        text: What stands there, once.
+        fault: What takes its place.
+        tests: The file in `tests`, and which of its tests have to notice, as pytest's `-k` selects them.
+    """
+
+    file: str
+    text: str
+    fault: str
+    tests: tuple[str, str]
+
+
+FAULTS = [
+    Fault(
+        "_startup.py",
+        'if os.environ.get("YOLO_LITE_HOOK") == "0":',
+        'if os.environ.get("YOLO_LITE_HOOK") == "":',
+        ("test_startup.py", "hook_can_be_switched_off"),
+    ),
+    Fault(
+        "errors.py",
+        "n=1, cutoff=0.6",
+        "n=1, cutoff=0.99",
+        ("test_config_errors.py", "missing_file_names_the_nearest_config"),
+    ),
+    Fault(
+        "files.py",
+        "shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)",
+        "pass",
+        ("test_bench.py", "interrupted_export_leaves_nothing"),
+    ),
+    Fault("output.py", "_said.add(text)", "_said.add(None)", ("test_lookup.py", "missing_letter_is_warned_of_once")),
+    Fault(
+        "kinds.py", "IMGSZ = whole(least=32, multiple=32)", "IMGSZ = whole(least=32)", ("test_options.py", "refused")
+    ),
+    Fault(
+        "registry.py",
+        'Range("an odd number from 1 to 31", lambda n: n % 2 == 1',
+        'Range("an odd number from 1 to 31", lambda n: n % 2 == 0',
+        ("test_necks.py", "wrong_rows_are_refused"),
+    ),
+    Fault(
+        "discovery.py",
+        "                _import_ours()\n",
+        "                _found = True\n                _import_ours()\n",
+        ("test_parser.py", "threads_that_build_a_model_at_once"),
+    ),
+    Fault(
+        "datasets/shapes.py",
+        "return (*((low + high) / 2), *(high - low))",
+        "return (*low, *(high - low))",
+        ("test_shapes.py", "boxes_are_where_the_colours_are"),
+    ),
+    Fault(
+        "cost.py", "[2 * _count(model, size)", "[_count(model, size)", ("test_models.py", "cost_counts_what_is_there")
+    ),
+    Fault("edge.py", "max(module.padding) > 15", "max(module.padding) >= 15", ("test_lint.py", "counts_what_is_there")),
+    Fault(
+        "blocks.py",
+        "ULTRALYTICS_NORM = Norm(eps=1e-3, momentum=0.03)",
+        "ULTRALYTICS_NORM = Norm(eps=1e-3, momentum=0.1)",
+        ("test_necks.py", "blocks_as_rows"),
+    ),
+    Fault("necks.py", "= [2, 4, 6]", "= [2, 4, 8]", ("test_necks.py", "aspp_equals_torchvisions")),
+    Fault(
+        "heads.py",
+        "legacy = False",
+        "legacy = None",
+        ("test_necks.py", "light_heads_do_not_depend_on_the_model_built_before"),
+    ),
+    Fault(
+        "backbones/mobilenetv2.py",
+        "Stack(t=6, c=96, n=3, s=1)",
+        "Stack(t=6, c=96, n=2, s=1)",
+        ("test_backbones.py", "equal_to_the_reference and mobilenetv2_100"),
+    ),
+    Fault(
+        "weights/loading.py",
+        "one = weight.sum(1, keepdim=True)",
+        "one = weight.mean(1, keepdim=True)",
+        ("test_pretrained.py", "other_image_channels"),
+    ),
+    Fault(
+        "weights/by_role.py",
+        'd["backbone"][start - 1][2] in CONTEXT',
+        'd["backbone"][start - 1][2] not in CONTEXT',
+        ("test_transfer.py", "rows_are_paired_by_what_they_do"),
+    ),
+    Fault(
+        "ultralytics_hooks/hooks.py",
+        "            setattr(module, name, value)\n",
+        "            pass\n",
+        ("test_timm.py", "not slow"),
+    ),
+    Fault(
+        "zoo.py",
+        "not 0 < width <= MAX_BACKBONE_WIDTH",
+        "not 0 <= width <= MAX_BACKBONE_WIDTH",
+        ("test_backbones.py", "create_backbone_names"),
+    ),
+    Fault(
+        "models.py",
+        "        os.environ.pop(NO_INSTALL)\n",
+        "        pass\n",
+        ("test_bench.py", "reading_a_model_installs_nothing"),
+    ),
+    Fault(
+        "bench/interleaved.py",
+        "ratios = [time / first for",
+        "ratios = [first / time for",
+        ("test_bench.py", "ratios_are_those_within_a_round"),
+    ),
+    Fault("bench/timing.py", "if number > 0:", "if number >= 0:", ("test_bench.py", "rounds_are_interleaved")),
+    Fault(
+        "compose/budget.py",
+        "all(ours < theirs for ours, theirs in",
+        "all(ours > theirs for ours, theirs in",
+        ("test_graft.py", "width_is_chosen_to_be_lighter"),
+    ),
+    Fault(
+        "compare/significance.py",
+        "verdict(mean, adjusted.get(model)), common[model]",
+        "verdict(mean, p), common[model]",
+        ("test_compare_statistics.py", "differences_pair_common_seeds_and_adjust"),
+    ),
+    Fault(
+        "compare/baselines.py",
+        "if gflops(middle) >= model.gflops",
+        "if gflops(middle) <= model.gflops",
+        ("test_compare_plan.py", "equal_gflops"),
+    ),
+    Fault(
+        "compare/report/tables.py",
+        '"epochs": run.curves["epoch"][-1]',
+        '"epochs": run.curves["epoch"][0]',
+        ("test_compare_report.py", "tables_say_the_same"),
+    ),
+    Fault(
+        "commands/__init__.py",
+        "return 2 if isinstance(error, UsageError) else 1",
+        "return 1 if isinstance(error, UsageError) else 2",
+        ("test_command.py", "unknown_command"),
+    ),
+]
+
+
+def unfound(faults: Iterable[Fault] = FAULTS, root: Path = ROOT) -> list[str]:
+    """Return what a list of faults says that is not so: a text that is not there once, a file that is missing."""
+    wrong = []
+    for fault in faults:
+        source, tests = root / PACKAGE / fault.file, root / "tests" / fault.tests[0]
+        times = source.read_text("utf-8").count(fault.text) if source.is_file() else 0
+        if times != 1:
+            wrong.append(f"{fault.file}: {fault.text.strip()!r} is there {times} times, needed once")
+        if not tests.is_file():
+            wrong.append(f"{fault.file}: there is no tests/{fault.tests[0]}")
+    return wrong
+
+
+def rooms(root: Path = ROOT) -> set[str]:
+    """Return the packages that hold code, `` for the top."""
+    folders = {file.parent.relative_to(root / PACKAGE) for file in (root / PACKAGE).rglob("*.py")}
+    return {"" if folder == Path() else folder.as_posix() for folder in folders}
+
+
+def main(only: str = "", jobs: str = "1") -> int:
+    """Plant the faults and say what became of them; return the exit status."""
+    chosen = [fault for fault in FAULTS if not only or any(fault.file.startswith(each) for each in only.split(","))]
+    wrong = unfound(chosen, ROOT)
+    for line in wrong:
+        print(line)
+    if wrong or not chosen:
+        return 1
+    fitting: dict[str, set[str]] = {}
+    for fault in chosen:
+        fitting.setdefault(fault.tests[0], set()).add(f"({fault.tests[1]})")
+    sound = [(file, " or ".join(sorted(which))) for file, which in fitting.items()]
+    with ThreadPoolExecutor(int(jobs)) as pool:
+        for status, text in pool.map(run, sound):
+            if status:
+                print(f"{text}\nthese tests have to pass before a fault is planted")
+                return 1
+    survived = 0
+    with ThreadPoolExecutor(int(jobs)) as pool:
+        for fault, (status, text) in zip(chosen, pool.map(lambda fault: run(fault.tests, fault), chosen), strict=True):
+            outcome = {FAILED: "killed", 0: "SURVIVED"}.get(status, f"NOT RUN, pytest ended with {status}")
+            survived += status != FAILED
+            print(f"{outcome:10} {fault.file}: {fault.text.strip()} -> {fault.fault.strip()}", flush=True)
+            if status not in (0, FAILED):
+                print(text)
+    print(f"{len(chosen) - survived} of {len(chosen)} faults are killed")
+    return 1 if survived else 0
+
+
+def run(tests: tuple[str, str], fault: Fault | None = None) -> tuple[int, str]:
+    """Run tests in a copy of the tree, with a fault if one is given; return pytest's exit status and what it said."""
+    file, which = tests
+    with tempfile.TemporaryDirectory(prefix="yolo_lite_fault_") as folder:
+        copy = Path(folder, "tree")
+        shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
+        if fault is not None:
+            source = copy / PACKAGE / fault.file
+            source.write_text(source.read_text("utf-8").replace(fault.text, fault.fault), "utf-8")
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "0", f"tests/{file}"]
+        try:
+            process = subprocess.run(
+                [*command, "-k", which],
+                cwd=copy,
+                env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=LONGEST,
+            )
+        except subprocess.TimeoutExpired:
+            return -1, f"more than {LONGEST} seconds"
+    return process.returncode, process.stdout[-3000:]
+
+
+if __name__ == "__main__":
+    sys.exit(main(**dict(word.split("=", 1) for word in sys.argv[1:])))

@@ -1,0 +1,101 @@
+"""Ultralytics' own tests with the plugin's hook on and off: no outcome may differ.
+
+    python scripts/release/ultralytics_tests.py [folder=runs/ultralytics_tests] [tests="tests -m 'not slow'"]
+
+Run it with the Python of an environment in which the plugin is installed (`pip install '.[test]'`). The tests come
+from the installed release's source archive, which pip gets from PyPI; nothing else is downloaded. Ultralytics is told
+that it is offline, and its checkpoints are made from its own YAMLs with random weights. What then still wants a file
+from the network fails alike with and without us, and is counted. Each test's outcome is written to outcomes.csv.
+"""
+
+import csv
+import os
+import shlex
+import subprocess
+import sys
+import tarfile
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from pathlib import Path
+
+WEIGHTS = """
+from pathlib import Path
+import torch
+from ultralytics import YOLO
+from ultralytics.cfg import TASK2MODEL
+from ultralytics.utils import WEIGHTS_DIR
+for folder in (WEIGHTS_DIR, WEIGHTS_DIR / "path with spaces", Path()):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in TASK2MODEL.values():
+        torch.manual_seed(0)
+        YOLO(name.replace(".pt", ".yaml")).save(folder / name)
+"""
+HOOKED = "import ultralytics.nn.tasks as tasks; print(hasattr(tasks.parse_model, 'yolo_lite'))"
+
+
+def main(folder="runs/ultralytics_tests", tests="tests -m 'not slow'"):
+    import ultralytics
+
+    folder = Path(folder).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    version = ultralytics.__version__
+    archive = download(version, folder)
+    on, off = (run(archive, folder / f"hook-{'on' if hook else 'off'}", hook, shlex.split(tests)) for hook in (1, 0))
+    names = sorted({*on, *off})
+    rows = [(name, on.get(name, "missing"), off.get(name, "missing")) for name in names]
+    with (folder / "outcomes.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([("test", "hook on", "hook off"), *rows])
+    different = [row for row in rows if row[1] != row[2]]
+    counts = Counter(outcome for _, outcome, other in rows if outcome == other)
+    alike = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))
+    print(f"Ultralytics {version}, {len(rows)} tests, hook on and off: alike {alike}; different: {len(different)}")
+    for name, with_hook, without in different:
+        print(f"{name}: {with_hook} with the hook, {without} without")
+    return int(bool(different) or not counts["passed"])
+
+
+def download(version, folder):
+    """Return the source archive of a release, which has the tests."""
+    archive = folder / f"ultralytics-{version}.tar.gz"
+    if not archive.exists():
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "ultralytics"]
+        subprocess.run([*command, "--dest", folder, f"ultralytics=={version}"], check=True)
+    return archive
+
+
+def run(archive, folder, hook, tests):
+    """Run the tests in a folder of their own; return each one's outcome by name."""
+    report = folder / "report.xml"
+    if not report.exists():
+        folder.mkdir(exist_ok=True)
+        with tarfile.open(archive) as packed:
+            for member in packed:
+                inside = member.name.partition("/")[2]
+                if inside.startswith("tests/") and member.isfile():
+                    target = folder / inside
+                    target.parent.mkdir(exist_ok=True)
+                    target.write_bytes(packed.extractfile(member).read())
+        (folder / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
+        offline = {"YOLO_OFFLINE": "True", "YOLO_AUTOINSTALL": "False", "YOLO_CONFIG_DIR": str(folder)}
+        environment = {**os.environ, **offline, "YOLO_LITE_HOOK": str(hook), "OMP_NUM_THREADS": "1"}
+
+        def python(*arguments, **options):
+            return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, **options)
+
+        said = python("-c", HOOKED, capture_output=True, text=True, check=True).stdout.split()[-1]
+        if said != str(bool(hook)):
+            sys.exit(f"the hook is {'off' if hook else 'on'}: is yolo_lite installed in this environment?")
+        python("-c", WEIGHTS, check=True)
+        python("-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", f"--junitxml={report}", *tests)
+    return {
+        f"{case.get('classname')}::{case.get('name')}": outcome(case)
+        for case in ElementTree.parse(report).iter("testcase")
+    }
+
+
+def outcome(case):
+    return next((kind for kind in ("failure", "error", "skipped") if case.find(kind) is not None), "passed")
+
+
+if __name__ == "__main__":
+    sys.exit(main(**dict(argument.split("=", 1) for argument in sys.argv[1:])))

@@ -1,0 +1,129 @@
+"""The timing process as its parent sees it: started, listened to, ended."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from yolo_lite.bench import timing
+from yolo_lite.bench.export import Exported, Subject
+from yolo_lite.bench.measurement import Precision
+from yolo_lite.errors import ConfigError, one_line
+
+Say = Callable[[str], None]
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a runtime opens."""
+
+    subject: Subject
+    precision: Precision
+    path: Path
+    control: bool = False
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What is the same for all models of a process: runtime, threads, pixels."""
+
+    runtime: str
+    threads: int
+    imgsz: int
+
+
+@dataclass
+class _Heard:
+    """What the process has said so far."""
+
+    opened: int = 0
+    rounds: list[list[float]] = field(default_factory=list)
+
+
+def time_in_process(how: Conditions, entries: Sequence[Entry], seconds: float, say: Say) -> list[list[float]]:
+    """Run models in a process of their own, interleaved.
+
+    Args:
+        how: Runtime, threads and image size.
+        entries: What to run.
+        seconds: How long all of them run together; 0 to open them only.
+        say: Called with the progress.
+
+    Returns:
+        (list[list[float]]): Milliseconds of each, round by round.
+
+    Raises:
+        ConfigError: The runtime cannot run one, or an exported file takes other images.
+    """
+    heard = _Heard()
+    with tempfile.TemporaryFile("w+") as errors:
+        process = _start(how, entries, seconds, errors)
+        try:
+            _listen(process, how, entries, seconds, heard, say)
+            status = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+        errors.seek(0)
+        said = errors.read().strip().splitlines()
+    if status:
+        where = entries[heard.opened].path if heard.opened < len(entries) else f"one of {len(entries)} models"
+        reason = said[-1] if said and status > 0 else f"the process ended with {status}"
+        raise ConfigError(f"{how.runtime} cannot run {where}: {one_line(reason)}")
+    return heard.rounds
+
+
+def _start(how: Conditions, entries: Sequence[Entry], seconds: float, errors: IO[str]) -> "subprocess.Popen[str]":
+    job = timing.Job(
+        runtime=how.runtime,
+        threads=how.threads,
+        imgsz=how.imgsz,
+        seconds=seconds,
+        models=[(str(entry.path.absolute()), entry.precision) for entry in entries],
+    )
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(how.threads),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    }
+    command = [sys.executable, "-m", timing.__name__, json.dumps(job)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+
+
+def _listen(
+    process: "subprocess.Popen[str]",
+    how: Conditions,
+    entries: Sequence[Entry],
+    seconds: float,
+    heard: _Heard,
+    say: Say,
+) -> None:
+    start = time.monotonic()
+    for line in process.stdout or ():
+        if not line.startswith("{"):
+            continue  # a runtime says something
+        answer = json.loads(line)
+        if "shape" in answer:
+            _check_shape(entries[heard.opened], answer["shape"], how.imgsz)
+            heard.opened += 1
+        else:
+            heard.rounds.append(answer["times"])
+            say(f"  round {len(heard.rounds)}, {time.monotonic() - start:.0f} of about {seconds:.0f} s\r")
+
+
+def _check_shape(entry: Entry, shape: Sequence[int], imgsz: int) -> None:
+    if not isinstance(entry.subject, Exported):
+        return
+    if list(shape[-2:]) != [imgsz, imgsz]:
+        raise ConfigError(f"{entry.path} takes images of {list(shape[-2:])}, imgsz is {imgsz}")
+    if shape[0] != 1:
+        raise ConfigError(f"{entry.path} takes {shape[0]} images at a time; export it with batch=1")

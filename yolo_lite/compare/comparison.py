@@ -1,0 +1,212 @@
+"""What a comparison is: its models, seeds, dataset and training arguments, as `comparison.json` holds them.
+
+No path of this machine stands in it, so that the folder can be copied. Older forms are brought up to date here, when
+they are read, and nowhere else.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from yolo_lite.datasets.scan import Content, Sample
+from yolo_lite.errors import ConfigError, typed_line
+
+FORMAT = 2
+FILE = "comparison.json"
+
+
+@dataclass(frozen=True)
+class Matched:
+    """How long a size-matched baseline takes beside the model that it was made for.
+
+    Attributes:
+        ratio: Its time over the model's; `low` and `high` are the 95 % interval.
+        runtime, threads: What was timed with.
+        environment: The machine and versions.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    runtime: str
+    threads: int
+    environment: Mapping[str, str]
+
+    def __str__(self) -> str:
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        return f"{self.ratio:.2f} of the time ({self.runtime}, {threads})"
+
+
+@dataclass(frozen=True)
+class SizeMatched:
+    """What makes a model a size-matched baseline.
+
+    Attributes:
+        base: The stock model that was shrunk.
+        width: Its channels, relative to the base's.
+        match_for: The models that it was made for, each with what was timed; None where GFLOPs were matched.
+        yaml: Its YAML dictionary.
+    """
+
+    base: str
+    width: float
+    match_for: Mapping[str, Matched | None]
+    yaml: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "SizeMatched":
+        """Read it from a model's record."""
+        match_for = {label: Matched(**each) if each else None for label, each in plain["match_for"].items()}
+        return cls(plain["base"], plain["width"], match_for, plain["yaml"])
+
+    @property
+    def label(self) -> str:
+        """What it is called; only a label, what it means stands in the fields."""
+        return f"{self.base}-w{self.width:g}"
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """What is written down of a model.
+
+    Attributes:
+        given: As the user wrote it.
+        digest: Of its content: a changed file is another model.
+        parameters, gflops, size: Of the fused model; size in bytes of float32 weights.
+        size_matched: What makes it a size-matched baseline, None where it is none.
+    """
+
+    given: str
+    digest: str
+    parameters: int
+    gflops: float
+    size: int
+    size_matched: SizeMatched | None = None
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "ModelRecord":
+        """Read a model's record."""
+        matched = SizeMatched.from_plain(plain) if plain["size_matched"] else None
+        known = {key: plain[key] for key in ("given", "digest", "parameters", "gflops", "size")}
+        return cls(**known, size_matched=matched)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as plain data: the fields of a size-matched baseline stand beside the others."""
+        plain = asdict(self)
+        matched = plain.pop("size_matched")
+        return {**plain, "size_matched": matched is not None, **(matched or {})}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison, as it is written down.
+
+    Attributes:
+        name: Its folder's name.
+        baseline: The label of the model that the others are compared with.
+        match: What size-matched baselines have in common with their models, "gflops" or "latency"; None without them.
+        data: The dataset.
+        train: Ultralytics' training arguments.
+        models: By label.
+        seeds: Of each model.
+        samples: The images on which the report shows detections.
+    """
+
+    name: str
+    baseline: str
+    match: str | None
+    data: Content
+    train: Mapping[str, Any]
+    models: Mapping[str, ModelRecord]
+    seeds: Mapping[str, Sequence[int]]
+    samples: Sequence[Sample]
+
+    @property
+    def size_matched(self) -> dict[str, str]:
+        """The label of its size-matched baseline, by model."""
+        found = ((label, model.size_matched) for label, model in self.models.items())
+        return {model: label for label, matched in found if matched for model in matched.match_for}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Comparison":
+        """Read plain data of any known format.
+
+        Raises:
+            ConfigError: Its format is unknown.
+        """
+        plain = migrated(plain)
+        return cls(
+            **{key: plain[key] for key in ("name", "baseline", "match", "train", "seeds")},
+            data=Content(**plain["data"]),
+            models={label: ModelRecord.from_plain(each) for label, each in plain["models"].items()},
+            samples=[Sample(each["name"], each["truth"]) for each in plain["samples"]],
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as it stands in `comparison.json`."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "baseline": self.baseline,
+            "match": self.match,
+            "data": self.data.to_plain(),
+            "train": dict(self.train),
+            "models": {label: model.to_plain() for label, model in self.models.items()},
+            "seeds": {label: list(seeds) for label, seeds in self.seeds.items()},
+            "samples": [sample.to_plain() for sample in self.samples],
+        }
+
+
+def read(folder: Path) -> Comparison | None:
+    """Return the comparison that a folder holds, None where it holds no `comparison.json`.
+
+    Raises:
+        ConfigError: The file cannot be read, or is of an unknown format.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return None
+    try:
+        return Comparison.from_plain(json.loads(file.read_text("utf-8")))
+    except ConfigError as error:
+        raise error.at(str(file)) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {typed_line(error)}; choose another name=") from None
+
+
+# Older formats --------------------------------------------------------------------------------------------------------
+
+
+def migrated(plain: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the content of a `comparison.json` in today's format.
+
+    Raises:
+        ConfigError: Its format is unknown.
+    """
+    while plain.get("format") != FORMAT:
+        step = _STEPS.get(plain.get("format", FORMAT))
+        if step is None:
+            raise ConfigError(f"is of format {plain.get('format')}, needed {FORMAT}; choose another name=")
+        plain = step(plain)
+    return plain
+
+
+def _from_1(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Format 1 had base and width in a size-matched baseline's label alone, and the rest in two other tables."""
+    models = {}
+    for label, model in old["models"].items():
+        made_for = model["rival_of"]
+        models[label] = {key: value for key, value in model.items() if key != "rival_of"}
+        models[label]["size_matched"] = bool(made_for)
+        if made_for:
+            base, _, width = label.rpartition("-w")
+            timed = old.get("matched", {}).get(label, {})
+            models[label] |= {"base": base, "width": float(width), "yaml": old["rivals"].get(label, {})}
+            models[label]["match_for"] = {each: timed.get(each) for each in made_for}
+    kept = {key: value for key, value in old.items() if key not in ("rivals", "matched")}
+    return {**kept, "format": 2, "models": models}
+
+
+_STEPS: dict[int, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {1: _from_1}

@@ -1,0 +1,74 @@
+"""Where the names beside points go: in pixels, without matplotlib."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+REACHES = (9, 17, 27, 39, 53)  # pixels from the point
+FAR = 17  # from here on a line leads from the point to its name
+DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+LETTER, HEIGHT = 6.2, 12  # pixels
+POINT = 5  # half of a point's size, pixels
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Its middle."""
+        return (self.left + self.right) / 2, (self.bottom + self.top) / 2
+
+    def overlap(self, other: "Box") -> float:
+        """Return the area that both cover."""
+        width = min(self.right, other.right) - max(self.left, other.left)
+        height = min(self.top, other.top) - max(self.bottom, other.bottom)
+        return max(0, width) * max(0, height)
+
+    def outside(self, frame: "Box") -> float:
+        """Return how far it reaches out of a frame, a little being allowed at the right and the top."""
+        return max(
+            0, frame.left - self.left, self.right - frame.right - 4, frame.bottom - self.bottom,
+            self.top - frame.top - 8,
+        )  # fmt: skip
+
+
+class Place(NamedTuple):
+    """Where a name stands, and whether a line has to lead there."""
+
+    box: Box
+    is_far: bool
+
+
+def place(points: Mapping[str, tuple[float, float]], frame: Box) -> dict[str, Place]:
+    """Choose places for names beside points, where they cover neither points nor other names, from the top down.
+
+    Args:
+        points: Where the point of each name is, pixels.
+        frame: The plot's, pixels.
+    """
+    taken = [Box(x - POINT, y - POINT, x + POINT, y + POINT) for x, y in points.values()]
+    found = {}
+    for name in sorted(points, key=lambda name: -points[name][1]):
+        reach, box = min(_choices(name, points[name]), key=lambda choice: _badness(choice[0], choice[1], taken, frame))
+        taken.append(box)
+        found[name] = Place(box, reach > FAR)
+    return found
+
+
+def _choices(name: str, point: tuple[float, float]) -> Iterator[tuple[int, Box]]:
+    x, y = point
+    width = LETTER * len(name)
+    for reach in REACHES:
+        for dx, dy in DIRECTIONS:
+            left = x + dx * reach - (width if dx < 0 else width / 2 if dx == 0 else 0)
+            bottom = y + dy * reach - HEIGHT / 2
+            yield reach, Box(left, bottom, left + width, bottom + HEIGHT)
+
+
+def _badness(reach: int, box: Box, taken: Sequence[Box], frame: Box) -> float:
+    return sum(map(box.overlap, taken)) * 3 + box.outside(frame) * 40 + reach * 2

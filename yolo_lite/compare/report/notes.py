@@ -1,0 +1,53 @@
+"""What a reader has to know of how a comparison's figures came about."""
+
+import json
+from collections.abc import Iterator, Sequence
+
+from yolo_lite.compare.comparison import Comparison
+from yolo_lite.compare.latency import Latency
+from yolo_lite.compare.record import RunRecord
+
+
+def notes_on(comparison: Comparison, runs: Sequence[RunRecord], latency: Latency | None) -> list[str]:
+    """Return the notes on a comparison, as sentences."""
+    return [
+        *(note for run in runs for note in _on_run(run)),
+        *_on_environments(runs),
+        *_on_latency(comparison, latency),
+        *_on_seeds(comparison),
+    ]
+
+
+def _on_run(run: RunRecord) -> Iterator[str]:
+    name = f"{run.model}, seed {run.seed}"
+    if run.status is None:
+        yield f"{name}: not finished yet."
+    elif run.status == "failed":
+        yield f"{name}: failed: {run.error}"
+    elif run.status == "resumed":
+        places = [f"epoch {each.start.epoch}" for each in run.attempts if each.start.kind == "resume"]
+        yield (
+            f"{name}: resumed from {', '.join(places)}; Ultralytics' checkpoints hold the averaged weights in half "
+            "precision and no random state, so it is not what an uninterrupted run would have been."
+        )
+    yield from (f"{name}: {note}." for note in run.notes)
+
+
+def _on_environments(runs: Sequence[RunRecord]) -> Iterator[str]:
+    for what in ("versions", "machine"):
+        known = (getattr(run, what) for run in runs)
+        kinds = {json.dumps(each, sort_keys=True) for each in known if each is not None}
+        if len(kinds) > 1:
+            yield f"The runs were made with {len(kinds)} different sets of {what}; see the list of runs."
+
+
+def _on_latency(comparison: Comparison, latency: Latency | None) -> Iterator[str]:
+    if latency is None:
+        yield "Latency was not measured."
+    elif any(latency.models.get(label) != model.digest for label, model in comparison.models.items()):
+        yield "Latency was measured before the last models joined; theirs is missing."
+
+
+def _on_seeds(comparison: Comparison) -> Iterator[str]:
+    if len({tuple(seeds) for seeds in comparison.seeds.values()}) > 1:
+        yield "Models have different numbers of seeds; differences use the seeds that both have."

@@ -1,0 +1,172 @@
+"""What the user gave: our own settings and Ultralytics' training arguments, read, parted and checked."""
+
+import importlib.util
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yolo_lite import kinds, options
+from yolo_lite.compare import latency
+from yolo_lite.errors import ConfigError, UsageError, one_line, suggest
+
+TAKEN = {  # training arguments that a comparison decides itself: what to use instead
+    "model": "models=",
+    "seed": "seeds=",
+    "resume": "restart=True or the default, which continues",
+    "exist_ok": "name=",
+    "save_dir": "project= and name=",
+    "mode": "nothing, it trains",
+    "cfg": "a YAML file as the first word",
+}
+STAYS = {"plots": False, "deterministic": True}  # unless the user says otherwise
+_OURS = {option.name for option in options.COMMANDS["compare"].options}
+_AS_CHECKED = ("data", "baseline", "split", "match", "parallel", "restart", "ray", "cpus", "gpus", "latency")
+ALL = "all"  # in seeds: the models that have none of their own
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user gave, checked.
+
+    Attributes:
+        models: Names, YAML files or `.pt` files.
+        data: The dataset's YAML file.
+        baseline: The model that the others are compared with, as the user calls it; None for the first.
+        seeds: By model, as the user calls it; `ALL` for the others.
+        split: The split of the final figures.
+        match: "gflops" or "latency", what size-matched baselines have in common with their models; None without them.
+        match_for: The models that get one, each perhaps with `:base`; empty for all.
+        parallel: Runs side by side on this machine.
+        restart: Whether interrupted runs are trained afresh instead of resumed.
+        ray: Address of a Ray cluster, None without one.
+        cpus, gpus: The share of a run on the cluster.
+        latency: Whether it is measured after the training.
+        runtimes, threads: What latency is measured with; no runtimes are all that are installed.
+        folder: The comparison's folder.
+        train: Ultralytics' training arguments as they are written down, all but `data`.
+    """
+
+    models: tuple[str, ...]
+    data: str
+    baseline: str | None
+    seeds: Mapping[str, tuple[int, ...]]
+    split: str
+    match: str | None
+    match_for: tuple[str, ...]
+    parallel: int
+    restart: bool
+    ray: str | None
+    cpus: float
+    gpus: float | None
+    latency: bool
+    runtimes: tuple[str, ...]
+    threads: tuple[int, ...]
+    folder: Path
+    train: Mapping[str, Any]
+
+
+def read(settings: str | Path | Mapping[str, Any] | None = None, more: Mapping[str, Any] | None = None) -> Settings:
+    """Read and check settings.
+
+    Args:
+        settings: The path of a YAML file, or a dictionary; None for none.
+        more: Settings that go before those.
+
+    Raises:
+        ConfigError: One is unknown, missing, or has a value that it cannot have; a package is missing.
+    """
+    given = _given(settings) | dict(more or {})
+    _check_names(given)
+    ours = options.checked("compare", {key: value for key, value in given.items() if key in _OURS})
+    train = _checked_train({key: value for key, value in given.items() if key not in _OURS})
+    seeds = ours["seeds"] if isinstance(ours["seeds"], dict) else {ALL: ours["seeds"]}
+    checked: dict[str, Any] = {key: ours[key] for key in _AS_CHECKED}
+    checked |= {key: tuple(ours[key] or ()) for key in ("models", "match_for", "runtimes", "threads")}
+    found = Settings(
+        **checked,
+        seeds={name: tuple(each) for name, each in seeds.items()},
+        folder=Path(ours["project"], ours["name"]).absolute(),
+        train=train,
+    )
+    _check_together(found)
+    return found
+
+
+def parse(words: Iterable[str]) -> tuple[str | None, dict[str, Any]]:
+    """Turn the words of a command line, `key=value` and at most one YAML file, into settings.
+
+    Returns:
+        (str | None, dict): The YAML file, and the settings.
+
+    Raises:
+        ConfigError: A word is neither, or no value of its option.
+    """
+    from ultralytics.cfg import smart_value
+
+    keys, files = options.split("compare", words)
+    wrong = [file for number, file in enumerate(files) if number > 0 or not file.endswith((".yaml", ".yml"))]
+    if wrong:
+        raise UsageError(
+            f"compare takes {options.COMMANDS['compare'].usage}, found {wrong[0]!r}; like models=yolov8n,yolov8n-mnv3"
+        )
+    train = {key: smart_value(word) for key, word in keys.items() if key not in _OURS}
+    ours = options.read("compare", {key: word for key, word in keys.items() if key in _OURS})
+    return files[0] if files else None, {**ours, **train}
+
+
+def _given(settings: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a YAML file or a dictionary holds."""
+    if settings is None or isinstance(settings, Mapping):
+        return dict(settings or {})
+    return options.read_file("compare", settings)
+
+
+def _check_names(settings: Mapping[str, Any]) -> None:
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    known = [*_OURS, *(key for key in DEFAULT_CFG_DICT if key not in TAKEN)]
+    for key in settings:
+        if key in TAKEN:
+            raise ConfigError(f"{key}= is not for a comparison; use {TAKEN[key]}")
+        if key not in known:
+            raise ConfigError(f"unknown setting {key}={suggest(key, known)}")
+
+
+def _checked_train(train: Mapping[str, Any]) -> dict[str, Any]:
+    """Let Ultralytics check its arguments; return those that the user gave, and what a comparison sets."""
+    from ultralytics.cfg import get_cfg
+
+    if train.get("task", "detect") != "detect":
+        raise ConfigError(f"task={train['task']}: detectors are what is compared")
+    if train.get("val") is False:
+        raise ConfigError("val=False: the curves over the epochs need the validation")
+    try:
+        checked = vars(get_cfg(overrides={**STAYS, **train}))
+    except Exception as error:
+        raise ConfigError(f"training arguments: {one_line(error)}") from None
+    kinds.IMGSZ.check("imgsz", checked["imgsz"])
+    if not isinstance(checked["batch"], int) or checked["batch"] < 1:
+        raise ConfigError(
+            f"batch has to be a whole number above 0, found {checked['batch']!r}; chosen by memory, it would differ "
+            "between models"
+        )
+    keys = {*STAYS, "epochs", "imgsz", "batch", *train} - {"task"}
+    written: dict[str, Any] = json.loads(json.dumps({key: checked[key] for key in sorted(keys)}))
+    return written
+
+
+def _check_together(settings: Settings) -> None:
+    """Check what no single setting says.
+
+    Raises:
+        ConfigError: Settings do not go together, or a package is missing.
+    """
+    if settings.match_for and settings.match is None:
+        raise ConfigError(f"match_for={','.join(settings.match_for)}: needs match=gflops or match=latency")
+    for package in ["scipy", "statsmodels"] + (["ray"] if settings.ray else []):
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(f"compare needs {package}: pip install {package}")
+    if settings.latency:
+        latency.runtimes_of(settings.runtimes)

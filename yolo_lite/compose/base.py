@@ -1,0 +1,147 @@
+"""The stock model that is changed, as its YAML in the installed Ultralytics has it."""
+
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+
+from yolo_lite.errors import ConfigError, suggest
+from yolo_lite.options import TASKS
+from yolo_lite.ultralytics_hooks import configs
+from yolo_lite.weights.by_role import neck_start
+
+SUFFIXES = (*filter(None, TASKS.values()), "-depth", "-sem")  # of Ultralytics' YAMLs of other tasks
+TEXT_HEADS = ("WorldDetect", "YOLOEDetect", "YOLOESegment", "YOLOESegment26")  # that take words besides the image
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a model YAML, with what stands beside it.
+
+    Attributes:
+        inputs: The number of the row whose output it takes, or several; -1 is the row before.
+        repeats: How often the module is repeated.
+        module: The module's name.
+        args: Its arguments.
+        comment: What stands behind it.
+        gap: Whether an empty line stands before it.
+    """
+
+    inputs: int | list[int]
+    repeats: int
+    module: str
+    args: list[Any]
+    comment: str = ""
+    gap: bool = False
+
+    def __str__(self) -> str:
+        text = f"  - {flow([self.inputs, self.repeats, self.module, self.args])}"
+        return "\n" * self.gap + text + (f" # {self.comment}" if self.comment else "")
+
+    @property
+    def taken(self) -> list[int]:
+        """The numbers of all rows whose output it takes."""
+        return self.inputs if isinstance(self.inputs, list) else [self.inputs]
+
+    def but(self, **fields: Any) -> "Row":
+        """Return the same row with other fields."""
+        return replace(self, **fields)
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base's model.
+
+    Attributes:
+        name: Its name, without task and scale.
+        d: What its YAML holds.
+        comments: What stands behind its keys.
+        features: The level of each of the backbone's rows that another backbone replaces.
+        context: The rest of its backbone: pooling and attention.
+        head: The rows of neck and head.
+    """
+
+    name: str
+    d: dict[str, Any]
+    comments: dict[str, str]
+    features: list[int]
+    context: list[Row]
+    head: list[Row]
+
+    @property
+    def scales(self) -> list[str]:
+        """Its scale letters, "" where it has one scale without a letter."""
+        return list(self.d.get("scales") or [""])
+
+
+def flow(value: Any) -> str:
+    """Write a value as Ultralytics' YAMLs do."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(flow, value))}]"
+    if isinstance(value, str):
+        return value if _is_plain(value) else json.dumps(value, ensure_ascii=False)
+    return "null" if value is None else str(value)
+
+
+def _is_plain(text: str) -> bool:
+    try:
+        return bool(yaml.safe_load(text) == text)
+    except yaml.YAMLError:
+        return False
+
+
+def read_base(name: str, task: str) -> Base:
+    """Read a base's YAML.
+
+    Args:
+        name: Its name, without task and scale letter.
+        task: A key of `TASKS`.
+
+    Raises:
+        ConfigError: Ultralytics has no such model, or it is built in a way that leaves no backbone to replace.
+    """
+    text = _find(name, task)
+    d = yaml.safe_load(text)
+    if not all(isinstance(d.get(section), list) for section in ("backbone", "head")):
+        raise ConfigError(f"base {name} has no backbone and head to work on")
+    last = d["head"][-1][2]
+    if last in TEXT_HEADS:
+        raise ConfigError(f"base {name}'s {last} takes words besides the image; its backbone stays as it is")
+    try:
+        levels = configs.stock_levels(d)
+    except Exception:  # rows that give several maps, as YOLOv9e's
+        raise ConfigError(
+            f"base {name} has backbone rows that are no plain sequence of maps; choose another base"
+        ) from None
+    rows, count, end = _rows(text, d), len(d["backbone"]), neck_start(d)
+    comments: dict[str, str] = dict(re.findall(r"^(\w+):[^#\n]*# *(.*)$", text, re.M))
+    return Base(name, d, comments, levels[:end], rows[end:count], rows[count:])
+
+
+def _find(name: str, task: str) -> str:
+    """Return the text of a base's YAML."""
+    known = configs.stock_configs()
+    if name not in known and name + TASKS[task] not in known:
+        plain = [each for each in known if not each.endswith(SUFFIXES)]
+        raise ConfigError(f"unknown base {name!r}{suggest(name, plain)}")
+    if name + TASKS[task] not in known:
+        able = [each for each in TASKS if name + TASKS[each] in known]
+        raise ConfigError(f"base {name} has no model for the task {task}, only for {', '.join(able)}")
+    named = next((each for each, suffix in TASKS.items() if suffix and name.endswith(suffix)), None)
+    if named is not None:
+        raise ConfigError(f"base {name!r} names a task; use base={name.removesuffix(TASKS[named])} task={named}")
+    found: str = known[name + TASKS[task]].read_text("utf-8")
+    return found
+
+
+def _rows(text: str, d: dict[str, Any]) -> list[Row]:
+    """Return the rows of backbone and head with what stands beside them in the YAML's text."""
+    rows = d["backbone"] + d["head"]
+    lines = text.partition("\nbackbone:")[2].splitlines()
+    found = [re.fullmatch(r" *- \[.*?\] *(?:# *(.*))?", line) for line in lines]
+    beside = [(match[1] or "", not lines[i - 1].strip()) for i, match in enumerate(found) if match]
+    if len(beside) != len(rows):  # written in another form than today's
+        beside = [("", False)] * len(rows)
+    return [Row(*[*row, *notes]) for row, notes in zip(rows, beside, strict=True)]

@@ -1,0 +1,100 @@
+"""The text of a model YAML: the base's keys and comments, the new rows, and a header of what it is."""
+
+import re
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from yolo_lite.compose.base import Base, Row, flow, read_base
+from yolo_lite.compose.graft import grafted
+from yolo_lite.compose.recipe import Recipe
+from yolo_lite.discovery import families
+from yolo_lite.options import TASKS
+
+Widths = Mapping[str, float] | None  # alpha by scale letter; None where the backbone has no width multiplier
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A model YAML but for the widths of its backbone.
+
+    Attributes:
+        recipe: What is asked for.
+        base: What is changed.
+        backbone: The new rows of its backbone.
+        head: Those of neck and head.
+        letters: The scales that are wanted, "" where the base has one without a letter.
+    """
+
+    recipe: Recipe
+    base: Base
+    backbone: list[Row]
+    head: list[Row]
+    letters: list[str]
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Draft":
+        """Put a checked recipe's backbone, neck and head into its base.
+
+        Raises:
+            ConfigError: They do not go together.
+        """
+        base = read_base(recipe.base, recipe.task)
+        base = replace(base, d={**base.d, **recipe.edge_keys, **(recipe.keys or {})})
+        backbone, head = grafted(base, recipe.backbone, recipe.neck, recipe.head)
+        return cls(recipe, base, backbone, head, recipe.letters(base.scales))
+
+    def body(self, widths: Widths) -> str:
+        """Return the YAML without its header."""
+        lines = [line for key, value in self.base.d.items() for line in self._key(key, value)]
+        if widths is not None:
+            lines.append(f"backbone_width: {self._alphas(widths)} # alpha, the width multiplier")
+        lines.append(f"backbone_weights: {flow(self.recipe.weights)} # null, imagenet, or a checkpoint's path")
+        head = [self.head[0].but(gap=False), *self.head[1:]]
+        lines += ["", "backbone:", "  # [from, repeats, module, args]", *map(str, self.backbone)]
+        lines += ["", "head:", *map(str, head)]
+        return "\n".join(lines) + "\n"
+
+    def _key(self, key: str, value: Any) -> list[str]:
+        """Return the lines of one key of the base."""
+        if key in ("backbone", "head"):
+            return []
+        if key == "scales":
+            first = "scales: # [depth, width, max_channels] of neck and head, as in every Ultralytics YAML"
+            return [first, *(f"  {each}: {_scale(value[each])}" for each in self.letters)] if value else []
+        comment = self.base.comments.get(key)
+        return [f"{key}: {flow(value)}" + (f" # {comment}" if comment else "")]
+
+    def _alphas(self, widths: Mapping[str, float]) -> str:
+        if self.letters == [""]:
+            return str(float(widths[""]))
+        return f"{{{', '.join(f'{letter}: {float(widths[letter])}' for letter in self.letters)}}}"
+
+    def header(self, notes: Iterable[str], name: str) -> list[str]:
+        """Return the header's lines.
+
+        Args:
+            notes: Sentences to add; empty ones are left out.
+            name: The file's name.
+        """
+        recipe = self.recipe
+        paper = families()[recipe.backbone].paper if recipe.native else "through timm"
+        parts = [f"{key} {value}" for key, value in (("neck", recipe.neck), ("head", recipe.head)) if value != "base"]
+        example = re.sub(r"(yolov?\d+)", r"\g<1>" + self.base.scales[0], name, count=1)
+        data = {"classify": "imagenet10", "obb": "dota8.yaml"}.get(recipe.task, f"coco8{TASKS[recipe.task]}.yaml")
+        sentences = [
+            f"{recipe.stem} with {', '.join([f'the backbone {recipe.backbone}', *parts])}: {paper}",
+            f"Use: yolo train model={example} data={data}",
+            *filter(None, notes),
+        ]
+        return [f"# {line}" for each in sentences for line in textwrap.wrap(each, 118)]
+
+
+def _scale(values: tuple[float, float, int]) -> str:
+    depth, width, most = values
+    return f"[{_hundredths(depth)}, {_hundredths(width)}, {most}]"
+
+
+def _hundredths(value: float) -> str:
+    return f"{value:.2f}" if round(value, 2) == value else str(value)
