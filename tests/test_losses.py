@@ -1,13 +1,22 @@
 """Loss options: equal to their papers' formulas, in every criterion that has such a loss, in both branches."""
 
+import copy
 import math
+import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from conftest import python, run
 from ultralytics.cfg import get_cfg
-from ultralytics.nn import tasks
+from ultralytics.nn.tasks import yaml_model_load
 
-from yolo_lite import ConfigError, losses
+from yolo_lite import ConfigError, losses, make
+from yolo_lite.datasets import shapes
+from yolo_lite.options import TASKS
+from yolo_lite.ultralytics_hooks import configs, internals
 
 pytestmark = pytest.mark.core
 
@@ -76,12 +85,38 @@ def test_siou_has_finite_gradients(box, truth):
         assert loss.item() == pytest.approx(0, abs=1e-6)
 
 
-MODELS = {  # task -> YAMLs, an end-to-end one among them
-    "Detection": ("yolov8n.yaml", "yolo26n.yaml"),
-    "Segmentation": ("yolov8n-seg.yaml", "yolo26n-seg.yaml"),
-    "Pose": ("yolov8n-pose.yaml", "yolo26n-pose.yaml"),
-    "OBB": ("yolov8n-obb.yaml", "yolo26n-obb.yaml"),
-}
+KEYS = {"class_loss": "varifocal", "box_loss": "siou"}
+BASES = ("yolov8", "yolo26")  # with one branch, and end to end
+
+
+def keys_of(task):
+    """Return the losses that a task has."""
+    return {key: value for key, value in KEYS.items() if task != "obb" or key == "class_loss"}
+
+
+def write(folder, base, task, keys, **more):
+    """Write a small model of ours with some keys; return the name of its scale n."""
+    suffix = TASKS[task]
+    out = folder / f"{base}-my{suffix}.yaml"
+    make(base, "mobilenetv4_conv_small", "light", "light", task, width=0.25, scale="n", count=False, out=str(out),
+         keys=keys, **more)  # fmt: skip
+    return str(out.with_name(f"{base}n-my{suffix}.yaml"))
+
+
+def build(name, task, **keys):
+    model = internals.build_model({**yaml_model_load(name), **keys}, task)
+    model.args = get_cfg(overrides={"cls": 1.0})
+    return model
+
+
+def exchanged(criterion, keys):
+    """Tell whether a criterion, each branch of an end-to-end one, has the losses of these keys and no others of ours."""
+    branches = [getattr(criterion, name) for name in ("one2many", "one2one") if hasattr(criterion, name)]
+    return all(
+        isinstance(each.bce, losses.VarifocalLoss) == ("class_loss" in keys)
+        and isinstance(each.bbox_loss, losses.SIoULoss) == ("box_loss" in keys)
+        for each in branches or [criterion]
+    )
 
 
 def batch(task, size=64):
@@ -90,44 +125,50 @@ def batch(task, size=64):
     boxes = torch.tensor([[0.5, 0.5, 0.6, 0.5], [0.3, 0.4, 0.3, 0.3], [0.6, 0.6, 0.5, 0.7]])
     found = {"img": torch.rand(3, 3, size, size), "batch_idx": torch.tensor([0.0, 0, 2]), "cls": torch.zeros(3, 1)}
     found["resized_shape"] = [(size, size)] * 3  # which older releases ask for
-    found |= {"bboxes": torch.cat((boxes, torch.full((3, 1), 0.3)), 1) if task == "OBB" else boxes}
-    if task == "Segmentation":
+    found |= {"bboxes": torch.cat((boxes, torch.full((3, 1), 0.3)), 1) if task == "obb" else boxes}
+    if task == "segment":
         masks = torch.zeros(3, size // 4, size // 4)
         masks[:, 4:12, 4:12] = 1
         found |= {"masks": masks, "sem_masks": masks.long()}
-    if task == "Pose":
+    if task == "pose":
         found["keypoints"] = torch.rand(3, 17, 3)
     return found
 
 
-@pytest.mark.parametrize("task, name", [(task, name) for task, names in MODELS.items() for name in names])
-def test_in_every_criterion(task, name):
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("task", ["detect", "segment", "pose", "obb"])
+def test_in_every_criterion(task, base, tmp_path):
     torch.manual_seed(0)
-    model = getattr(tasks, f"{task}Model")(name, verbose=False)
-    model.args = get_cfg()
-    keys = {"class_loss": "varifocal", **({} if task == "OBB" else {"box_loss": "siou"})}
+    keys = keys_of(task)
+    model = build(write(tmp_path, base, task, keys), task)
+    ours, with_keys = model.init_criterion(), model.yaml
+    model.yaml = {key: value for key, value in with_keys.items() if key not in KEYS}
     stock = model.init_criterion()
-    ours = losses.apply(model.init_criterion(), keys)
+    assert exchanged(ours, keys) and exchanged(stock, {}) and hasattr(ours, "one2one") == (base == "yolo26")
     data = batch(task)
     outputs = model.train()(data["img"])
     before, after = (criterion(outputs, data)[0] for criterion in (stock, ours))
     assert torch.isfinite(after).all() and after.shape == before.shape
     assert (after != before).sum() == len(keys)  # the others are as they were
-    for branch in ("one2many", "one2one") if hasattr(ours, "one2many") else (None,):
-        criterion = ours if branch is None else getattr(ours, branch)
-        assert isinstance(criterion.bce, losses.VarifocalLoss)
-        assert isinstance(criterion.bbox_loss, losses.SIoULoss) == (task != "OBB")
     after.sum().backward()
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
 
 
-def test_class_loss_is_the_formula_over_all_scores():
+@pytest.mark.parametrize("base", BASES)
+def test_images_without_objects(base, tmp_path):
+    model = build(write(tmp_path, base, "detect", KEYS), "detect")
+    data = batch("detect")
+    data |= {"batch_idx": torch.zeros(0), "cls": torch.zeros(0, 1), "bboxes": torch.zeros(0, 4)}
+    loss, _ = model.loss(data)
+    loss.sum().backward()
+    assert loss[0] == 0 and loss[1] > 0 and torch.isfinite(loss).all()
+
+
+def test_class_loss_is_the_formula_over_all_scores(tmp_path):
     """What the criterion returns, worked out again: q is the IoU of a positive's box, the sum over the positives."""
     torch.manual_seed(0)
-    model = tasks.DetectionModel("yolov8n.yaml", nc=3, verbose=False)
-    model.args = get_cfg(overrides={"cls": 1.0})
-    criterion = losses.apply(model.init_criterion(), {"class_loss": "varifocal"})
-    data = batch("Detection")
+    model = build(write(tmp_path, "yolov8", "detect", {"class_loss": "varifocal"}), "detect", nc=3)
+    criterion, data = model.init_criterion(), batch("detect")
     outputs = model.train()(data["img"])
     loss = criterion(outputs, data)[0][1]
     assigned = criterion.assigner
@@ -142,16 +183,150 @@ def test_class_loss_is_the_formula_over_all_scores():
     assert loss.item() == pytest.approx(3 * total / int(assigned.found.sum()), rel=1e-4)  # times the batch, as always
 
 
-@pytest.mark.parametrize(
-    "d, head, text",
-    [
-        ({"class_loss": "varifocl"}, "Detect", "class_loss has to be varifocal or varifocal-aligned, found 'varifocl'"),
-        ({"class_loss": True}, "Detect", "class_loss has to be varifocal or varifocal-aligned, found True"),
-        ({"box_loss": "ciou"}, "Detect", "box_loss has to be siou, found 'ciou'"),
-        ({"box_loss": "siou"}, "OBB26", "siou is a loss of upright boxes, OBB26 has rotated ones"),
-        ({"class_loss": "varifocal"}, "RTDETRDecoder", "RTDETRDecoder has losses of its own"),
-    ],
-)
-def test_what_cannot_be_is_refused(d, head, text):
-    with pytest.raises(ConfigError, match=text):
-        losses.check(d, head)
+def test_aligned_takes_ultralytics_targets(tmp_path):
+    torch.manual_seed(0)
+    name = write(tmp_path, "yolov8", "detect", {"class_loss": "varifocal-aligned"})
+    criterion = build(name, "detect").init_criterion()
+    logits, targets = torch.randn(2, 5, 4), torch.rand(2, 5, 4).round() * 0.4
+    criterion.assigner.found = targets.sum(-1) > 0
+    positives = int(criterion.assigner.found.sum())
+    loss = criterion.bce(logits, targets).sum() / targets.sum().clamp(min=1)
+    expected = sum(vfl(p, q) for p, q in zip(logits.sigmoid().flatten().tolist(), targets.flatten().tolist(), strict=True))
+    assert loss.item() == pytest.approx(expected / positives, rel=1e-4)
+
+
+BAD = {  # what is wrong: (task, keys, what the sentence says)
+    "misspelt": ("detect", {"class_loss": "varifocl"}, "class_loss: found 'varifocl'; needed null or varifocal or .*; did you mean 'varifocal'"),
+    "no text": ("detect", {"class_loss": True}, "class_loss: found True; needed null or varifocal or varifocal-aligned; there are"),
+    "Ultralytics' own": ("detect", {"box_loss": "ciou"}, "box_loss: found 'ciou'; needed null or siou; did you mean 'siou'"),
+    "of upright boxes": ("obb", {"box_loss": "siou"}, "box_loss: found siou, a loss of upright boxes; needed null for LightOBB's rotated ones"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_wrong_values_are_refused(name, tmp_path):
+    task, keys, message = BAD[name]
+    with pytest.raises(ConfigError, match=message) as caught:
+        write(tmp_path, "yolov8", task, keys)
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("base, task", [("rtdetr-l", "detect"), ("yolov8", "classify")])
+def test_heads_with_losses_of_their_own(base, task):
+    with pytest.raises(ConfigError, match="class_loss: found varifocal; needed null, since .* has losses of its own"):
+        make(base, "mobilenetv4_conv_small", task=task, count=False, keys={"class_loss": "varifocal"})
+
+
+def test_a_stock_model_is_told_that_the_key_is_ours(tmp_path):
+    text = configs.stock_configs()["yolov8"].read_text("utf-8")
+    (tmp_path / "yolov8-focal.yaml").write_text(f"class_loss: varifocal\n{text}", "utf-8")
+    message = "yolov8n-focal.yaml: class_loss is a key of yolo_lite's, for models with a module of ours; found none"
+    with pytest.raises(ConfigError, match=message):
+        yaml_model_load(tmp_path / "yolov8n-focal.yaml")
+
+
+# With the real trainer ------------------------------------------------------------------------------------------------
+
+TRAIN = "imgsz=64, epochs={epochs}, batch=4, workers=0, plots=False, project={project!r}"
+SAY = """
+def say(trainer):
+    criterion = trainer.model.criterion
+    for name in ("one2many", "one2one"):
+        branch = getattr(criterion, name, None)
+        if branch is not None:
+            print("LOSSES", name, type(branch.bce).__name__, type(branch.bbox_loss).__name__)
+    if not hasattr(criterion, "one2many"):
+        print("LOSSES", type(criterion.bce).__name__, type(criterion.bbox_loss).__name__)
+"""
+SAID = {
+    "yolov8": "LOSSES VarifocalLoss SIoULoss",
+    "yolo26": "LOSSES one2many VarifocalLoss SIoULoss\nLOSSES one2one VarifocalLoss SIoULoss",
+}
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """Write a dataset of 8 + 4 images for a task; return its YAML."""
+
+    def generate(task="detect"):
+        monkeypatch.setattr(shapes, "SPLITS", {"train": 8, "val": 4})
+        shapes.generate(tmp_path / "data", task)
+        keypoints = {"kpt_shape": [5, 3], "flip_idx": [0, 1, 4, 3, 2]} if task == "pose" else {}
+        d = {"path": str(tmp_path / "data"), "train": "images/train", "val": "images/val", **keypoints}
+        file = tmp_path / "data.yaml"
+        file.write_text(yaml.safe_dump({**d, "names": dict(enumerate(shapes.NAMES))}), "utf-8")
+        return str(file)
+
+    return generate
+
+
+def train(folder, model, data, epochs=1, before="", check=True, **arguments):
+    """Train in a fresh process, which says at the start of each epoch's validation which losses it had."""
+    words = "".join(f", {key}={value!r}" for key, value in arguments.items())
+    code = f"""
+from ultralytics import YOLO
+{SAY}
+model = YOLO({model!r})
+model.add_callback("on_train_epoch_end", say)
+{textwrap.dedent(before)}
+model.train(data={data!r}, {TRAIN.format(epochs=epochs, project=str(folder / "runs"))}{words})
+"""
+    return python(code, folder, check=check)
+
+
+@pytest.mark.parametrize(("base", "task"), [("yolov8", "detect"), *(("yolo26", task) for task in TASKS if task != "classify")])
+def test_trains(base, task, tmp_path, data):
+    said = train(tmp_path, write(tmp_path, base, task, keys_of(task)), data(task), name="run").stdout
+    assert SAID[base].replace("SIoULoss", "RotatedBboxLoss" if task == "obb" else "SIoULoss") in said
+    header, row = (line.split(",") for line in (tmp_path / "runs/run/results.csv").read_text().splitlines())
+    assert all(math.isfinite(float(value)) for key, value in zip(header, row, strict=True) if "loss" in key)
+
+
+def test_resumes_and_is_fine_tuned(tmp_path, data):
+    """A killed run goes on with its losses; its checkpoint keeps them in another training; `pretrained=` changes none."""
+    name, file = write(tmp_path, "yolo26", "detect", KEYS), data()
+    kill = """
+        def stop(trainer):
+            if trainer.epoch == 1:
+                import os; os._exit(9)
+        model.add_callback("on_train_epoch_start", stop)
+    """
+    assert train(tmp_path, name, file, 3, kill, check=False, name="killed").returncode == 9
+    last = str(tmp_path / "runs/killed/weights/last.pt")
+    tuned = train(tmp_path, last, file, name="tuned").stdout
+    assert SAID["yolo26"] in tuned
+    assert SAID["yolo26"] in train(tmp_path, name, file, pretrained=last, name="pretrained").stdout
+    resumed = train(tmp_path, last, file, 3, resume=True).stdout
+    assert "Resuming training" in resumed and resumed.count(SAID["yolo26"]) == 2
+
+
+@pytest.mark.parametrize("resumed", [False, True], ids=["fresh", "fine-tuning"])
+def test_multi_gpu_worker(resumed, tmp_path, data):
+    """A worker is a fresh interpreter that builds the model from what the trainer's state names."""
+    name, file = write(tmp_path, "yolov8", "detect", KEYS), data()
+    if resumed:
+        train(tmp_path, name, file, name="first")
+        name = str(tmp_path / "runs/first/weights/last.pt")
+    numbers = TRAIN.format(epochs=1, project=str(tmp_path / "runs"))
+    code = f"""
+        from ultralytics.models.yolo.detect import DetectionTrainer
+        from ultralytics.utils.dist import generate_ddp_file
+        trainer = DetectionTrainer(overrides=dict(model={name!r}, data={file!r}, name="ddp", {numbers}))
+        print("FILE", generate_ddp_file(trainer))
+    """
+    script = python(textwrap.dedent(code), tmp_path).stdout.rpartition("FILE ")[2].strip()
+    text = Path(script).read_text("utf-8")
+    assert text.count("trainer.train()") == 1
+    (tmp_path / "worker.py").write_text(SAY + text.replace("trainer.train()", "trainer.train(); say(trainer)"), "utf-8")
+    assert SAID["yolov8"] in run(sys.executable, "worker.py", cwd=tmp_path).stdout
+
+
+def test_a_criterion_is_copied_and_pickled(tmp_path):
+    """Older releases keep the criterion in the checkpoints of a training that goes on."""
+    model = build(write(tmp_path, "yolo26", "detect", KEYS), "detect")
+    model.loss(batch("detect"))
+    copied = copy.deepcopy(model)
+    assert exchanged(copied.criterion, KEYS)
+    torch.save({"model": copied}, tmp_path / "last.pt")
+    loaded = torch.load(tmp_path / "last.pt", weights_only=False)["model"]
+    assert exchanged(loaded.criterion, KEYS)

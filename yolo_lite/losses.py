@@ -14,33 +14,9 @@ from torch.nn import functional as F
 from ultralytics.utils.loss import BboxLoss
 from ultralytics.utils.metrics import bbox_iou, probiou
 
-from yolo_lite.errors import ConfigError, suggest
-
 ALPHA, GAMMA = 0.75, 2.0  # of VariFocal loss, the paper's
 THETA = 4  # of SIoU's shape cost, the paper's
 EPS = 1e-7
-
-CLASS_LOSSES = ("varifocal", "varifocal-aligned")
-BOX_LOSSES = ("siou",)
-KEYS = {"class_loss": CLASS_LOSSES, "box_loss": BOX_LOSSES}
-
-
-def check(d: Mapping[str, Any], head: str) -> None:
-    """Check the loss keys of a model dictionary against its head's module name.
-
-    Raises:
-        ConfigError: A value is unknown, or that head has no such loss.
-    """
-    for key, known in KEYS.items():
-        value = d.get(key)
-        if value is None:
-            continue
-        if value not in known:
-            raise ConfigError(f"{key} has to be {' or '.join(known)}, found {value!r}{suggest(value, known)}")
-        if head in ("RTDETRDecoder", "Classify"):
-            raise ConfigError(f"{key}: {head} has losses of its own; found {value!r}, needed null")
-        if key == "box_loss" and "OBB" in head:
-            raise ConfigError(f"box_loss: {value} is a loss of upright boxes, {head} has rotated ones; needed null")
 
 
 def apply(criterion: Any, d: Mapping[str, Any]) -> Any:
@@ -68,6 +44,7 @@ class Remembering(nn.Module):
         """Assign as Ultralytics does; keep labels (B, A), what is found (B, A), and the IoU with it (B, A)."""
         result = self.assigner(scores, boxes, *args, **kwargs)
         labels, targets, _, found, *_ = result
+        found = found.bool()  # numbers where no image has an object
         pairs = boxes[found], targets[found]  # (N, 4), rotated ones (N, 5)
         overlap = bbox_iou(*pairs, xywh=False) if boxes.shape[-1] == 4 else probiou(*pairs)
         self.labels, self.found = labels, found
@@ -96,7 +73,7 @@ class VarifocalLoss(nn.Module):
         (assigned,) = self.assigned
         q = targets
         if not self.aligned:
-            classes = F.one_hot(assigned.labels.long().clamp(0), logits.shape[-1])
+            classes = F.one_hot(assigned.labels.long().clamp(0, logits.shape[-1] - 1), logits.shape[-1])
             q = (classes * (assigned.iou * assigned.found).unsqueeze(-1)).to(logits.dtype)
         positives = assigned.found.sum().clamp(min=1)
         return varifocal(logits, q) * (targets.sum().clamp(min=1) / positives)

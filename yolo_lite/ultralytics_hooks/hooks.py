@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from yolo_lite.discovery import specs
 from yolo_lite.output import say_once
+from yolo_lite.registry import LOSSES
 from yolo_lite.ultralytics_hooks import configs, internals, parser
 from yolo_lite.ultralytics_hooks.reading import is_ours
 
@@ -113,6 +114,18 @@ def _is_fused(original: Function) -> Function:
     return is_fused
 
 
+def _init_criterion(original: Function) -> Function:
+    def init_criterion(self: "BaseModel") -> Any:
+        d: Any = self.yaml
+        if all(d.get(key) is None for key in LOSSES):
+            return original(self)
+        from yolo_lite.losses import apply
+
+        return apply(original(self), d)
+
+    return init_criterion
+
+
 # Checkpoints ----------------------------------------------------------------------------------------------------------
 
 
@@ -154,6 +167,10 @@ WRAPPED = {  # when which module is loaded
         Wrapped("ultralytics.nn.tasks:BaseModel.load", _load),
         Wrapped("ultralytics.nn.tasks:BaseModel.fuse", _fuse),
         Wrapped("ultralytics.nn.tasks:BaseModel.is_fused", _is_fused),
+        Wrapped("ultralytics.nn.tasks:DetectionModel.init_criterion", _init_criterion),
+        Wrapped("ultralytics.nn.tasks:SegmentationModel.init_criterion", _init_criterion),
+        Wrapped("ultralytics.nn.tasks:PoseModel.init_criterion", _init_criterion),
+        Wrapped("ultralytics.nn.tasks:OBBModel.init_criterion", _init_criterion),
     ],
     "ultralytics.data.utils": [Wrapped("ultralytics.data.utils:check_cls_dataset", configs.check_cls_dataset)],
 }

@@ -9,8 +9,9 @@ import yaml
 
 from yolo_lite.discovery import specs
 from yolo_lite.errors import ConfigError, nearest, one_line
+from yolo_lite.registry import LOSSES
 
-OUR_KEYS = {"backbone_width", "backbone_weights", "backbone_edge"}
+OUR_KEYS = {"backbone_width", "backbone_weights", "backbone_edge", *LOSSES}
 
 
 def load(file: str | Path, namespace: Mapping[str, Any]) -> dict[str, Any] | None:
