@@ -110,7 +110,7 @@ def build(name, task, **keys):
 
 
 def exchanged(criterion, keys):
-    """Tell whether a criterion, each branch of an end-to-end one, has the losses of these keys and no others of ours."""
+    """Tell whether a criterion, each branch of an end-to-end one, has the losses of these keys and no others."""
     branches = [getattr(criterion, name) for name in ("one2many", "one2one") if hasattr(criterion, name)]
     return all(
         isinstance(each.bce, losses.VarifocalLoss) == ("class_loss" in keys)
@@ -191,16 +191,25 @@ def test_aligned_takes_ultralytics_targets(tmp_path):
     criterion.assigner.found = targets.sum(-1) > 0
     positives = int(criterion.assigner.found.sum())
     loss = criterion.bce(logits, targets).sum() / targets.sum().clamp(min=1)
-    expected = sum(vfl(p, q) for p, q in zip(logits.sigmoid().flatten().tolist(), targets.flatten().tolist(), strict=True))
+    pairs = zip(logits.sigmoid().flatten().tolist(), targets.flatten().tolist(), strict=True)
+    expected = sum(vfl(p, q) for p, q in pairs)
     assert loss.item() == pytest.approx(expected / positives, rel=1e-4)
 
 
 BAD = {  # what is wrong: (task, keys, what the sentence says)
-    "misspelt": ("detect", {"class_loss": "varifocl"}, "class_loss: found 'varifocl'; needed null or varifocal or .*; did you mean 'varifocal'"),
-    "no text": ("detect", {"class_loss": True}, "class_loss: found True; needed null or varifocal or varifocal-aligned; there are"),
-    "Ultralytics' own": ("detect", {"box_loss": "ciou"}, "box_loss: found 'ciou'; needed null or siou; did you mean 'siou'"),
-    "of upright boxes": ("obb", {"box_loss": "siou"}, "box_loss: found siou, a loss of upright boxes; needed null for LightOBB's rotated ones"),
-}  # fmt: skip
+    "misspelt": ("detect", {"class_loss": "varifocl"}, "needed null or varifocal or .*; did you mean 'varifocal'"),
+    "no text": (
+        "detect",
+        {"class_loss": True},
+        "class_loss: found True; needed null or varifocal or varifocal-aligned",
+    ),
+    "Ultralytics' own": ("detect", {"box_loss": "ciou"}, "box_loss: found 'ciou'; needed null or siou"),
+    "of upright boxes": (
+        "obb",
+        {"box_loss": "siou"},
+        "found siou, .* upright boxes; needed null for LightOBB's rotated",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -274,7 +283,9 @@ model.train(data={data!r}, {TRAIN.format(epochs=epochs, project=str(folder / "ru
     return python(code, folder, check=check)
 
 
-@pytest.mark.parametrize(("base", "task"), [("yolov8", "detect"), *(("yolo26", task) for task in TASKS if task != "classify")])
+@pytest.mark.parametrize(
+    ("base", "task"), [("yolov8", "detect"), *(("yolo26", task) for task in TASKS if task != "classify")]
+)
 def test_trains(base, task, tmp_path, data):
     said = train(tmp_path, write(tmp_path, base, task, keys_of(task)), data(task), name="run").stdout
     assert SAID[base].replace("SIoULoss", "RotatedBboxLoss" if task == "obb" else "SIoULoss") in said
@@ -283,7 +294,7 @@ def test_trains(base, task, tmp_path, data):
 
 
 def test_resumes_and_is_fine_tuned(tmp_path, data):
-    """A killed run goes on with its losses; its checkpoint keeps them in another training; `pretrained=` changes none."""
+    """A killed run goes on with its losses, fine-tuning its checkpoint keeps them, and `pretrained=` changes none."""
     name, file = write(tmp_path, "yolo26", "detect", KEYS), data()
     kill = """
         def stop(trainer):

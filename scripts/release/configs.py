@@ -174,18 +174,13 @@ def slower_line() -> str:
     return f"Slower than their bases in fp32, of all configs but the experiments: {', '.join(found) or 'none'}."
 
 
-def page(lines: Mapping[str, str]) -> str:
-    """Return docs/configs.md from each config's line."""
-    title = (
-        "# The configs\n\nFused, 640 px, 80 classes, scale n; the other scales are in each file's header. Times are in "
-        "fp32 on one thread of an x86 CPU, **bold** where a config is slower than its base; intervals and versions are "
-        "in [latency.md](latency.md).\n"
-    )
+def tables(lines: Mapping[str, str]) -> list[str]:
+    """Return the tables of docs/configs.md, one a base, from each config's line."""
+    found: list[str] = []
     bases = sorted({options["base"] for options in shipped().values()}, key=lambda base: int(re.sub(r"\D", "", base)))
-    tables = [[*HEAD, *(line for name, line in lines.items() if name.startswith(base))] for base in bases]
-    return title + "".join(
-        f"\n## {base}\n\n" + "\n".join(table) + "\n" for base, table in zip(bases, tables, strict=True)
-    )
+    for base in bases:
+        found += [f"## {base}", "", *HEAD, *(line for name, line in lines.items() if name.startswith(base)), ""]
+    return found[:-1]
 
 
 def write_pages(configs: bool = True) -> None:
@@ -196,8 +191,8 @@ def write_pages(configs: bool = True) -> None:
             make(**options, out=ROOT / "cfg" / name, exist_ok=True)
         lines[name] = table_line(name, figures(name, options))
         print(lines[name], flush=True)
-    write(ROOT / "docs" / "configs.md", page(lines))
-    readme = ROOT / "README.md"
+    page, readme = ROOT / "docs" / "configs.md", ROOT / "README.md"
+    write(page, between(page.read_text("utf-8"), "figures", tables(lines)))
     shown = [line for name, line in lines.items() if name.startswith("yolov8") and not experiment(name)]
     write(readme, between(between(readme.read_text("utf-8"), "figures", [*HEAD, *shown]), "slower", [slower_line()]))
 
@@ -205,7 +200,7 @@ def write_pages(configs: bool = True) -> None:
 def check() -> list[str]:
     """Return what stands in the files and is not so: configs that `make` writes otherwise, and figures of scale n."""
     wrong = []
-    tables = ((ROOT / "README.md").read_text("utf-8") + (ROOT / "docs" / "configs.md").read_text("utf-8")).splitlines()
+    stated = ((ROOT / "README.md").read_text("utf-8") + (ROOT / "docs" / "configs.md").read_text("utf-8")).splitlines()
     for name, options in shipped().items():
         text = (ROOT / "cfg" / name).read_text("utf-8")
         if yaml.safe_load(text) != yaml.safe_load(make(**options, count=False)):
@@ -213,9 +208,9 @@ def check() -> list[str]:
         row = figures(name, options)
         if figure_line("n", row) not in text.splitlines():
             wrong.append(f"{name}: {figure_line('n', row)}")
-        if table_line(name, row) not in tables:
+        if table_line(name, row) not in stated:
             wrong.append(f"tables: {table_line(name, row)}")
-    if slower_line() not in tables:
+    if slower_line() not in stated:
         wrong.append(f"README.md: {slower_line()}")
     return wrong
 

@@ -6,10 +6,9 @@ these are; no package has it, so the tests hold it against a derivation of their
 norm and a classifier, is left out.
 """
 
-import re
 from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -77,7 +76,7 @@ class DilatedReparam(nn.Module):
     def __init__(self, c: int) -> None:
         super().__init__()
         self.large = _depthwise(c, LARGE)
-        self.dilated = nn.ModuleList(_depthwise(c, k, dilation) for k, dilation in DILATED)
+        self.dilated: Any = nn.ModuleList(_depthwise(c, k, dilation) for k, dilation in DILATED)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.large(x)
@@ -88,13 +87,12 @@ class DilatedReparam(nn.Module):
     @torch.no_grad()
     def merge(self) -> nn.Conv2d:
         """Return the one convolution that computes the same in eval mode."""
-        merged = _merged(*self.large)
-        for branch, (k, dilation) in zip(self.dilated, DILATED, strict=True):
-            conv = _merged(*branch)
+        merged, branches = _merged(*self.large), [_merged(*branch) for branch in self.dilated]
+        for conv, (k, dilation) in zip(branches, DILATED, strict=True):
             reach = dilation * (k // 2)
             places = slice(LARGE // 2 - reach, LARGE // 2 + reach + 1, dilation)
             merged.weight[:, :, places, places] += conv.weight
-            merged.bias += conv.bias
+            _bias(merged).add_(_bias(conv))
         return merged
 
 
@@ -145,10 +143,12 @@ class UniRepLKBlock(nn.Module):
     def __init__(self, c: int, k: int) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.full((c,), START))  # layer scale
-        self.depthwise = DilatedReparam(c) if k == LARGE else nn.Conv2d(c, c, k, padding=k // 2, groups=c, bias=False)
-        self.norm = BatchNorm2d(c)
+        self.depthwise: nn.Module = (
+            DilatedReparam(c) if k == LARGE else nn.Conv2d(c, c, k, padding=k // 2, groups=c, bias=False)
+        )
+        self.norm: nn.Module = BatchNorm2d(c)
         self.excite = SqueezeExcite(c, c // 4, gate=nn.Sigmoid)
-        self.expand = nn.Linear(c, 4 * c)
+        self.expand: nn.Module = nn.Linear(c, 4 * c)
         self.act = nn.GELU()
         self.grn = GRN(4 * c)
         self.project = nn.Linear(4 * c, c, bias=False)
@@ -173,12 +173,11 @@ class UniRepLKBlock(nn.Module):
         """Merge branches, BatchNorms and layer scale, and turn the linear layers into 1x1 convolutions."""
         if self.folded:
             return
-        depthwise = self.depthwise.merge() if isinstance(self.depthwise, DilatedReparam) else self.depthwise
+        depthwise: Any = self.depthwise.merge() if isinstance(self.depthwise, DilatedReparam) else self.depthwise
         self.depthwise = _merged(depthwise, self.norm)
         project = _merged(_as_conv(self.project), self.project_norm)
-        project.bias += project.weight.flatten(1) @ self.grn.beta.flatten()
-        project.weight *= self.gamma.view(-1, 1, 1, 1)
-        project.bias *= self.gamma
+        _bias(project).add_(project.weight.flatten(1) @ self.grn.beta.flatten()).mul_(self.gamma)
+        project.weight.mul_(self.gamma.view(-1, 1, 1, 1))
         self.expand = FoldedFeedForward(_as_conv(self.expand), self.grn.gamma, project)
         self.norm = nn.Identity()
         del self.gamma, self.act, self.grn, self.project, self.project_norm
@@ -197,24 +196,28 @@ def _start(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def _as_conv(linear: nn.Linear) -> nn.Conv2d:
+def _bias(conv: nn.Conv2d) -> torch.Tensor:
+    assert conv.bias is not None
+    return conv.bias
+
+
+def _as_conv(linear: Any) -> nn.Conv2d:
     """Return the 1x1 convolution that computes what a linear layer does on every pixel."""
     conv = nn.Conv2d(linear.in_features, linear.out_features, 1, bias=linear.bias is not None).to(linear.weight)
     conv.weight.copy_(linear.weight[:, :, None, None])
     if linear.bias is not None:
-        conv.bias.copy_(linear.bias)
+        _bias(conv).copy_(linear.bias)
     return conv.requires_grad_(False)
 
 
-def _merged(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+def _merged(conv: nn.Conv2d, norm: Any) -> nn.Conv2d:
     """Return one convolution, undilated and with a bias, for a convolution and the BatchNorm after it."""
     factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    merged = nn.Conv2d(
-        conv.in_channels, conv.out_channels, conv.kernel_size, padding=conv.kernel_size[0] // 2, groups=conv.groups
-    ).to(conv.weight)
+    k, groups = conv.kernel_size[0], conv.groups
+    merged = nn.Conv2d(conv.in_channels, conv.out_channels, k, padding=k // 2, groups=groups).to(conv.weight)
     merged.weight.copy_(conv.weight * factor.view(-1, 1, 1, 1))
     bias = 0 if conv.bias is None else conv.bias
-    merged.bias.copy_((bias - norm.running_mean) * factor + norm.bias)
+    _bias(merged).copy_((bias - norm.running_mean) * factor + norm.bias)
     return merged.requires_grad_(False)
 
 
@@ -240,8 +243,8 @@ class UniRepLKNetStage(Stage):
     @staticmethod
     def reference_name(name: str) -> str:
         """Return what the authors' code calls a tensor of `Backbone`; there, downsamplings stand before the stages."""
-        stage, layer, rest = re.fullmatch(r"stages\.(\d)\.(\d)\.(.*)", name).groups()
-        stage, layer = int(stage), int(layer)
+        _, *place, rest = name.split(".", 3)
+        stage, layer = map(int, place)
         if layer == 0:
             index, _, kind = rest.partition(".")
             return f"downsample_layers.{max(stage - 1, 0)}.{int(index) + 3 * (stage == 1)}.{kind}"

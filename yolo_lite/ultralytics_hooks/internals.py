@@ -1,9 +1,9 @@
 """Everything inside Ultralytics that yolo_lite relies on, be it documented or not.
 
-`INTERNALS` has a row for every name that any file imports, wraps or reads; `OF_A_MODEL` what a built model has,
-`OF_A_CRITERION` what its criterion; and `Landmarks` what the patched parser looks for in the source of `parse_model`. Tests look whether all of it exists in the
-oldest and in the newest release, and whether the list is complete. When a release breaks something, they say which row,
-and which files use it.
+`INTERNALS` has a row for every name that any file imports, wraps or reads; `OF_A_MODEL` what a built model has, and
+`OF_A_CRITERION` its criterion; and `Landmarks` what the patched parser looks for in the source of `parse_model`. Tests
+look whether all of it exists in the oldest and in the newest release, and whether the list is complete. When a release
+breaks something, they say which row, and which files use it.
 """
 
 import importlib
