@@ -89,7 +89,8 @@ def randomised(name, width=1.0):
 
 
 def under_their_names(backbone):
-    return {UniRepLKNetStage.reference_name(key): value.clone() for key, value in backbone.state_dict().items()}
+    state = backbone.stages.state_dict()
+    return {UniRepLKNetStage.reference_name(key): value.clone() for key, value in state.items()}
 
 
 def difference(a, b):

@@ -43,6 +43,7 @@ BACKBONES = {
     "shufflenetv2": "shufflenet_v2_x1_0",
     "efficientnet": "efficientnet_b0",
     "efficientnet-lite": "efficientnet_lite0",
+    "unireplknet": "unireplknet_a",
     "timm": "timm/mobilenetv4_conv_small",
 }
 # A width with published weights where one is lighter than the base

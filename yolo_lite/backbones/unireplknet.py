@@ -240,15 +240,16 @@ class UniRepLKNetStage(Stage):
                 yield Layer(1, c2, partial(UniRepLKBlock, c2, row.k))
             c1 = c2
 
-    @staticmethod
-    def reference_name(name: str) -> str:
-        """Return what the authors' code calls a tensor of `Backbone`; there, downsamplings stand before the stages."""
-        _, *place, rest = name.split(".", 3)
-        stage, layer = map(int, place)
-        if layer == 0:
+    @classmethod
+    def reference_name(cls, name: str) -> str:
+        """Return what the authors' code calls a tensor; there, downsamplings stand before all stages."""
+        stage, layer, rest = name.split(".", 2)
+        number = int(stage) - 1
+        if layer == "0":
             index, _, kind = rest.partition(".")
-            return f"downsample_layers.{max(stage - 1, 0)}.{int(index) + 3 * (stage == 1)}.{kind}"
+            return f"downsample_layers.{max(number, 0)}.{int(index) + 3 * (number == 0)}.{kind}"
+        block = f"stages.{number}.{int(layer) - 1}."
         for ours, theirs in NAMES:
             if rest.startswith(ours):
-                return f"stages.{stage - 1}.{layer - 1}.{theirs}{rest.removeprefix(ours)}"
-        return f"stages.{stage - 1}.{layer - 1}.{rest}"
+                return f"{block}{theirs}{rest.removeprefix(ours)}"
+        return block + rest

@@ -81,12 +81,24 @@ def _load(original: Function) -> Function:
             return original(self, weights, *args, **kwargs)
         from yolo_lite.weights.by_role import ByRole
 
-        found = ByRole(source, self)
+        levels = _levels(theirs), _levels(ours)
+        found = ByRole(source, self, levels if all(levels) else ((), ()))
         result = original(self, found, *args, **kwargs)
         say_once(found.said_of(self))
         return result
 
     return load
+
+
+def _levels(d: dict[str, Any]) -> list[int]:
+    """Return the level that each row of a model gives, none where a row gives several maps."""
+    from yolo_lite.ultralytics_hooks.dry_run import levels
+
+    try:
+        with parser.no_trace(internals.namespace()):
+            return levels({**d, "backbone_weights": None} if "backbone_weights" in d else d)
+    except Exception:
+        return []
 
 
 def _same_rows(a: dict[str, Any], b: dict[str, Any]) -> bool:

@@ -16,6 +16,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 WIDTHS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.1, 1.2, 1.25, 1.3, 1.4, 1.5, 1.6, 2.0)  # at which anybody published any
 
+INSIDE = ("state_dict", "model")  # keys under which files hold a state dict
+
 Weights: TypeAlias = dict[str, torch.Tensor]  # a state dict
 
 
@@ -217,7 +219,8 @@ def read_weights(path: str | Path) -> Weights:
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ConfigError(f"{path}: cannot be read as weights ({typed_line(error)})") from None
-    weights = weights.get("state_dict", weights) if isinstance(weights, dict) else weights
+    if isinstance(weights, dict):
+        weights = next((weights[key] for key in INSIDE if isinstance(weights.get(key), dict)), weights)
     if not isinstance(weights, dict) or not all(isinstance(v, torch.Tensor) for v in weights.values()):
         raise ConfigError(f"{path}: needs a state dict, names with tensors, found {type(weights).__name__}")
     return dict(weights)
