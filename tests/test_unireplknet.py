@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
-from yolo_lite import create_backbone
+from yolo_lite import ConfigError, create_backbone
 from yolo_lite.backbones.unireplknet import DilatedReparam, UniRepLKNetStage
+from yolo_lite.blocks import SqueezeExcite
 from yolo_lite.cost import cost
+from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD
 
 pytestmark = pytest.mark.core
 
@@ -74,18 +77,21 @@ def reference(tensors, x, train):
     return levels
 
 
-def randomised(name, width=1.0):
+def randomised(name, width=1.0, **more):
     """A backbone in float64 whose levels are of order one and whose branches all matter."""
+    return randomise(create_backbone(name, width=width, **more).double())
+
+
+def randomise(module):
     torch.manual_seed(0)
-    backbone = create_backbone(name, width=width).double()
-    for key, tensor in backbone.state_dict().items():
+    for key, tensor in module.state_dict().items():
         if key.endswith(("running_var", "gamma")) or ("norm" in key and key.endswith("weight")):
             tensor.uniform_(0.5, 1.0)
         elif key.endswith(("bias", "beta", "running_mean")):
             tensor.normal_(0, 0.2)
         elif tensor.ndim > 1:
             tensor.normal_(0, tensor[0].numel() ** -0.5)
-    return backbone
+    return module
 
 
 def under_their_names(backbone):
@@ -137,6 +143,83 @@ def test_published_costs(name, millions, multiply_adds):
     classifier = 2 * c + 1000 * c + 1000  # its norm and its linear layer
     assert round((parameters + classifier) / 1e6, 1) == millions
     assert round(gflops / 2, 1) == multiply_adds
+
+
+def stages_of(model):
+    return torch.nn.ModuleList(module for module in model.model if isinstance(module, UniRepLKNetStage))
+
+
+@pytest.mark.parametrize("edge", [False, True], ids=["as it is", "edge"])
+def test_fused_by_ultralytics_and_exported(edge, tmp_path):
+    """`fuse` merges all branches and BatchNorms, with and without squeeze-excite, and ONNX computes the same."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    d = {**yaml_model_load("yolov8n-unireplknet.yaml"), "backbone_edge": edge, "nc": 3}
+    model = DetectionModel(d, verbose=False).eval()
+    randomise(stages_of(model))
+    assert any(isinstance(module, SqueezeExcite) for module in stages_of(model).modules()) != edge
+    image = torch.rand(1, 3, 96, 96)
+    backbone = torch.nn.Sequential(*stages_of(model))
+    plain, parameters = copy.deepcopy(backbone).double(), sum(p.numel() for p in model.parameters())
+    assert not model.is_fused()
+    model.fuse(verbose=False)
+    assert model.is_fused() and sum(p.numel() for p in model.parameters()) < parameters
+    kinds = {type(module) for module in backbone.modules()}
+    assert not any(issubclass(kind, torch.nn.BatchNorm2d | torch.nn.Linear | DilatedReparam) for kind in kinds)
+    torch.onnx.export(backbone, image, str(tmp_path / "backbone.onnx"), opset_version=17, dynamo=False)
+    session = onnxruntime.InferenceSession(str(tmp_path / "backbone.onnx"), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    with torch.no_grad():
+        expected = plain(image.double())
+        assert difference(backbone.double()(image.double()), expected) < 1e-5
+    assert difference(torch.from_numpy(found).double(), expected) < 1e-4
+
+
+def checkpoint(folder, width=0.25):
+    """Write a file like the authors': all tensors under their names, norm and classifier too, under "model"."""
+    backbone = randomised("unireplknet_a", width).float()
+    tensors = under_their_names(backbone)
+    c = backbone.channels[-1]
+    tensors |= {"norm.weight": torch.ones(c), "norm.bias": torch.zeros(c)}
+    tensors |= {"head.weight": torch.zeros(1000, c), "head.bias": torch.zeros(1000)}
+    order = sorted(tensors, key=lambda name: not name.startswith("downsample_layers"))  # as theirs are registered
+    torch.save({"model": {name: tensors[name] for name in order}}, folder / "unireplknet_a.pth")
+    return backbone, folder / "unireplknet_a.pth"
+
+
+def test_weights_by_the_authors_names(tmp_path):
+    source, file = checkpoint(tmp_path)
+    ours = create_backbone("unireplknet_a", file, width=0.25, mean=(0, 0, 0), std=(1, 1, 1))
+    for key, value in source.state_dict().items():
+        assert torch.equal(value, ours.state_dict()[key]) or key.endswith("num_batches_tracked"), key
+    again = create_backbone("unireplknet_a", source.state_dict(), width=0.25, mean=(0, 0, 0), std=(1, 1, 1))
+    assert torch.equal(again.stages[3][2].gamma, source.stages[3][2].gamma)
+
+
+def test_the_images_normalisation_is_folded_into_the_stem(tmp_path):
+    source, file = checkpoint(tmp_path)
+    mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
+    ours, image = create_backbone("unireplknet_a", file, width=0.25).eval(), torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        a, b = ours(image)[0], source.eval()((image - mean) / std)[0]
+    assert difference(a[..., 1:, 1:], b[..., 1:, 1:]) < 1e-5
+
+
+def test_weights_in_a_yaml(tmp_path):
+    source, file = checkpoint(tmp_path)
+    d = {**yaml_model_load("yolov8n-unireplknet.yaml"), "backbone_width": 0.25, "backbone_weights": str(file)}
+    stages = stages_of(DetectionModel(d, verbose=False))
+    assert torch.equal(stages[2][1].depthwise.large[0].weight, source.stages[2][1].depthwise.large[0].weight)
+
+
+def test_weights_that_lack_something_are_refused(tmp_path):
+    _, file = checkpoint(tmp_path)
+    weights = torch.load(file)["model"]
+    del weights["stages.1.0.dwconv.dil_conv_k7_2.weight"]
+    with pytest.raises(ConfigError, match="the weights lack 1 of the .* tensors, stages.1.0.dwconv.dil_conv_k7_2.weig"):
+        create_backbone("unireplknet_a", weights, width=0.25)
+    with pytest.raises(ConfigError, match="downsample_layers.0.0.weight has the shape"):
+        create_backbone("unireplknet_a", file, width=0.5)
 
 
 def test_onnx_agrees(tmp_path):

@@ -49,7 +49,7 @@ BACKBONES = {
 # A width with published weights where one is lighter than the base
 ALPHAS = {"n": 0.5, "s": 1.0, "m": 1.0, "l": 1.0, "x": 1.0}
 SWAPPABLE = ("yolov5", "yolov8", "yolo11", "yolo26")
-OTHER_ALPHAS = {  # at scale n where 0.5 is slower than the base, see docs/latency.md
+OTHER_ALPHAS = {  # where the usual one is slower than the base, see docs/latency.md, or costs more
     ("yolov5", "mnv1"): {"n": 0.25, "s": 0.75},
     **{(base, "efficientnet"): {"n": 0.35} for base in ("yolov5", "yolov8")},
     **{(base, "efficientnet-lite"): {"n": 0.35} for base in ("yolov5", "yolov8")},
@@ -58,6 +58,8 @@ OTHER_ALPHAS = {  # at scale n where 0.5 is slower than the base, see docs/laten
     ("yolov8", "ghostnetv2"): {"n": 0.35},
     **{(base, "mnv3-small"): {"n": 1.0} for base in ("yolov5", "yolov8")},
     ("yolov8", "mnv4"): {"n": 1.0},
+    ("yolov5", "unireplknet"): {"n": 0.35, "s": 0.75},
+    ("yolov8", "unireplknet"): {"n": 0.35},
     **{(base, "shufflenetv2"): {"m": 1.5, "l": 2.0, "x": 2.0} for base in SWAPPABLE},
 }
 LITE = {  # the preset: what costs least time for what it finds, see docs/lite.md
