@@ -94,8 +94,8 @@ def _names(own: Collection[str], variant: str, weights: Mapping[str, torch.Tenso
     """
     stage = families().get(variant)
     known = [stage.reference_name(name.removeprefix("stages.")) for name in own] if stage else []
-    missing = [name for name in known if name not in weights]
-    if any(known) and len(missing) < len(known):
+    if known and known[0] in weights:  # else they have names of ours
+        missing = [name for name in known if name not in weights]
         if missing:
             raise ConfigError(f"the weights lack {len(missing)} of the {len(known)} tensors, {missing[0]} among them")
         return known
