@@ -224,7 +224,7 @@ def test_small_on_disk(tmp_path):
     ],
 )
 def test_names_are_text_in_the_summary(text, plain):
-    assert tables.escaped(text) == plain
+    assert data_files.escaped(text) == plain
 
 
 def test_hostile_names_in_the_summary(tmp_path):

@@ -6,10 +6,17 @@ import importlib
 
 import pytest
 from conftest import ROOT
+from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import DetectionModel
 
 from yolo_lite.ultralytics_hooks import internals
-from yolo_lite.ultralytics_hooks.internals import INTERNALS, NEWER, OF_A_MODEL
+from yolo_lite.ultralytics_hooks.internals import (
+    INTERNALS,
+    NEWER,
+    OF_A_CRITERION,
+    OF_A_MODEL,
+    OF_AN_END_TO_END_CRITERION,
+)
 
 PACKAGE = ROOT / "yolo_lite"
 LIST = PACKAGE / "ultralytics_hooks" / "internals.py"
@@ -110,6 +117,18 @@ def test_a_built_model_has_what_is_read_from_it():
 
 
 @pytest.mark.core
+@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo26n.yaml"])
+def test_a_criterion_has_what_is_exchanged_in_it(name):
+    model = DetectionModel(name, verbose=False)
+    model.args = get_cfg()
+    criterion = model.init_criterion()
+    branches = [getattr(criterion, each) for each in OF_AN_END_TO_END_CRITERION if hasattr(criterion, each)]
+    assert len(branches) == (2 if name == "yolo26n.yaml" else 0)
+    for branch in branches or [criterion]:
+        assert OF_A_CRITERION.keys() <= vars(branch).keys()
+
+
+@pytest.mark.core
 def test_what_only_newer_releases_have_is_there_in_the_newest():
     if internals.version() == internals.TESTED[1]:
         for name in NEWER:
@@ -134,6 +153,8 @@ def test_all_of_the_list_is_used():
         assert ":" in owner and member in attributes, f"nothing uses {name}"
     for path in OF_A_MODEL:
         assert path.rpartition(".")[2] in attributes, f"nothing uses {path} of a model"
+    for path in {**OF_A_CRITERION, **OF_AN_END_TO_END_CRITERION}:
+        assert path in attributes, f"nothing uses {path} of a criterion"
 
 
 @pytest.mark.parametrize(

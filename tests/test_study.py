@@ -3,14 +3,17 @@
 import csv
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from made_up import make_size_matched, write_comparison
+from ultralytics.nn.tasks import yaml_model_load
 
 from yolo_lite import ConfigError
 from yolo_lite.compare.report.data_files import write_files
 from yolo_lite.compare.report.results import gather
 from yolo_lite.files import between
+from yolo_lite.models import digest_of
 
 
 @pytest.fixture
@@ -172,3 +175,29 @@ def test_links_of_the_pages_lead_somewhere(study):
 def test_an_unknown_study_is_refused(study):
     with pytest.raises(ConfigError, match="^study=light: needs one of backbones, lite, "):
         study.main(["study=light"])
+
+
+def test_the_study_of_losses_trains_the_same_model_with_each(script, tmp_path, monkeypatch):
+    losses, asked = script("losses"), []
+    monkeypatch.setattr(losses, "compare", lambda settings: asked.append(settings) or SimpleNamespace(failed=[]))
+    monkeypatch.chdir(tmp_path)
+    assert losses.main([f"data={tmp_path}/bccd.yaml", "model=yolo26s-lite", f"folder={tmp_path}", "epochs=1"]) == 0
+    (settings,) = asked
+    assert (settings["name"], settings["epochs"], settings["seeds"]) == ("study-losses-bccd", 1, [0, 1, 2])
+    loaded = [yaml_model_load(model) for model in settings["models"]]
+    assert [{key: d[key] for key in ("class_loss", "box_loss") if key in d} for d in loaded] == [*losses.KEYS.values()]
+    assert len({digest_of(d) for d in loaded}) == len(loaded) and {d["scale"] for d in loaded} == {"s"}
+    with pytest.raises(ConfigError, match="model=yolo99n: needs one of our configs with its scale letter"):
+        losses.main(["data=bccd.yaml", "model=yolo99n"])
+
+
+def test_the_study_of_losses_is_collected_into_a_page(script, tmp_path, monkeypatch):
+    losses = script("losses")
+    monkeypatch.setattr(losses, "DOCS", tmp_path / "docs")
+    levels = {f"yolov8n-mnv4{suffix}": 0.5 + 0.01 * number for number, suffix in enumerate(losses.KEYS)}
+    for data in ("bccd", "aquarium"):
+        write_comparison(tmp_path / f"study-losses-{data}", levels)
+    assert losses.main(["collect", "data=bccd,aquarium", f"folder={tmp_path}"]) == 0
+    page = (tmp_path / "docs/losses.md").read_text("utf-8")
+    assert page.count("| `yolov8n-mnv4-siou` |") == 2 and "## bccd" in page and "## aquarium" in page
+    assert (tmp_path / "docs/study-losses-aquarium/results.json").is_file()

@@ -37,8 +37,14 @@ class _Finder:
             spec = next(filter(None, (finder.find_spec(name, path, target) for finder in finders)), None)
         finally:
             self.searching.discard(name)
-        if spec is not None and hasattr(spec.loader, "exec_module") and hasattr(spec.loader, "create_module"):
-            spec.loader = _Loader(spec.loader)
+        loader = spec.loader if spec is not None else None
+        if (
+            spec is not None
+            and loader is not None
+            and hasattr(loader, "exec_module")
+            and hasattr(loader, "create_module")
+        ):
+            spec.loader = _Loader(loader)  # type: ignore[assignment]  # a loader by its methods
         return spec
 
 

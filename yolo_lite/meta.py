@@ -52,7 +52,7 @@ class Bounded(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations = self.made = self.flops = 0
 
     def __torch_dispatch__(

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 NO_EDGE_WEIGHTS = "takes away what published weights were trained with"
 
+LOSSES = {  # keys of model YAMLs -> their values, see losses.py
+    "class_loss": ("varifocal", "varifocal-aligned"),
+    "box_loss": ("siou",),
+}
+
 SEVERAL_LEVELS = "a TimmBackbone gives several levels; put a Level row between"
 
 Rule: TypeAlias = Callable[..., tuple[list[Any], Any]]  # (c1, scale, *row arguments) -> (constructor arguments, c2)

@@ -43,12 +43,13 @@ BACKBONES = {
     "shufflenetv2": "shufflenet_v2_x1_0",
     "efficientnet": "efficientnet_b0",
     "efficientnet-lite": "efficientnet_lite0",
+    "unireplknet": "unireplknet_a",
     "timm": "timm/mobilenetv4_conv_small",
 }
 # A width with published weights where one is lighter than the base
 ALPHAS = {"n": 0.5, "s": 1.0, "m": 1.0, "l": 1.0, "x": 1.0}
 SWAPPABLE = ("yolov5", "yolov8", "yolo11", "yolo26")
-OTHER_ALPHAS = {  # at scale n where 0.5 is slower than the base, see docs/latency.md
+OTHER_ALPHAS = {  # where the usual one is slower than the base, see docs/latency.md, or costs more
     ("yolov5", "mnv1"): {"n": 0.25, "s": 0.75},
     **{(base, "efficientnet"): {"n": 0.35} for base in ("yolov5", "yolov8")},
     **{(base, "efficientnet-lite"): {"n": 0.35} for base in ("yolov5", "yolov8")},
@@ -57,6 +58,8 @@ OTHER_ALPHAS = {  # at scale n where 0.5 is slower than the base, see docs/laten
     ("yolov8", "ghostnetv2"): {"n": 0.35},
     **{(base, "mnv3-small"): {"n": 1.0} for base in ("yolov5", "yolov8")},
     ("yolov8", "mnv4"): {"n": 1.0},
+    ("yolov5", "unireplknet"): {"n": 0.35, "s": 0.75},
+    ("yolov8", "unireplknet"): {"n": 0.35},
     **{(base, "shufflenetv2"): {"m": 1.5, "l": 2.0, "x": 2.0} for base in SWAPPABLE},
 }
 LITE = {  # the preset: what costs least time for what it finds, see docs/lite.md
@@ -174,18 +177,13 @@ def slower_line() -> str:
     return f"Slower than their bases in fp32, of all configs but the experiments: {', '.join(found) or 'none'}."
 
 
-def page(lines: Mapping[str, str]) -> str:
-    """Return docs/configs.md from each config's line."""
-    title = (
-        "# The configs\n\nFused, 640 px, 80 classes, scale n; the other scales are in each file's header. Times are in "
-        "fp32 on one thread of an x86 CPU, **bold** where a config is slower than its base; intervals and versions are "
-        "in [latency.md](latency.md).\n"
-    )
+def tables(lines: Mapping[str, str]) -> list[str]:
+    """Return the tables of docs/configs.md, one a base, from each config's line."""
+    found: list[str] = []
     bases = sorted({options["base"] for options in shipped().values()}, key=lambda base: int(re.sub(r"\D", "", base)))
-    tables = [[*HEAD, *(line for name, line in lines.items() if name.startswith(base))] for base in bases]
-    return title + "".join(
-        f"\n## {base}\n\n" + "\n".join(table) + "\n" for base, table in zip(bases, tables, strict=True)
-    )
+    for base in bases:
+        found += [f"## {base}", "", *HEAD, *(line for name, line in lines.items() if name.startswith(base)), ""]
+    return found[:-1]
 
 
 def write_pages(configs: bool = True) -> None:
@@ -196,8 +194,8 @@ def write_pages(configs: bool = True) -> None:
             make(**options, out=ROOT / "cfg" / name, exist_ok=True)
         lines[name] = table_line(name, figures(name, options))
         print(lines[name], flush=True)
-    write(ROOT / "docs" / "configs.md", page(lines))
-    readme = ROOT / "README.md"
+    page, readme = ROOT / "docs" / "configs.md", ROOT / "README.md"
+    write(page, between(page.read_text("utf-8"), "figures", tables(lines)))
     shown = [line for name, line in lines.items() if name.startswith("yolov8") and not experiment(name)]
     write(readme, between(between(readme.read_text("utf-8"), "figures", [*HEAD, *shown]), "slower", [slower_line()]))
 
@@ -205,7 +203,7 @@ def write_pages(configs: bool = True) -> None:
 def check() -> list[str]:
     """Return what stands in the files and is not so: configs that `make` writes otherwise, and figures of scale n."""
     wrong = []
-    tables = ((ROOT / "README.md").read_text("utf-8") + (ROOT / "docs" / "configs.md").read_text("utf-8")).splitlines()
+    stated = ((ROOT / "README.md").read_text("utf-8") + (ROOT / "docs" / "configs.md").read_text("utf-8")).splitlines()
     for name, options in shipped().items():
         text = (ROOT / "cfg" / name).read_text("utf-8")
         if yaml.safe_load(text) != yaml.safe_load(make(**options, count=False)):
@@ -213,9 +211,9 @@ def check() -> list[str]:
         row = figures(name, options)
         if figure_line("n", row) not in text.splitlines():
             wrong.append(f"{name}: {figure_line('n', row)}")
-        if table_line(name, row) not in tables:
+        if table_line(name, row) not in stated:
             wrong.append(f"tables: {table_line(name, row)}")
-    if slower_line() not in tables:
+    if slower_line() not in stated:
         wrong.append(f"README.md: {slower_line()}")
     return wrong
 

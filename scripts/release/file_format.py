@@ -35,6 +35,7 @@ from ultralytics.nn.tasks import yaml_model_load
 from yolo_lite import create_backbone, list_backbones
 from yolo_lite.blocks import Repeat
 from yolo_lite.discovery import specs
+from yolo_lite.losses import Remembering, SIoULoss, VarifocalLoss
 from yolo_lite.registry import Scale, arguments
 from yolo_lite.ultralytics_hooks.configs import configs
 
@@ -72,6 +73,7 @@ STAGES = {  # YAML name -> variant, and the level whose tensors are listed
     "MobileNetV4Stage": ["mobilenetv4_hybrid_medium", 4],
     "ShuffleNetV1Stage": ["shufflenet_v1_g3", 3],
     "ShuffleNetV2Stage": ["shufflenet_v2_x0_5", 3],
+    "UniRepLKNetStage": ["unireplknet_a", 3],
 }
 SCALE = Scale(backbone_width=0.25, reg_max=4, end2end=True)
 OF_HEADS = re.compile(r"(one2one_)?cv[234]$|dfl$")  # what ours replace; all else in them is Ultralytics'
@@ -104,7 +106,8 @@ def differences(now, kept, where=()):
 def current():
     """Return the list of the code as it is."""
     built, backbones = small_modules(), {name: create_backbone(name, width=0.25) for name in list_backbones()}
-    modules = nn.ModuleList([*(module for _, module in built), *backbones.values(), Repeat(nn.Identity, [], [])])
+    others = [Repeat(nn.Identity, [], []), VarifocalLoss(Remembering(nn.Identity())), SIoULoss(1)]
+    modules = nn.ModuleList([*(module for _, module in built), *backbones.values(), *others])
     names, attributes = pickled(modules), {}
     for module in modules.modules():
         if path(type(module)).startswith("yolo_lite."):

@@ -115,6 +115,15 @@ class Stage(nn.Sequential):
         raise NotImplementedError
 
     @classmethod
+    def reference_name(cls, name: str) -> str:
+        """Return what the reference calls a tensor of `Backbone`, "" where tensors are matched by their order.
+
+        Args:
+            name: Ours, stage and layer first: `0.1.conv.weight`.
+        """
+        return ""
+
+    @classmethod
     def plan(cls, variant: str, c1: int = 3, width: float = 1.0) -> list[list[Layer]]:
         """Return the layers of each level, P1 first.
 

@@ -107,17 +107,17 @@ def _show_model(name: str) -> None:
     print(f"{name}: {model.yolo.task}, {d.get('nc')} classes\n")
     print(f"cost        {model.parameters / 1e6:.2f} M parameters, {model.gflops:.2f} GFLOPs at {IMGSZ} px, fused")
     if "backbone_width" in d:
-        _show_multipliers(d, model.yolo.task)
+        _show_multipliers(d, model.yolo.task, int(max(model.yolo.model.stride)))
     _show_findings(lint(model.yolo.model))
 
 
-def _show_multipliers(d: dict[str, Any], task: str) -> None:
+def _show_multipliers(d: dict[str, Any], task: str, stride: int) -> None:
     """Print what a config costs over both of MobileNet's multipliers: alpha, and rho as the image size."""
-    own = scaling(d).backbone_width
-    rows = [["alpha", "params", *(f"GFLOPs@{size}" for size in SIZES)]]
+    own, sizes = scaling(d).backbone_width, [size for size in SIZES if size % stride == 0]
+    rows = [["alpha", "params", *(f"GFLOPs@{size}" for size in sizes)]]
     for alpha in sorted({*USUAL_WIDTHS, own}):
         model = internals.build_model({**d, "backbone_width": alpha, "backbone_weights": None}, task)
-        parameters, gflops = costs(model, SIZES)
+        parameters, gflops = costs(model, sizes)
         mark = f"{alpha:g}{' *' if alpha == own else ''}"
         rows.append([mark, f"{parameters / 1e6:.2f} M", *(f"{each:.2f}" for each in gflops)])
     print("\nby width multiplier alpha (backbone_width) and image size, px; * is the config's own:\n")

@@ -58,22 +58,31 @@ class Base:
         name: Its name, without task and scale.
         d: What its YAML holds.
         comments: What stands behind its keys.
-        features: The level of each of the backbone's rows that another backbone replaces.
+        features: The backbone's rows that another backbone replaces.
+        levels: The level that each of them gives.
         context: The rest of its backbone: pooling and attention.
         head: The rows of neck and head.
+        outputs: The levels that the head takes, in its order.
     """
 
     name: str
     d: dict[str, Any]
     comments: dict[str, str]
-    features: list[int]
+    features: list[Row]
+    levels: list[int]
     context: list[Row]
     head: list[Row]
+    outputs: list[int]
 
     @property
     def scales(self) -> list[str]:
         """Its scale letters, "" where it has one scale without a letter."""
         return list(self.d.get("scales") or [""])
+
+    @property
+    def joined(self) -> range:
+        """The levels from the finest to the coarsest one that the head takes."""
+        return range(min(self.outputs), max(self.outputs) + 1)
 
 
 def flow(value: Any) -> str:
@@ -112,12 +121,11 @@ def read_base(name: str, task: str) -> Base:
     try:
         levels = configs.stock_levels(d)
     except Exception:  # rows that give several maps, as YOLOv9e's
-        raise ConfigError(
-            f"base {name} has backbone rows that are no plain sequence of maps; choose another base"
-        ) from None
+        raise ConfigError(f"base {name} has rows that are no plain sequence of maps; choose another base") from None
     rows, count, end = _rows(text, d), len(d["backbone"]), neck_start(d)
     comments: dict[str, str] = dict(re.findall(r"^(\w+):[^#\n]*# *(.*)$", text, re.M))
-    return Base(name, d, comments, levels[:end], rows[end:count], rows[count:])
+    outputs = [levels[each] for each in rows[-1].taken]
+    return Base(name, d, comments, rows[:end], levels[:end], rows[end:count], rows[count:], outputs)
 
 
 def _find(name: str, task: str) -> str:

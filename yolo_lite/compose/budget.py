@@ -8,7 +8,6 @@ from typing import Any
 import yaml
 
 from yolo_lite.compose.draft import Draft, Widths
-from yolo_lite.compose.pans import HEAD_LEVELS
 from yolo_lite.compose.recipe import Recipe
 from yolo_lite.cost import cost
 from yolo_lite.discovery import families
@@ -178,15 +177,15 @@ def fit_width(draft: Draft, letter: str, budget: Budget) -> tuple[float, str]:
     Raises:
         ConfigError: None fits.
     """
-    backbone = draft.recipe.backbone
+    steps = functools.partial(alphas, draft.recipe.backbone, levels=tuple(draft.base.joined))
 
     def fits(alpha: float) -> bool:
         return budget.holds(_draft_cost(draft, letter, alpha))
 
-    found = {divisor: widest(alphas(backbone, divisor), fits) for divisor in ROUND}
+    found = {divisor: widest(steps(divisor), fits) for divisor in ROUND}
     best = {divisor: alpha for divisor, alpha in found.items() if alpha is not None}
     if not best:
-        alpha = widest(alphas(backbone, 1), fits)
+        alpha = widest(steps(1), fits)
         if alpha is None:
             raise _too_small(draft, letter, budget)
         best = {1: alpha}
@@ -212,7 +211,7 @@ def _roundest(best: dict[int, float]) -> tuple[int, float]:
 
 
 def _too_small(draft: Draft, letter: str, budget: Budget) -> ConfigError:
-    smallest = alphas(draft.recipe.backbone, 1)[0]
+    smallest = alphas(draft.recipe.backbone, 1, ())[0]
     return ConfigError(
         f"no width of {draft.recipe.backbone} fits {budget}: at the smallest, {smallest:g}, the model has "
         f"{_in_words(_draft_cost(draft, letter, smallest))}; neck=light head=light, or a smaller scale, costs less"
@@ -225,13 +224,13 @@ def _in_words(found: Cost) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def alphas(backbone: str, divisor: int) -> list[float]:
-    """Return the alphas from 1/16 to 2, in steps of 1/32, at which the head's levels have multiples of `divisor`."""
+def alphas(backbone: str, divisor: int, levels: tuple[int, ...]) -> list[float]:
+    """Return the alphas from 1/16 to 2, in steps of 1/32, at which some levels have multiples of `divisor`."""
     stage = families()[backbone]
     found: dict[tuple[int, ...], float] = {}
     for step in range(2, 65):
         plan = stage.plan(backbone, width=step / 32)
         channels = tuple(layers[-1].channels for layers in plan)
-        if all(channels[level - 1] % divisor == 0 for level in HEAD_LEVELS):
+        if all(each % divisor == 0 for level, each in enumerate(channels, 1) if level in levels):
             found.setdefault(channels, step / 32)
     return sorted(found.values())

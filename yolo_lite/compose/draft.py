@@ -10,6 +10,7 @@ from yolo_lite.compose.base import Base, Row, flow, read_base
 from yolo_lite.compose.graft import grafted
 from yolo_lite.compose.recipe import Recipe
 from yolo_lite.discovery import families
+from yolo_lite.errors import ConfigError
 from yolo_lite.options import TASKS
 
 Widths = Mapping[str, float] | None  # alpha by scale letter; None where the backbone has no width multiplier
@@ -41,6 +42,9 @@ class Draft:
             ConfigError: They do not go together.
         """
         base = read_base(recipe.base, recipe.task)
+        step = 2 ** max(base.outputs)
+        if recipe.pixels % step:
+            raise ConfigError(f"imgsz has to be a multiple of {step} for base {base.name}, found {recipe.pixels}")
         base = replace(base, d={**base.d, **recipe.edge_keys, **(recipe.keys or {})})
         backbone, head = grafted(base, recipe.backbone, recipe.neck, recipe.head)
         return cls(recipe, base, backbone, head, recipe.letters(base.scales))

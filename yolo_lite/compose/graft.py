@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from yolo_lite.backbones._stage import LEVELS
 from yolo_lite.compose.base import Base, Row
-from yolo_lite.compose.pans import HEAD_LEVELS, PANS
+from yolo_lite.compose.pans import PANS
 from yolo_lite.discovery import families, specs
 from yolo_lite.errors import ConfigError, suggest
 
@@ -53,11 +53,7 @@ def grafted(base: Base, backbone: str, neck: str, head: str) -> tuple[list[Row],
     Raises:
         ConfigError: There is no such backbone, or they do not go together.
     """
-    swap = swap_of(backbone)
-    if base.features[-1] not in swap.places:
-        raise ConfigError(
-            f"base {base.name}'s backbone ends with level P{base.features[-1]}; {backbone} gives {swap.given}"
-        )
+    swap = _with_coarser_levels(base, swap_of(backbone))
     if base.head[-1].module == "Classify" and (neck, head) != ("base", "base"):
         raise ConfigError("a classifier has no neck, and its head is light already; leave neck and head out")
     last = _head(base, head)
@@ -104,6 +100,24 @@ def _swap_of_timm(name: str) -> Swap:
     return Swap(name, rows, {level: index for index, level in enumerate(levels, 1)})
 
 
+def _with_coarser_levels(base: Base, swap: Swap) -> Swap:
+    """Add the base's own rows of the levels that lie beyond a backbone, as P6 does.
+
+    Raises:
+        ConfigError: They take other rows than the one before.
+    """
+    last, deepest = base.levels[-1], max(swap.places)
+    start = next((i for i, level in enumerate(base.levels) if level > deepest), len(base.levels))
+    added = base.features[start:]
+    if last not in (*swap.places, *base.levels[start:]) or any(row.taken != [-1] for row in added):
+        raise ConfigError(f"base {base.name}'s backbone ends with level P{last}; {swap.name} gives {swap.given}")
+    rows, places = list(swap.rows), dict(swap.places)
+    for number, (row, level) in enumerate(zip(added, base.levels[start:], strict=True), start):
+        places[level] = len(rows)
+        rows.append(row.but(comment=re.sub(rf"\b{number}\b", str(len(rows)), row.comment, count=1)))
+    return Swap(swap.name, rows, places)
+
+
 def _head(base: Base, head: str) -> Row:
     """Return the head's row, exchanged if asked for."""
     last = base.head[-1]
@@ -118,15 +132,16 @@ def _head(base: Base, head: str) -> Row:
 
 def _with_pan(base: Base, swap: Swap, last: Row, neck: str) -> tuple[list[Row], list[Row]]:
     """Replace all between backbone and head by a PAN of ours, whose first row pools the last level as the base does."""
-    lacking = next((level for level in HEAD_LEVELS if level not in swap.places), None)
-    if lacking is not None or not isinstance(last.inputs, list) or len(last.inputs) != len(HEAD_LEVELS):
-        found = f"{last.module} of {base.name} takes others" if lacking is None else f"the backbone lacks P{lacking}"
-        levels = " and ".join([", ".join(f"P{each}" for each in HEAD_LEVELS[:-1]), f"P{HEAD_LEVELS[-1]}"])
-        raise ConfigError(f"a neck of ours joins {levels} for a head that takes them; {found}")
+    if len(base.outputs) < 2:
+        raise ConfigError(f"neck={neck} joins several levels; {last.module} of {base.name} takes one")
+    lacking = next((level for level in base.joined if level not in swap.places), None)
+    if lacking is not None:
+        joined = f"P{base.joined[0]} to P{base.joined[-1]} for {base.name}'s {last.module}"
+        raise ConfigError(f"neck={neck} joins {joined}; {swap.name} lacks P{lacking}, it gives {swap.given}")
     pooling = next((row for row in base.context if row.module in POOLINGS), Row(-1, 1, "Conv", [0, 1, 1]))
     n = len(swap.rows)
-    rows, outputs = PANS[neck](n, swap.places, pooling.but(inputs=-1, comment=str(n)))
-    return [*swap.rows, rows[0]], [*rows[1:], last.but(inputs=outputs)]
+    rows, given = PANS[neck](n, swap.places, pooling.but(inputs=-1, comment=str(n)), base.joined)
+    return [*swap.rows, rows[0]], [*rows[1:], last.but(inputs=[given[level] for level in base.outputs])]
 
 
 def _with_pyramid(base: Base, module: str) -> list[Row]:
@@ -163,7 +178,7 @@ def _moved(base: Base, swap: Swap, rows: Iterable[Row]) -> list[Row]:
             return index
         if index >= old:
             return index - old + len(swap.rows)
-        level = base.features[index]
+        level = base.levels[index]
         if level not in swap.places:
             raise ConfigError(f"base {base.name} takes level P{level} of its backbone; {swap.name} gives {swap.given}")
         return swap.places[level]

@@ -9,7 +9,7 @@ import contextlib
 import importlib
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ import yaml
 from yolo_lite import limits
 from yolo_lite.discovery import specs
 from yolo_lite.errors import ConfigError, one_line, shown, suggest
-from yolo_lite.registry import Scale, Spec, check_arguments
+from yolo_lite.registry import LOSSES, Scale, Spec, check_arguments
 from yolo_lite.ultralytics_hooks import internals
 from yolo_lite.ultralytics_hooks.reading import OUR_KEYS, begins_like_ours, meant
 
@@ -75,6 +75,10 @@ def check(d: Mapping[str, Any], namespace: Mapping[str, Any], ch: int = 3, file:
     _check_heads(rows, namespace)
     if scale.backbone_edge and not any(_is_native(row) for row in rows):
         raise ConfigError("backbone_edge: true changes our native backbones, and there is none in this model").at(where)
+    try:
+        _check_losses(d, rows, namespace)
+    except ConfigError as error:
+        raise error.at(where) from None
     return Checked(where, scale, rows)
 
 
@@ -109,6 +113,27 @@ def _check_keys(d: Mapping[str, Any], file: bool) -> None:
         from yolo_lite.ultralytics_hooks.weights_key import check_setting
 
         check_setting(d["backbone_weights"], record=not file)
+
+
+def _check_losses(d: Mapping[str, Any], rows: Sequence[Row], namespace: Mapping[str, Any]) -> None:
+    """Check the keys of losses, and whether the head has a loss that they could replace."""
+    head = rows[-1].cls
+    for key, known in LOSSES.items():
+        value = d.get(key)
+        if value is None:
+            continue
+        if value not in known:
+            raise ConfigError(f"{key}: found {value!r}; needed null or {' or '.join(known)}{suggest(value, known)}")
+        if not any(row.spec for row in rows):
+            raise ConfigError(
+                f"{key} is a key of yolo_lite's, for models with a module of ours; found none, needed one or no {key}"
+            )
+        if not issubclass(head, internals.classes(("Detect",), namespace)):
+            raise ConfigError(f"{key}: found {value}; needed null, since {rows[-1].module} has losses of its own")
+        if key == "box_loss" and issubclass(head, internals.classes(("OBB",), namespace)):
+            raise ConfigError(
+                f"{key}: found {value}, a loss of upright boxes; needed null for {rows[-1].module}'s rotated ones"
+            )
 
 
 def scaling(d: Mapping[str, Any]) -> Scale:

@@ -34,8 +34,8 @@ def stock_configs() -> dict[str, Path]:
 
 
 def stock_levels(d: dict[str, Any]) -> list[int]:
-    """Return the level k (stride 2**k) of every backbone row's output in a stock model dictionary."""
-    return levels({**d, "scale": next(iter(d.get("scales") or {"": None}))}, len(d["backbone"]))
+    """Return the level k (stride 2**k) of the output of every row but the head in a stock model dictionary."""
+    return levels({**d, "scale": next(iter(d.get("scales") or {"": None}))})
 
 
 # Wrappers, see hooks.py -----------------------------------------------------------------------------------------------

@@ -91,12 +91,11 @@ def _dry_run(
             raise ConfigError(f"{row.where}: the outputs of all rows up to here hold more than {limits.KEPT:,} values")
 
 
-def levels(d: Mapping[str, Any], count: int) -> list[int]:
-    """Return the levels k (stride 2**k) of the first rows of a model for three-channel images.
+def levels(d: Mapping[str, Any]) -> list[int]:
+    """Return the levels k (stride 2**k) that the rows of a model give for three-channel images, the head left out.
 
     Args:
-        d: The model dictionary.
-        count: How many rows.
+        d: The model dictionary, without weights to load.
     """
     import copy
 
@@ -108,7 +107,7 @@ def levels(d: Mapping[str, Any], count: int) -> list[int]:
         layers, _ = internals.tasks().parse_model(copy.deepcopy(d), 3, False)
         x: Any = torch.zeros(2, 3, SIZE, SIZE)
         outputs: list[Any] = []
-        for layer in layers[:count]:
+        for layer in layers[:-1]:
             x = layer(_input(layer, x, outputs))
             outputs.append(x)
         return [(SIZE // each.shape[-1]).bit_length() - 1 for each in outputs]

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from yolo_lite.output import say_once
+from yolo_lite.registry import LOSSES
 from yolo_lite.ultralytics_hooks import checkpoints, configs, internals, parser
 from yolo_lite.ultralytics_hooks.reading import is_ours
 
@@ -79,12 +80,24 @@ def _load(original: Function) -> Function:
             return original(self, weights, *args, **kwargs)
         from yolo_lite.weights.by_role import ByRole
 
-        found = ByRole(source, self)
+        levels = _levels(theirs), _levels(ours)
+        found = ByRole(source, self, levels if all(levels) else ((), ()))
         result = original(self, found, *args, **kwargs)
         say_once(found.said_of(self))
         return result
 
     return load
+
+
+def _levels(d: dict[str, Any]) -> list[int]:
+    """Return the level that each row of a model gives, none where a row gives several maps."""
+    from yolo_lite.ultralytics_hooks.dry_run import levels
+
+    try:
+        with parser.no_trace(internals.namespace()):
+            return levels({**d, "backbone_weights": None} if "backbone_weights" in d else d)
+    except Exception:
+        return []
 
 
 def _same_rows(a: dict[str, Any], b: dict[str, Any]) -> bool:
@@ -112,6 +125,18 @@ def _is_fused(original: Function) -> Function:
     return is_fused
 
 
+def _init_criterion(original: Function) -> Function:
+    def init_criterion(self: "BaseModel") -> Any:
+        d: Any = self.yaml
+        if all(d.get(key) is None for key in LOSSES):
+            return original(self)
+        from yolo_lite.losses import apply
+
+        return apply(original(self), d)
+
+    return init_criterion
+
+
 WRAPPED = {  # when which module is loaded
     "ultralytics.nn.tasks": [
         Wrapped("ultralytics.nn.tasks:parse_model", parser.parse_model),
@@ -122,6 +147,10 @@ WRAPPED = {  # when which module is loaded
         Wrapped("ultralytics.nn.tasks:BaseModel.load", _load),
         Wrapped("ultralytics.nn.tasks:BaseModel.fuse", _fuse),
         Wrapped("ultralytics.nn.tasks:BaseModel.is_fused", _is_fused),
+        Wrapped("ultralytics.nn.tasks:DetectionModel.init_criterion", _init_criterion),
+        Wrapped("ultralytics.nn.tasks:SegmentationModel.init_criterion", _init_criterion),
+        Wrapped("ultralytics.nn.tasks:PoseModel.init_criterion", _init_criterion),
+        Wrapped("ultralytics.nn.tasks:OBBModel.init_criterion", _init_criterion),
     ],
     "ultralytics.data.utils": [Wrapped("ultralytics.data.utils:check_cls_dataset", configs.check_cls_dataset)],
 }

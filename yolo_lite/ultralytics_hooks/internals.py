@@ -1,9 +1,9 @@
 """Everything inside Ultralytics that yolo_lite relies on, be it documented or not.
 
-`INTERNALS` has a row for every name that any file imports, wraps or reads; `OF_A_MODEL` what a built model has; and
-`Landmarks` what the patched parser looks for in the source of `parse_model`. Tests look whether all of it exists in the
-oldest and in the newest release, and whether the list is complete. When a release breaks something, they say which row,
-and which files use it.
+`INTERNALS` has a row for every name that any file imports, wraps or reads; `OF_A_MODEL` what a built model has, and
+`OF_A_CRITERION` its criterion; and `Landmarks` what the patched parser looks for in the source of `parse_model`. Tests
+look whether all of it exists in the oldest and in the newest release, and whether the list is complete. When a release
+breaks something, they say which row, and which files use it.
 """
 
 import importlib
@@ -33,6 +33,10 @@ INTERNALS = {  # module:attribute -> what for
     "ultralytics.nn.tasks:BaseModel.load": "carries neck and head over by role",
     "ultralytics.nn.tasks:BaseModel.fuse": "folds what Ultralytics does not know",
     "ultralytics.nn.tasks:BaseModel.is_fused": "says whether that is done",
+    "ultralytics.nn.tasks:DetectionModel.init_criterion": "gets the losses that a YAML of ours asks for",
+    "ultralytics.nn.tasks:SegmentationModel.init_criterion": "likewise",
+    "ultralytics.nn.tasks:PoseModel.init_criterion": "likewise",
+    "ultralytics.nn.tasks:OBBModel.init_criterion": "likewise",
     "ultralytics.utils.checks:check_file": "finds the configs that we ship",
     "ultralytics.data.utils:check_cls_dataset": "makes shapes-cls",
     # of models
@@ -70,6 +74,9 @@ INTERNALS = {  # module:attribute -> what for
     "ultralytics.utils:DEFAULT_CFG_DICT": "the names of training and export arguments",
     "ultralytics.utils:LOGGER": "says what is to be said once, and is silenced",
     "ultralytics.utils:RANK": "only the first of several workers says it",
+    "ultralytics.utils.loss:BboxLoss": "SIoU takes the place of CIoU in it",
+    "ultralytics.utils.metrics:bbox_iou": "VariFocal loss needs the IoU of a box with its ground truth",
+    "ultralytics.utils.metrics:probiou": "likewise, of rotated boxes",
     "ultralytics.utils.metrics:compute_ap": "average precision of a resample",
     "ultralytics.utils.torch_utils:fuse_conv_and_bn": "fuses a backbone without a model",
     "ultralytics.utils.torch_utils:strip_optimizer": "ends a training that was killed at its very end",
@@ -91,6 +98,14 @@ OF_A_MODEL = {  # what a built detector has -> what for
     "model[-1].cv2": "its branches: boxes,",
     "model[-1].cv3": "and classes",
 }
+OF_A_CRITERION = {  # what the criterion of a detector has, of an end-to-end one each of its branches -> what for
+    "assigner": "says which predictions are positives",
+    "bce": "the class loss, of logits and targets",
+    "bbox_loss": "the box loss and the distance loss",
+    "reg_max": "bins of the distance loss",
+    "device": "where it is",
+}
+OF_AN_END_TO_END_CRITERION = {"one2many": "its branches", "one2one": ""}
 HEADS = ("Detect", "Classify", "RTDETRDecoder", "Depth", "SemanticSegment")  # that are no subclass of another
 TEXT_HEADS = ("WorldDetect", "YOLOEDetect")  # that take words besides the image
 RUN_HEADS = ("Detect", "Classify")  # of one or more maps of any size

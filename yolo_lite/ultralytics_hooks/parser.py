@@ -43,7 +43,7 @@ def parse_model(original: Parse) -> Parse:
         def build(d: Mapping[str, Any], verbose: bool = False, dry: bool = True) -> tuple["nn.Sequential", list[int]]:
             return _run(code, d, checked, ch, verbose, dry, namespace)
 
-        with _no_trace(namespace):
+        with no_trace(namespace):
             key = (repr(d), ch)
             if key not in _dry_runs:
                 heads = internals.classes(internals.STRIDED_HEADS, namespace)
@@ -71,7 +71,7 @@ def _weights(d: Mapping[str, Any], checked: checks.Checked) -> "Callable[[nn.Seq
 
 
 @contextlib.contextmanager
-def _no_trace(namespace: Mapping[str, Any]) -> Iterator[None]:
+def no_trace(namespace: Mapping[str, Any]) -> Iterator[None]:
     """Restore what a parse changes for the whole process: the default activation, and on failure the heads' flavour.
 
     Ultralytics leaves the activation changed when a parse fails, some releases always. Threads that build models wait

@@ -4,7 +4,8 @@ Ultralytics matches tensors by row number. A swapped backbone has other rows tha
 would miss, or meet a tensor of the same shape and another purpose.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
 CONTEXT = {"SPP", "SPPF", "SPPELAN", "C2PSA", "C2fPSA", "PSA"}  # end a backbone, and belong to the neck
+BRANCH = re.compile(r"(?P<name>(one2one_)?cv\d\w*)\.(?P<index>\d+)\.(?P<rest>.*)")  # a head's, one for each level
 
 
 def neck_start(d: Mapping[str, Any]) -> int:
@@ -23,10 +25,19 @@ def neck_start(d: Mapping[str, Any]) -> int:
     return start
 
 
-def rows_by_role(source: Mapping[str, Any], target: Mapping[str, Any]) -> dict[int, int]:
+def rows_by_role(
+    source: Mapping[str, Any], target: Mapping[str, Any], levels: tuple[Sequence[int], Sequence[int]] = ((), ())
+) -> dict[int, int]:
     """Pair the rows of two model dictionaries that do the same.
 
-    Neck and head rows of the same module are paired in order; backbone rows only where they are the same row.
+    Neck and head rows of the same module at the same level are paired in order; backbone rows only where they are the
+    same row.
+
+    Args:
+        source: The model that has the weights.
+        target: The model that gets them.
+        levels: The level that each row but the head gives, in both; twice none where it is not known of one of them,
+            and modules alone decide.
 
     Returns:
         (dict[int, int]): Row of the target -> row of the source.
@@ -38,11 +49,22 @@ def rows_by_role(source: Mapping[str, Any], target: Mapping[str, Any]) -> dict[i
         if ours[i] != theirs[i]:
             break
         pairs[i] = i
-    names = [[row[2] for row in rows] for rows in (ours[start:], theirs[other:])]
-    for block in SequenceMatcher(None, names[0], names[1], autojunk=False).get_matching_blocks():
+    roles = _roles(ours, levels[1])[start:], _roles(theirs, levels[0])[other:]
+    for block in SequenceMatcher(None, *roles, autojunk=False).get_matching_blocks():
         for i in range(block.size):
             pairs[start + block.a + i] = other + block.b + i
     return pairs
+
+
+def _roles(rows: Sequence[Sequence[Any]], levels: Sequence[int]) -> list[tuple[str, int]]:
+    """Return what rows do: their modules, and the levels that they give where those are known."""
+    return [(row[2], levels[i] if i < len(levels) else 0) for i, row in enumerate(rows)]  # 0: the head
+
+
+def _head_levels(d: Mapping[str, Any], levels: Sequence[int]) -> list[int]:
+    """Return the levels that a model's head takes, none where they are not known."""
+    inputs = d["head"][-1][0]
+    return [levels[each] for each in inputs] if levels and isinstance(inputs, list) else []
 
 
 class ByRole:
@@ -51,19 +73,27 @@ class ByRole:
     Args:
         source: The model whose weights are wanted.
         target: The model that gets them.
+        levels: As for `rows_by_role`.
     """
 
-    def __init__(self, source: Any, target: "BaseModel") -> None:
+    def __init__(
+        self, source: Any, target: "BaseModel", levels: tuple[Sequence[int], Sequence[int]] = ((), ())
+    ) -> None:
         self.names = getattr(source, "names", None)
         self.pt_path = getattr(source, "pt_path", None)
         rows: Any = target.model
-        if type(source.model[-1]) is type(rows[-1]):  # newer releases adapt the head to the source's
-            self.model, self.is_fused = source.model, source.is_fused
         ours: Any = target.yaml
-        theirs, pairs = source.float().state_dict(), rows_by_role(source.yaml, ours)
+        from_levels, to_levels = (_head_levels(d, each) for d, each in zip((source.yaml, ours), levels, strict=True))
+        if type(source.model[-1]) is type(rows[-1]) and from_levels == to_levels:
+            self.model, self.is_fused = source.model, source.is_fused  # newer releases adapt the head to the source's
+        theirs, pairs = source.float().state_dict(), rows_by_role(source.yaml, ours, levels)
         self.tensors: dict[str, torch.Tensor] = {}
         for name in target.state_dict():
             _, row, rest = name.split(".", 2)
+            branch = BRANCH.fullmatch(rest) if int(row) == len(rows) - 1 and from_levels != to_levels else None
+            if branch is not None:
+                level = to_levels[int(branch["index"])]
+                rest = f"{branch['name']}.{from_levels.index(level)}.{branch['rest']}" if level in from_levels else ""
             found = theirs.get(f"model.{pairs.get(int(row))}.{rest}")
             if found is not None:
                 self.tensors[name] = found

@@ -1,7 +1,8 @@
 """How a reference's tensors fit a backbone of ours."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,9 +43,9 @@ def load(
 def load_reference(stages: nn.Module, variant: str, weights: Mapping[str, torch.Tensor]) -> tuple[int, int]:
     """Load a reference's weights into the stages of a backbone.
 
-    Both networks hold the same tensors in the same order, under other names; what the reference has beyond ours, at
-    the end, is its classifier. For an image of one channel the first convolution is summed over its three, for more
-    than three the further ones start at zero.
+    Both networks hold the same tensors in the same order, under other names, unless the family knows the names; what
+    the reference has beyond ours, at the end, is its classifier. For an image of one channel the first convolution is
+    summed over its three, for more than three the further ones start at zero.
 
     Args:
         stages: A `Backbone`, or its first stages, in order.
@@ -60,11 +61,7 @@ def load_reference(stages: nn.Module, variant: str, weights: Mapping[str, torch.
             what no weights hold; nothing is loaded.
     """
     own = {k: v for k, v in stages.state_dict().items() if _counts(k)}
-    order = reference_names(variant)
-    by_name = bool(order) and set(order[: len(own)]) <= weights.keys()
-    if not by_name:
-        _refuse_those_of_another(variant, weights)
-    names = order if by_name else [k for k in weights if _counts(k)]
+    names = _names(own, variant, weights)
     if len(names) < len(own):
         raise ConfigError(f"the weights have {len(names)} tensors, the backbone has {len(own)}")
     matched: dict[str, torch.Tensor] = {}
@@ -82,9 +79,9 @@ def load_reference(stages: nn.Module, variant: str, weights: Mapping[str, torch.
         check_values(name, their_name, theirs)
         matched[name] = theirs
     first = next(iter(own))
-    stem = _stem(stages)
+    stem, _ = _stem(stages)
     if matched[first].shape != own[first].shape:
-        stem.conv.weight = torch.nn.Parameter(matched.pop(first).to(own[first]))  # three channels until it is folded
+        stem.weight = torch.nn.Parameter(matched.pop(first).to(own[first]))  # three channels until it is folded
     stages.load_state_dict(matched, strict=False)
     return len(own), sum(map(_counts, weights))
 
@@ -140,8 +137,30 @@ def _counts(name: str) -> bool:
     return not name.endswith("num_batches_tracked")
 
 
-def _stem(stages: nn.Module) -> Conv:
-    return next(module for module in stages.modules() if isinstance(module, Conv))
+def _names(own: Collection[str], variant: str, weights: Mapping[str, torch.Tensor]) -> list[str]:
+    """Return the weights' names of the tensors that a backbone has, in its order.
+
+    Raises:
+        ConfigError: The family knows the names, and some are missing; or they are those of another variant.
+    """
+    stage = families().get(variant)
+    known = [stage.reference_name(name.removeprefix("stages.")) for name in own] if stage else []
+    if known and known[0] in weights:  # else they have names of ours
+        missing = [name for name in known if name not in weights]
+        if missing:
+            raise ConfigError(f"the weights lack {len(missing)} of the {len(known)} tensors, {missing[0]} among them")
+        return known
+    order = reference_names(variant)
+    if order and set(order[: len(own)]) <= weights.keys():
+        return order
+    _refuse_those_of_another(variant, weights)
+    return [k for k in weights if _counts(k)]
+
+
+def _stem(stages: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d | None]:
+    """Return a backbone's first convolution, and the BatchNorm after it, None where the convolution has a bias."""
+    first: Any = next(module for module in stages.modules() if isinstance(module, Conv | nn.Conv2d))
+    return (first.conv, first.bn) if isinstance(first, Conv) else (first, None)
 
 
 def reference_names(name: str) -> list[str]:
@@ -167,18 +186,23 @@ def fold_normalisation(stages: nn.Module, mean: torch.Tensor, std: torch.Tensor)
     """Make a backbone that expects (x - mean) / std take x instead, by changing its first convolution and BatchNorm.
 
     Args:
-        stages: A backbone whose first module with weights is a `Conv`, of three input channels.
+        stages: A backbone whose first module with weights is a convolution of three input channels, which has a bias
+            or a BatchNorm after it.
         mean: (3,)
         std: (3,)
     """
-    stem = _stem(stages)
-    weight = stem.conv.weight  # (c2, 3, k, k)
+    conv, norm = _stem(stages)
+    weight = conv.weight  # (c2, 3, k, k)
     weight /= std.to(weight).view(1, -1, 1, 1)
-    # The convolution's output is larger by the response to the mean; BatchNorm subtracts that with its own mean.
-    assert stem.bn.running_mean is not None
-    stem.bn.running_mean += (weight * mean.to(weight).view(1, -1, 1, 1)).sum((1, 2, 3))
-    channels = stem.conv.in_channels
+    response = (weight * mean.to(weight).view(1, -1, 1, 1)).sum((1, 2, 3))  # to the mean: so much larger is the output
+    if norm is None:
+        assert conv.bias is not None
+        conv.bias -= response
+    else:
+        assert norm.running_mean is not None
+        norm.running_mean += response  # which BatchNorm subtracts with its own mean
+    channels = conv.in_channels
     if channels != weight.shape[1]:
         one = weight.sum(1, keepdim=True)
         more = torch.cat((weight, weight.new_zeros(len(weight), max(channels - 3, 0), *weight.shape[2:])), 1)
-        stem.conv.weight = torch.nn.Parameter(one if channels == 1 else more[:, :channels].clone())
+        conv.weight = torch.nn.Parameter(one if channels == 1 else more[:, :channels].clone())

@@ -243,10 +243,10 @@ def read_weights(path: str | Path) -> Weights:
         raise ConfigError(f"{path}: needs a state dict, names with tensors, found {type(weights).__name__}")
     if any(isinstance(value, torch.nn.Module) for value in weights.values()):
         raise ConfigError(f"{path}: {OF_A_MODEL.format(path=path)}")
-    weights = _state_dict(weights)
-    if weights is None:
+    found = _state_dict(weights)
+    if found is None:
         raise ConfigError(f"{path}: needs a state dict, names with tensors, found other values")
-    return weights
+    return found
 
 
 def _state_dict(value: Mapping[Any, Any], depth: int = 0) -> Weights | None:
