@@ -1,9 +1,11 @@
 """Networks without memory: torch's meta device, where only shapes and names are wanted."""
 
+import contextlib
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -59,6 +61,8 @@ class Bounded(TorchDispatchMode):
         self, operation: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if getattr(_thread, "unbounded", False):
+            return operation(*args, **kwargs)
         self.operations += 1
         _refuse_above(limits.OPERATIONS, self.operations, "operations of torch to be built and run")
         place = _place_of_size(operation)
@@ -75,6 +79,19 @@ class Bounded(TorchDispatchMode):
             self.flops += count(*args, **kwargs, out_val=out)
             _refuse_above(limits.GFLOPS, self.flops / 2e9, "GFLOPs for an image of 256 px")
         return out
+
+
+_thread = threading.local()
+
+
+@contextlib.contextmanager
+def unbounded() -> Iterator[None]:
+    """Let what happens here not count for `Bounded`: networks that are only described."""
+    before, _thread.unbounded = getattr(_thread, "unbounded", False), True
+    try:
+        yield
+    finally:
+        _thread.unbounded = before
 
 
 def _refuse_above(most: float, found: float, what: str) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from yolo_lite import limits
 from yolo_lite.blocks import norm_as_conv, to_fast_layout
 from yolo_lite.errors import ConfigError, shown, suggest, typed_line
-from yolo_lite.meta import is_about_meta, without_memory
+from yolo_lite.meta import is_about_meta, unbounded, without_memory
 from yolo_lite.registry import Scale, register
 
 
@@ -38,7 +38,8 @@ def levels_of(name: str) -> Levels:
     Raises:
         ConfigError: timm does not know it, or it yields no feature maps.
     """
-    return Levels(name, dict(zip(*_taps(without_memory(lambda: build(name, 3))), strict=True)))
+    with unbounded():
+        return Levels(name, dict(zip(*_taps(without_memory(lambda: build(name, 3))), strict=True)))
 
 
 def build(name: str, c1: int, **options: Any) -> Any:  # a module with `feature_info`: nn.Module's type has none
@@ -88,7 +89,8 @@ def check_size(name: str) -> None:
     Raises:
         ConfigError: It is.
     """
-    parameters = sum(each.numel() for each in without_memory(lambda: build(name, 3)).parameters())
+    with unbounded():
+        parameters = sum(each.numel() for each in without_memory(lambda: build(name, 3)).parameters())
     if parameters > limits.PARAMETERS:
         raise ConfigError(f"timm's {name} has {parameters:,} parameters; needed at most {limits.PARAMETERS:,}")
 
@@ -111,7 +113,7 @@ def check_fit(name: str) -> None:
         return
     size = 320 if published.input_size[-1] != 320 else 256
     try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.device("cpu"):
+        with unbounded(), torch.random.fork_rng(devices=[]), torch.no_grad(), torch.device("cpu"):
             build(name, 3).eval()(torch.zeros(1, 3, size, size))
     except Exception as error:
         raise ConfigError(

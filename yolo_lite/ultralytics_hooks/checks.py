@@ -216,7 +216,9 @@ def _check_activation(text: Any) -> None:
             return cls(*values, **named)(torch.zeros(shape))
 
     try:
-        result = without_memory(run)
+        without_memory(run)  # is it small enough
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            result = run()  # the meta device does not check everything
     except Exception as error:
         raise ConfigError(f"activation {shown(text)} cannot be used: {one_line(error)}") from None
     if getattr(result, "shape", None) != shape:

@@ -62,7 +62,9 @@ def _dry_run(
     parameters = sum(each.numel() for each in layers.parameters())
     if parameters > limits.PARAMETERS:
         raise ConfigError(f"the model has {parameters:,} parameters; needed at most {limits.PARAMETERS:,}")
-    x: Any = torch.zeros(2, ch, SIZE, SIZE)  # two, for BatchNorm
+    layers.eval()  # as Ultralytics does to find the strides, but for the head; and half the time
+    layers[-1].training = True
+    x: Any = torch.zeros(2, ch, SIZE, SIZE)
     outputs: list[Any] = []
     kept = 0
     run = internals.classes(internals.RUN_HEADS, internals.namespace())
