@@ -132,7 +132,7 @@ def test_trained_by_the_stock_command(tiny_data, tmp_path):
     made("yolov8-p6", "slim", "slim", out=str(tmp_path / "yolov8-mine.yaml"))
     yolo(
         "train", "model=yolov8n-mine.yaml", f"data={tiny_data}", "imgsz=64", "epochs=1", "batch=8", "workers=0",
-        "plots=False", "project=runs", "name=run", cwd=tmp_path,
+        "plots=False", f"project={tmp_path}", "name=run", cwd=tmp_path,
     )  # fmt: skip
     assert list(tmp_path.rglob("weights/best.pt"))
 
