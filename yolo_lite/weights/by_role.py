@@ -57,8 +57,9 @@ def rows_by_role(
 
 
 def _roles(rows: Sequence[Sequence[Any]], levels: Sequence[int]) -> list[tuple[str, int]]:
-    """Return what rows do: their modules, and the levels that they give where those are known."""
-    return [(row[2], levels[i] if i < len(levels) else 0) for i, row in enumerate(rows)]  # 0: the head
+    """Return what rows do: their modules, and the levels that they give, the same for all where those are not known."""
+    of_rows = [*levels, 0] if levels else [0] * len(rows)  # the head gives none
+    return [(row[2], level) for row, level in zip(rows, of_rows, strict=True)]
 
 
 def _head_levels(d: Mapping[str, Any], levels: Sequence[int]) -> list[int]:
