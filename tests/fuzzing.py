@@ -198,7 +198,8 @@ def one(kind, seed, most):
         data, channels = {"valid": valid, "changed": changed}[kind](rng)
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
-            path = Path(folder, f"yolov8{rng.choice('nnnsmlx')}-fuzz.yaml")
+            letters = [each for each in "nnnsmlx" if re.search(rf"\b{each}: \[", str(data))]  # scales of the base
+            path = Path(folder, f"yolov8{rng.choice(letters or ['n'])}-fuzz.yaml")
             path.write_bytes(data if isinstance(data, bytes) else data.encode())
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
             began = time.process_time()

@@ -170,7 +170,10 @@ def test_statistics_settle_in_a_short_training(name):
     assert momenta and min(momenta) >= SLOWEST
 
 
-@pytest.mark.parametrize("name", sorted({*list_backbones()} - {"csplite_100"}))  # which is Ultralytics' own
+OF_OTHER_BLOCKS = {"csplite_100", *(name for name in list_backbones() if name.startswith("unireplknet"))}
+
+
+@pytest.mark.parametrize("name", sorted({*list_backbones()} - OF_OTHER_BLOCKS))
 def test_all_convolutions_begin_alike(name):
     """PyTorch's start, 0.19 for depthwise 3x3 filters, made depthwise networks learn slowly."""
     torch.manual_seed(0)
@@ -215,6 +218,9 @@ def test_weights_from_a_file(tmp_path, suffix):
 
 def test_weights_that_do_not_fit_change_nothing(tmp_path):
     weights = timm.create_model("mobilenetv3_large_100").state_dict()
+    with pytest.raises(ConfigError, match="weights of mobilenetv3_large_100, which computes otherwise"):
+        create_backbone("mobilenetv3_small_100", weights=weights)
+    weights = timm.create_model("mobilenetv2_100").state_dict()
     with pytest.raises(ConfigError, match=r"blocks\.\S+ has the shape .* the backbone's \S+ in its place has"):
         create_backbone("mobilenetv3_small_100", weights=weights)
     (tmp_path / "no.pth").write_bytes(b"no weights")
@@ -231,6 +237,9 @@ def test_create_backbone_names():
     assert [x.shape[1] for x in backbone(torch.zeros(1, 3, 64, 64))] == backbone.channels
     with pytest.raises(ConfigError, match="did you mean 'mobilenetv3_large_100'"):
         create_backbone("mobilenetv3_larg_100")
+    for name in ("convnext_atto", "timm/mobilenetv3_large_100"):
+        with pytest.raises(ConfigError, match=f"{name} is a network of timm's: timm.create_model"):
+            create_backbone(name)
     for width in (0, -1, float("nan"), float("inf"), "1", True):
         with pytest.raises(ConfigError, match="width has to be a finite number above 0"):
             create_backbone("mobilenetv3_large_100", width=width)

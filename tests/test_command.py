@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import python, run, yolo
@@ -90,6 +91,20 @@ def test_doctor_says_what_to_do(tmp_path):
     assert process.returncode == 1
     assert "FAIL  a fresh interpreter does not register" in process.stdout
     assert "YOLO_LITE_HOOK=0 switches it off: unset it" in process.stdout
+
+
+def test_doctor_knows_folders_that_python_does_not_start_from(tmp_path, monkeypatch):
+    from yolo_lite.commands import doctor
+
+    for name in ("yolo_lite.pth", "yolo_lite.start"):
+        (tmp_path / name).touch()
+    files = [SimpleNamespace(name=each.name, locate=lambda each=each: each) for each in tmp_path.iterdir()]
+    monkeypatch.setattr(doctor.importlib.metadata, "files", lambda distribution: files)
+    good, text, advice = doctor._startup_file()
+    assert good is False and text.startswith(f"the start-up files are in {tmp_path}, where Python does not look")
+    assert "without --target, or import yolo_lite first" in advice
+    monkeypatch.setattr(doctor.site, "getsitepackages", lambda: [str(tmp_path)])
+    assert doctor._startup_file()[0] is True
 
 
 def test_doctor_on_a_parser_that_cannot_be_patched(capsys, monkeypatch):

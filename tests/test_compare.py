@@ -223,7 +223,9 @@ def test_bad_input_in_one_sentence(tiny_data, tmp_path):
 def test_report_again(whole, tmp_path):
     shutil.copytree(whole, tmp_path / "copy", ignore=shutil.ignore_patterns("report.html", "weights", "log.txt"))
     process = run(COMMAND, "compare", tmp_path / "copy", cwd=tmp_path)
-    assert process.stdout.strip().endswith("yolov8n-mnv3.") and (tmp_path / "copy" / "report.html").exists()
+    last = process.stdout.strip().splitlines()[-1]
+    assert last and last in (tmp_path / "copy" / "summary.md").read_text("utf-8").splitlines()
+    assert (tmp_path / "copy" / "report.html").exists()
 
 
 def test_without_weights_runs_are_finished(whole, tiny_data, tmp_path):

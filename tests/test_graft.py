@@ -152,7 +152,9 @@ def test_width_is_chosen_to_be_lighter_than_the_base():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"base": "yolov8n"}, "unknown base 'yolov8n'; did you mean 'yolov8'?"),
+        ({"base": "yolov8n"}, "unknown base 'yolov8n' names a scale; use base=yolov8 scale=n"),
+        ({"base": "yolov10"}, "Ultralytics has a YAML for each scale of it, yolov10b, yolov10l, yolov10m, yolov10n"),
+        ({"base": "yolo8"}, "unknown base 'yolo8'; did you mean 'yolov8'?"),
         ({"backbone": "ghostnet_10"}, "unknown backbone 'ghostnet_10'; did you mean 'ghostnet_100'?"),
         ({"backbone": "efficientvit_m0"}, "takes level P3 of its backbone; efficientvit_m0 gives P4, P5"),
         (

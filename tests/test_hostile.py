@@ -208,7 +208,7 @@ BEYOND = {  # what is beyond any use: the YAML, what is said of it
     "reg_max": (f"reg_max: 257\n{GOOD}", "reg_max has to be at most 256, found 257"),
     "keypoints": (f"kpt_shape: [2000, 3]\n{changed('Detect, [nc]', 'Pose, [nc, kpt_shape]')}", "kpt_shape has to be at most 1024, found 2000"),
     "alpha": (changed("{n: 0.5,", "{n: 11,"), "backbone_width has to be at most 10, found 11"),
-    "alpha of a large backbone": (changed("{n: 0.5,", "{n: 10,"), "the model needs more than 200,000,000 parameters and constants"),
+    "alpha of a large backbone": (changed("{n: 0.5,", "{n: 10,"), "parameters; needed at most 200,000,000"),
     "parameters": (f"nc: 3\nbackbone: [{STAGES}]\nhead: [[-1, 9, Conv, [1024, 3]], [-1, 9, Conv, [1024, 3]], [-1, 9, Conv, [1024, 3]], [[-1], 1, Detect, [nc]]]\n", "parameters; needed at most 200,000,000"),
     "channels": (with_row("Conv, [100000000]"), "numbers among args have to be at most 65536, found 100000000"),
     "channels in a text": (with_row('Conv, ["100000000"]'), "numbers among args have to be at most 65536, found 100000000"),

@@ -13,7 +13,7 @@ from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel, initialize_weights
 
 from yolo_lite import ConfigError
-from yolo_lite.backbones.timm_backbone import Levels, TimmBackbone, levels_of
+from yolo_lite.backbones.timm_backbone import Levels, TimmBackbone, _timm_rule, levels_of
 from yolo_lite.ultralytics_hooks import configs
 
 pytestmark = pytest.mark.core
@@ -84,7 +84,8 @@ def test_missing_levels_and_names_are_refused(tmp_path):
     path = tmp_path / "yolov8n-x.yaml"
     for old, new, message in (
         ("mobilenetv4_conv_small]", "mobilenetv4_conv_smal]", "row 0 .*no network .*did you mean 'mobilenetv4_conv_small'"),
-        ("mobilenetv4_conv_small]", "vit_tiny_patch16_224]", "row 1 .*has no level 2; it has 4 \\(stride 16\\)"),
+        ("mobilenetv4_conv_small]", "xcit_nano_12_p16_224]", "row 1 .*has no level 2; it has 4 \\(stride 16\\)"),
+        ("mobilenetv4_conv_small]", "vit_tiny_patch16_224]", "row 0 .*takes images of 224 px only, a detector's vary"),
         ("Level, [2]", "Level, [1]", ""),
         ("mobilenetv4_conv_small]] # 0\n  - [0, 1, Level, [2]", "repvit_m1]] # 0\n  - [0, 1, Level, [1]", "has no level 1; it has 2 "),
         ("[0, 1, Level, [3]]", "[-1, 1, Level, [3]]", "row 2 .*Level picks from a TimmBackbone, the row before gives 32 channels"),
@@ -145,3 +146,8 @@ def test_levels_travel_through_the_parser():
     model = DetectionModel("yolov8n-timm.yaml", verbose=False)
     assert isinstance(levels_of("mobilenetv4_conv_small"), Levels)
     assert model.save[0] == 0 and model.model[5].cv1.conv.in_channels == 128
+
+
+def test_the_name_may_have_timm_before_it():
+    module = TimmBackbone(3, "timm/test_efficientnet")
+    assert module.name == "test_efficientnet" == _timm_rule(3, None, "timm/test_efficientnet")[0][1]

@@ -5,12 +5,13 @@ import copy
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from yolo_lite import ConfigError, create_backbone
 from yolo_lite.backbones.unireplknet import DilatedReparam, UniRepLKNetStage
-from yolo_lite.blocks import SqueezeExcite
+from yolo_lite.blocks import WEIGHT_STD, SqueezeExcite
 from yolo_lite.cost import cost
 from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD
 
@@ -236,3 +237,14 @@ def test_onnx_agrees(tmp_path):
     with torch.no_grad():
         for ours, theirs in zip(found, backbone(image), strict=True):
             assert np.abs(ours - theirs.numpy()).max() < 1e-3 * theirs.abs().max()
+
+
+def test_weights_begin_alike():
+    """As those of the other families, see docs/design.md."""
+    torch.manual_seed(0)
+    layers = [m for m in create_backbone("unireplknet_a").modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(layers) > 40
+    for layer in layers:
+        spread = 5 * WEIGHT_STD / (2 * layer.weight.numel()) ** 0.5
+        assert layer.weight.std(unbiased=False).item() == pytest.approx(WEIGHT_STD, abs=spread)
+        assert layer.bias is None or not layer.bias.any()

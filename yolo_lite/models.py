@@ -153,7 +153,8 @@ def labels(sources: Sequence[str], given: Sequence[str | Path] | None = None) ->
         if len({name.lower() for name in names}) == len(names):  # some file systems take capitals for small letters
             return names
     if paths:
-        raise ConfigError(f"models: {', '.join(sources)} cannot be told apart by name")
+        twice = next(name for name in names if [each.lower() for each in names].count(name.lower()) > 1)
+        raise ConfigError(f"models: {', '.join(sources)}: two would be called {twice}; rename one's file")
     return []
 
 

@@ -8,7 +8,7 @@ import torch
 from yolo_lite import limits
 from yolo_lite.backbones import Backbone
 from yolo_lite.discovery import families
-from yolo_lite.errors import ConfigError, suggest
+from yolo_lite.errors import ConfigError, nearest, suggest
 from yolo_lite.registry import NO_EDGE_WEIGHTS
 from yolo_lite.weights import loading, published
 from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD
@@ -53,6 +53,11 @@ def create_backbone(
         raise ConfigError("create_backbone takes a name, and as weights None, imagenet, a path or a state dict")
     published.check_normalisation(mean, std)
     if name not in stages:
+        if name.startswith("timm/") or (nearest(name, stages) is None and published.is_of_timm(name)):
+            raise ConfigError(
+                f"{name} is a network of timm's: timm.create_model({name.removeprefix('timm/')!r}, features_only=True) "
+                "builds it, a TimmBackbone row puts it into a model YAML"
+            )
         raise ConfigError(f"unknown backbone {name!r}{suggest(name, sorted(stages))}")
     if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= limits.BACKBONE_WIDTH:
         raise ConfigError(

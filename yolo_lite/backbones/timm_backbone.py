@@ -122,6 +122,7 @@ def check_fit(name: str) -> None:
 
 
 def _timm_rule(c1: int, scale: Scale, name: str) -> tuple[list[Any], Levels]:
+    name = name.removeprefix("timm/")  # as `make` takes it
     levels = levels_of(name)
     check_fit(name)
     return [c1, name], levels
@@ -136,7 +137,7 @@ class TimmBackbone(nn.Module):
 
     Args:
         c1: The image's channels.
-        name: timm's name, with or without a tag.
+        name: timm's name, with or without a tag, and perhaps with `timm/` before it.
 
     Raises:
         ConfigError: timm does not know it, or it yields no feature maps.
@@ -148,6 +149,7 @@ class TimmBackbone(nn.Module):
         super().__init__()
         import timm
 
+        name = name.removeprefix("timm/")
         self.c1, self.name, self.timm, self.folded = c1, name, timm.__version__, False
         self.net = build(name, c1)
         self.levels, _ = _taps(self.net)

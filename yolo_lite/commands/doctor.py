@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import site
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from yolo_lite.torch_build import Line
 REPOSITORY = "git+https://github.com/yolo-lite/yolo-lite"
 MARKS = {True: "ok", None: "warn", False: "FAIL"}
 _AGAIN = f"Install again, and nothing else: pip install --force-reinstall --no-deps {REPOSITORY}"
+_ELSEWHERE = "Python reads start-up files in site folders only, here"
 _PROBE = "import ultralytics.nn.tasks as tasks; print(hasattr(tasks.parse_model, 'yolo_lite'))"
 
 
@@ -66,6 +68,15 @@ def _startup_file() -> Line:
     except importlib.metadata.PackageNotFoundError:
         files = []
     found = [str(file.locate()) for file in files if file.name in ("yolo_lite.pth", "yolo_lite.start")]
+    folders = {os.path.realpath(each) for each in (*site.getsitepackages(), site.getusersitepackages())}
+    elsewhere = {os.path.dirname(each) for each in found if os.path.dirname(os.path.realpath(each)) not in folders}
+    if elsewhere:
+        text = f"the start-up files are in {', '.join(sorted(elsewhere))}, where Python does not look for them"
+        return (
+            False,
+            text,
+            f"{_ELSEWHERE} {', '.join(sorted(folders))}: install without --target, or import yolo_lite first.",
+        )
     if found and all(map(os.path.exists, found)):
         return True, f"start-up files: {', '.join(found)}", ""
     return False, "the start-up files are missing", _AGAIN

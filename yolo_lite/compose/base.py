@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -132,8 +133,7 @@ def _find(name: str, task: str) -> str:
     """Return the text of a base's YAML."""
     known = configs.stock_configs()
     if name not in known and name + TASKS[task] not in known:
-        plain = [each for each in known if not each.endswith(SUFFIXES)]
-        raise ConfigError(f"unknown base {name!r}{suggest(name, plain)}")
+        raise ConfigError(f"unknown base {name!r}{_meant(name, known)}")
     if name + TASKS[task] not in known:
         able = [each for each in TASKS if name + TASKS[each] in known]
         raise ConfigError(f"base {name} has no model for the task {task}, only for {', '.join(able)}")
@@ -142,6 +142,17 @@ def _find(name: str, task: str) -> str:
         raise ConfigError(f"base {name!r} names a task; use base={name.removesuffix(TASKS[named])} task={named}")
     found: str = known[name + TASKS[task]].read_text("utf-8")
     return found
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    """Say which base a name may stand for."""
+    letter = re.fullmatch(r"(yolov?\d+)([a-z])(.*)", name)
+    if letter and letter[1] + letter[3] in known:
+        return f" names a scale; use base={letter[1]}{letter[3]} scale={letter[2]}"
+    of_scales = [each for each in known if re.fullmatch(rf"{re.escape(name)}[a-z]", each)]
+    if of_scales:
+        return f": Ultralytics has a YAML for each scale of it, {', '.join(sorted(of_scales))}; use one of them"
+    return suggest(name, [each for each in known if not each.endswith(SUFFIXES)])
 
 
 def _rows(text: str, d: dict[str, Any]) -> list[Row]:

@@ -115,6 +115,7 @@ def _find(row: "Row", setting: Any, scale: Scale) -> tuple[str, Source]:
     """Return the full name of a row's network, and weights for it."""
     name, cls = str(row.args[0]), _cls(row)
     if cls is None or issubclass(cls, TimmBackbone):
+        name = name.removeprefix("timm/")
         return name, find_timm(name, setting)
     name = cls.resolve(name)
     if scale.backbone_edge and cls.has_edge_form(name):

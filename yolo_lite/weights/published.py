@@ -170,6 +170,13 @@ def name_at(names: Published, width: float) -> str | None:
     return None if name == names.template and width != 1 else name
 
 
+def is_of_timm(name: str) -> bool:
+    """Tell whether timm has a network of that name."""
+    import timm
+
+    return bool(timm.is_model(name))
+
+
 def _of_timm(name: str) -> Source | None:
     import timm
 
