@@ -148,13 +148,16 @@ def labels(sources: Sequence[str], given: Sequence[str | Path] | None = None) ->
         if not _stem(source).strip("."):  # `..` would be the folder above
             raise ConfigError(f"models: {str((given or sources)[number])!r} leaves a model without a name; rename it")
     paths = [(*Path(source).parts[:-1], _stem(source)) for source in sources]
+    names: list[str] = []
     for depth in range(1, max(map(len, paths), default=0) + 1):
         names = [re.sub(r"[^\w.+-]", "_", "-".join(parts[-depth:]).strip("/\\")) for parts in paths]
         if len({name.lower() for name in names}) == len(names):  # some file systems take capitals for small letters
             return names
-    if paths:
-        twice = next(name for name in names if [each.lower() for each in names].count(name.lower()) > 1)
-        raise ConfigError(f"models: {', '.join(sources)}: two would be called {twice}; rename one's file")
+    if names:
+        low = [name.lower() for name in names]
+        twice = next(source for source, name in zip(sources, low, strict=True) if low.count(name) > 1)
+        called = re.sub(r"[^\w.+-]", "_", _stem(twice))
+        raise ConfigError(f"models: {', '.join(sources)}: two would be called {called}; rename one's file")
     return []
 
 
