@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import math
 import re
 import threading
@@ -76,7 +77,7 @@ class Bounded(TorchDispatchMode):
                 _refuse_above(2 * limits.PARAMETERS, self.made, "parameters and constants")
         count = flop_registry.get(getattr(operation, "_overloadpacket", None))
         if count is not None:
-            self.flops += count(*args, **kwargs, out_val=out)
+            self.flops += count(*args, **kwargs, **{_result_name(): out})
             _refuse_above(limits.GFLOPS, self.flops / 2e9, "GFLOPs for an image of 256 px")
         return out
 
@@ -97,6 +98,13 @@ def unbounded() -> Iterator[None]:
 def _refuse_above(most: float, found: float, what: str) -> None:
     if found > most:
         raise ConfigError(f"the model needs more than {most:,} {what}")
+
+
+@functools.cache
+def _result_name() -> str:
+    """Return what torch's formulas of FLOPs call an operation's result: `out` in old releases, `out_val` in new."""
+    formula = inspect.signature(flop_registry[torch.ops.aten.convolution], follow_wrapped=False)
+    return "out_val" if "out_val" in formula.parameters else "out"
 
 
 @functools.cache
