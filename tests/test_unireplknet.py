@@ -1,6 +1,7 @@
 """UniRepLKNet against a derivation of its own, from the paper and the names in the authors' code; no package has it."""
 
 import copy
+import inspect
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ pytestmark = pytest.mark.core
 
 BLOCKS = (2, 2, 6, 2)
 BRANCHES = {5: [1], 7: [2], 3: [3, 4, 5]}  # kernel size -> dilations
+
+TRACED = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}  # torch from 2.5
 
 
 def norm(tensors, name, x, train):
@@ -167,7 +170,7 @@ def test_fused_by_ultralytics_and_exported(edge, tmp_path):
     assert model.is_fused() and sum(p.numel() for p in model.parameters()) < parameters
     kinds = {type(module) for module in backbone.modules()}
     assert not any(issubclass(kind, torch.nn.BatchNorm2d | torch.nn.Linear | DilatedReparam) for kind in kinds)
-    torch.onnx.export(backbone, image, str(tmp_path / "backbone.onnx"), opset_version=17, dynamo=False)
+    torch.onnx.export(backbone, image, str(tmp_path / "backbone.onnx"), opset_version=17, **TRACED)
     session = onnxruntime.InferenceSession(str(tmp_path / "backbone.onnx"), providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
     with torch.no_grad():
@@ -231,7 +234,7 @@ def test_onnx_agrees(tmp_path):
         if hasattr(type(module), "fold"):
             module.fold()
     image, file = torch.rand(1, 3, 96, 96), tmp_path / "backbone.onnx"
-    torch.onnx.export(backbone, image, str(file), opset_version=17, dynamo=False)
+    torch.onnx.export(backbone, image, str(file), opset_version=17, **TRACED)
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     found = session.run(None, {session.get_inputs()[0].name: image.numpy()})
     with torch.no_grad():
