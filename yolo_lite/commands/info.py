@@ -19,7 +19,7 @@ from yolo_lite.edge import NOTES, Finding, lint
 from yolo_lite.errors import ConfigError, one_line, suggest
 from yolo_lite.options import parse
 from yolo_lite.ultralytics_hooks import internals
-from yolo_lite.ultralytics_hooks.checks import scaling
+from yolo_lite.ultralytics_hooks.keys import scaling
 
 IMGSZ = 640  # that costs are given for, pixels
 SIZES = (640, 512, 416, 320, 224)  # MobileNet's resolution multiplier rho: 1, 0.8, 0.65, 0.5, 0.35

@@ -3,6 +3,7 @@
     hooks.py        which of its functions are wrapped
     parser.py       the patched parser
     reading.py      a model YAML, read strictly; whether it is ours
+    keys.py         its keys and numbers, and the scale that they say
     checks.py       what can be read off it, row by row; dry_run.py: what its rows cannot do together
     configs.py      where model YAMLs are found
     checkpoints.py  classes of ours in checkpoints, and the release that made them
