@@ -275,7 +275,8 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(monkeypatch, capsys, tm
     monkeypatch.setattr(interleaved, "export", full)
     monkeypatch.chdir(tmp_path)
     assert main(["bench", "models=yolov8n", "runtimes=onnxruntime", "imgsz=32", "out=there"]) == 1
-    assert capsys.readouterr().err.startswith("yolo-lite: out=there cannot be written: [Errno 28] No space left on")
+    said = capsys.readouterr().err
+    assert said == "yolo-lite: exports/x: No space left on device; make room, and the same command goes on\n"
 
 
 def test_another_model_is_another_export(tmp_path):
@@ -396,8 +397,13 @@ def test_other_numbers_of_classes_are_said():
     assert not [note for note in report.remarks(rows[1:], []) if "classes" in note]
 
 
-@pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC])
-def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(code, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [(errno.EROFS, "choose another folder"), (errno.ENOSPC, "make room, and the same command goes on")],
+)
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(
+    code, advice, tmp_path, monkeypatch, capsys
+):
     def full(*arguments, **more):
         raise OSError(code, os.strerror(code))
 
@@ -406,7 +412,8 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(code
     from yolo_lite.commands import main
 
     assert main(["bench", "models=yolov8n", "runtimes=onnxruntime", f"out={tmp_path / 'new'}"]) == 1
-    assert f"out={tmp_path / 'new'} cannot be written: [Errno {code}]" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said == f"yolo-lite: out={tmp_path / 'new'} cannot be written: {os.strerror(code)}; {advice}\n"
     assert not list(tmp_path.iterdir())
 
 

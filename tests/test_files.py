@@ -2,7 +2,7 @@
 
 import pytest
 
-from yolo_lite import files, output
+from yolo_lite import ConfigError, files, output
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -20,7 +20,7 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(kind, tmp_path):
 
 def test_a_file_that_cannot_take_its_place_leaves_no_draft(tmp_path):
     (tmp_path / "taken" / "by a folder").mkdir(parents=True)
-    with pytest.raises(OSError):
+    with pytest.raises(ConfigError, match=r"taken cannot be written: Is a directory$"):
         files.write(tmp_path / "taken", "text")
     assert [each.name for each in tmp_path.iterdir()] == ["taken"]
 

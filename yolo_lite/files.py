@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import math
@@ -10,6 +11,11 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from yolo_lite.errors import ConfigError, typed_line
+
+ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  # errors that end when there is room
+PLACE = {errno.EROFS, errno.EACCES, errno.EPERM}  # and those of places that cannot be written at all
 
 
 @contextlib.contextmanager
@@ -21,16 +27,36 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Yields:
         (Path): Where to write, with the same suffix.
+
+    Raises:
+        ConfigError: The disk is full, read-only or broken.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{os.getpid()}.{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
         os.replace(draft, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise unwritable(error, path) from error
         raise
+
+
+def unwritable(error: OSError, path: str | Path | None = None) -> ConfigError:
+    """Return the sentence for an error of the disk.
+
+    Args:
+        error: What went wrong.
+        path: What was to be written; None where only the error may know.
+    """
+    where = f"{path} cannot be written" if path else error.filename or "a file, or the output"
+    if error.errno in ROOM:
+        advice = "; make room, and the same command goes on"
+    else:
+        advice = "; choose another folder" if error.errno in PLACE else ""
+    return ConfigError(f"{where}: {error.strerror or typed_line(error)}{advice}")
 
 
 def is_file(path: str | Path) -> bool:

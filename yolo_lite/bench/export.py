@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from yolo_lite import models
 from yolo_lite.bench.runtimes import RUNTIMES, is_exported
 from yolo_lite.errors import ConfigError, typed_line
-from yolo_lite.files import replacing
+from yolo_lite.files import ROOM, replacing, unwritable
 from yolo_lite.output import silent
 
 STALE = 86_400  # seconds after which an unfinished export is one that was killed
@@ -98,6 +98,8 @@ def export(
         except ConfigError:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in ROOM:
+                raise unwritable(error, target) from error
             raise ConfigError(f"{subject.label} cannot be exported for {runtime}: {typed_line(error)}") from error
         with replacing(target) as draft:
             os.replace(made, draft)

@@ -10,7 +10,8 @@ from yolo_lite.bench import report
 from yolo_lite.bench.interleaved import measure
 from yolo_lite.bench.measurement import Measurement
 from yolo_lite.bench.runtimes import DEFAULT, RUNTIMES, environment, is_exported, missing
-from yolo_lite.errors import ConfigError, typed_line
+from yolo_lite.errors import ConfigError
+from yolo_lite.files import unwritable
 from yolo_lite.output import say
 
 
@@ -54,10 +55,7 @@ def run(
         notes = report.remarks(measurements, random, skipped)
         page = report.write_all(folder, measurements, {**settings, **environment(chosen)}, notes)
 
-    try:
-        measured = measure(models, chosen, threads, imgsz, seconds, folder / "exports", data, say, keep)
-    except OSError as error:
-        raise ConfigError(f"out={folder} cannot be written: {typed_line(error)}") from None
+    measured = measure(models, chosen, threads, imgsz, seconds, folder / "exports", data, say, keep)
     print(page)
     print(f"results saved to {folder}")
     return measured
@@ -89,7 +87,7 @@ def _writable(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=place) as probe:  # permissions do not tell of read-only and full disks
             probe.write(bytes(4096))
     except OSError as error:
-        raise ConfigError(f"out={folder} cannot be written: {typed_line(error)}") from None
+        raise unwritable(error, f"out={folder}") from None
     return folder
 
 

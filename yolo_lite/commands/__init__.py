@@ -4,8 +4,12 @@ Options stand in `yolo_lite/options.py`, what help says of them is made by help.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+
+if sys.argv[:1] == ["-m"]:  # Python is looking for the module that it is to run, `python -m yolo_lite.commands.make`
+    sys.exit("yolo-lite: this is no command; run yolo-lite, or python -m yolo_lite")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,31 +21,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         (int): Exit status: 0 all is well, 1 it is not, 2 the command was not understood, 130 it was interrupted.
     """
-    from yolo_lite.commands.help import help_of, overview
-    from yolo_lite.errors import ConfigError, UsageError, suggest
-    from yolo_lite.options import COMMANDS
+    from yolo_lite.errors import ConfigError, UsageError
+    from yolo_lite.files import unwritable
 
-    name, *words = (sys.argv[1:] if arguments is None else arguments) or ["help"]
-    name = name.lstrip("-")
-    if name in ("h", "help"):
-        name, *words = *words, "--help"
     try:
-        if name == "--help":
-            print(overview(), end="")
-            return 0
-        if name not in COMMANDS:
-            raise UsageError(f"unknown command {name!r}{suggest(name, [*COMMANDS, 'help'])}; see yolo-lite help")
-        if {"--help", "-h"} & {*words}:
-            print(help_of(name), end="")
-            return 0
-        if name == "version":
-            return _version(words)
-        module = importlib.import_module(f"yolo_lite.commands.{name}")
-        status: int = module.main(words)
+        status = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
         return status
     except ConfigError as error:
         print(f"yolo-lite: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # `yolo-lite list | head` has what it wanted
+            print(f"yolo-lite: {unwritable(error)}", file=sys.stderr)
+        _forget_output()
+        return 1
+
+
+def _run(arguments: Sequence[str]) -> int:
+    from yolo_lite.commands.help import help_of, overview
+    from yolo_lite.errors import UsageError, suggest
+    from yolo_lite.options import COMMANDS
+
+    name, *words = arguments or ["help"]
+    name = name.lstrip("-")
+    if name in ("h", "help"):
+        name, *words = *words, "--help"
+    if name == "--help":
+        print(overview(), end="")
+        return 0
+    if name not in COMMANDS:
+        raise UsageError(f"unknown command {name!r}{suggest(name, [*COMMANDS, 'help'])}; see yolo-lite help")
+    if {"--help", "-h"} & {*words}:
+        print(help_of(name), end="")
+        return 0
+    if name == "version":
+        return _version(words)
+    module = importlib.import_module(f"yolo_lite.commands.{name}")
+    status: int = module.main(words)
+    return status
+
+
+def _forget_output() -> None:
+    """Drop what cannot be printed, or Python tries again when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _version(words: list[str]) -> int:

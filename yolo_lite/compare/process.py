@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolo_lite.compare.record import RunRecord, read_run
+from yolo_lite.errors import ConfigError
 from yolo_lite.files import write_json
 
 if TYPE_CHECKING:  # a worker imports this module, and needs no plan
@@ -124,7 +125,7 @@ def finish(process: Process, job: Job) -> RunRecord:
 def write_failed(job: Job, error: str) -> RunRecord:
     """Write and return the record of a run that could not do so itself."""
     record = RunRecord(job.model, job.seed, job.command, job.settings, status="failed", error=error)
-    with contextlib.suppress(OSError):  # where the disk is full, the other runs' results still count
+    with contextlib.suppress(ConfigError):  # where the disk is full, the other runs' results still count
         write_json(Path(job.folder, "run.json"), record.to_plain())
     return record
 

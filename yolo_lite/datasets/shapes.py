@@ -55,14 +55,22 @@ def generate(folder: str | Path, task: str = "detect") -> None:
         if places[-1].exists():
             continue
         drafts = [place.with_name(f".{split}") for place in places]
-        for leftover in (*drafts, *places):
-            shutil.rmtree(leftover, ignore_errors=True)
-        for draft in drafts:
-            draft.mkdir(parents=True)
-        for index in range(count):
-            _write(task, drafts, index, *draw(np.random.default_rng((number, index))))
-        for draft, place in zip(drafts, places, strict=True):
-            draft.rename(place)
+        _remove(*drafts, *places)
+        try:
+            for draft in drafts:
+                draft.mkdir(parents=True)
+            for index in range(count):
+                _write(task, drafts, index, *draw(np.random.default_rng((number, index))))
+            for draft, place in zip(drafts, places, strict=True):
+                draft.rename(place)
+        except BaseException:
+            _remove(*drafts)
+            raise
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write(task: str, folders: Sequence[Path], index: int, image: Image, shapes: Iterable[Shape]) -> None:
@@ -72,7 +80,7 @@ def _write(task: str, folders: Sequence[Path], index: int, image: Image, shapes:
         return
     labels, images = folders
     (labels / f"{index:04}.txt").write_text("".join(f"{LABELS[task](shape)}\n" for shape in shapes))
-    cv2.imwrite(str(images / f"{index:04}.jpg"), image)
+    _write_jpeg(images / f"{index:04}.jpg", image)
 
 
 def _cut_out(image: Image, shapes: Iterable[Shape], folder: Path, index: int) -> None:
@@ -83,7 +91,11 @@ def _cut_out(image: Image, shapes: Iterable[Shape], folder: Path, index: int) ->
         low, high = np.floor(shape.outline.min(0)).astype(int), np.ceil(shape.outline.max(0)).astype(int)
         margin = int(0.1 * max(high - low)) + 1
         (left, top), (right, bottom) = np.maximum(low - margin, 0), high + margin + 1
-        cv2.imwrite(str(place / f"{index:04}-{number}.jpg"), image[top:bottom, left:right])
+        _write_jpeg(place / f"{index:04}-{number}.jpg", image[top:bottom, left:right])
+
+
+def _write_jpeg(path: Path, image: Image) -> None:
+    path.write_bytes(cv2.imencode(".jpg", image)[1].tobytes())  # `cv2.imwrite` says nothing of a full disk
 
 
 def draw(rng: np.random.Generator) -> tuple[Image, list[Shape]]:
