@@ -39,6 +39,46 @@ def test_loads_in_safe_mode(trained, tmp_path):
     assert "SETTINGS {(1e-05, 0.1)}" in load(trained / "weights/best.pt", tmp_path, ULTRALYTICS_SAFE_LOAD="1")
 
 
+WITHOUT_US = """
+import sys
+class Absent:
+    def find_spec(self, name, *more):
+        if name.partition(".")[0] in ("yolo_lite", "yolo_lite_backbones"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+from ultralytics import YOLO
+from ultralytics.nn import tasks
+def install(name):
+    print("INSTALLS", name)
+    del sys.meta_path[[type(each) for each in sys.meta_path].index(Absent)]
+tasks.check_requirements = install
+print("LOADED", sorted({type(m).__module__.partition(".")[0] for m in YOLO(sys.argv[1]).model.modules()}))
+"""
+
+
+@pytest.mark.parametrize("saved", ["last.pt", "best.pt", "saved again", "fused"])
+def test_where_we_are_missing_ultralytics_installs_our_distribution(saved, trained, tmp_path):
+    """What it installs is the first module that it cannot import; then the checkpoint loads, in the same process."""
+    path = trained / "weights" / saved
+    if path.suffix != ".pt":
+        path = tmp_path / "again.pt"
+        fuse = "model.fuse(); " if saved == "fused" else ""
+        code = f"from ultralytics import YOLO; model = YOLO({str(trained / 'weights/best.pt')!r}); "
+        python(f"{code}{fuse}model.save({str(path)!r})", tmp_path)
+    process = run(sys.executable, "-c", WITHOUT_US, path, cwd=tmp_path, YOLO_LITE_HOOK="0")
+    assert [line for line in process.stdout.splitlines() if line.startswith("INSTALLS")] == [
+        "INSTALLS yolo_lite_backbones"
+    ]
+    assert process.stdout.strip().endswith("LOADED ['torch', 'ultralytics', 'yolo_lite']")
+
+
+def test_a_stock_models_checkpoint_does_not_name_us(tmp_path):
+    from ultralytics import YOLO
+
+    YOLO("yolov8n.yaml").save(tmp_path / "stock.pt")
+    assert b"yolo_lite" not in (tmp_path / "stock.pt").read_bytes()
+
+
 def test_safe_mode_still_refuses_others(trained, tmp_path):
     skip_without_safe_loading()
     (tmp_path / "stranger.py").write_text("import torch\nclass Stranger(torch.nn.Identity):\n    pass\n")

@@ -76,8 +76,9 @@ def test_checkpoints_of_all_shipped_configs_name_nothing_else(release):
     listed = json.loads(file_format.LIST.read_text("utf-8"))
     for name in (name for name in file_format.configs() if name.startswith("yolo")):
         names = file_format.pickled(YOLO(name).model)
-        assert {each for each in names if each.startswith("yolo_lite.")} <= set(listed["globals"]), name
-        assert {each.partition(".")[0] for each in names} - {"yolo_lite"} <= set(listed["packages"]), name
+        ours = {each for each in names if each.startswith(file_format.OURS)}
+        assert "yolo_lite_backbones.Distribution" in ours <= set(listed["globals"]), name
+        assert {each.partition(".")[0] for each in names - ours} <= set(listed["packages"]), name
 
 
 @pytest.mark.core

@@ -1,6 +1,7 @@
 """What there is: modules of ours, of installed entry points and of the user, found once, under a lock."""
 
 import importlib
+import os
 import pkgutil
 import threading
 import warnings
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "yolo_lite.modules"
 
-_lock = threading.RLock()  # one thread imports, the others wait: a module half imported registers half of its classes
+# One thread imports modules or builds a model, the others wait: a module half imported registers half of its classes.
+one_at_a_time = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a process forked meanwhile would wait for ever
+    os.register_at_fork(
+        before=one_at_a_time.acquire, after_in_parent=one_at_a_time.release, after_in_child=one_at_a_time.release
+    )
 _found = False
 _failures: dict[str, str] = {}
 
@@ -24,7 +30,7 @@ def specs() -> dict[str, registry.Spec]:
     """Return every registered module by name: ours, then those of installed entry points, then the user's own."""
     global _found
     if not _found:
-        with _lock:
+        with one_at_a_time:
             if not _found:
                 _import_ours()
                 _import_entry_points()

@@ -37,7 +37,9 @@ from yolo_lite.blocks import Repeat
 from yolo_lite.discovery import specs
 from yolo_lite.losses import Remembering, SIoULoss, VarifocalLoss
 from yolo_lite.registry import Scale, arguments
+from yolo_lite.ultralytics_hooks.checkpoints import OURS
 from yolo_lite.ultralytics_hooks.configs import configs
+from yolo_lite_backbones import Distribution
 
 LIST = Path(__file__).parents[2] / "tests" / "file_format" / "format.json"
 ROWS = {  # YAML name -> arguments, for 16 channels that come in
@@ -108,21 +110,21 @@ def current():
     built, backbones = small_modules(), {name: create_backbone(name, width=0.25) for name in list_backbones()}
     others = [Repeat(nn.Identity, [], []), VarifocalLoss(Remembering(nn.Identity())), SIoULoss(1)]
     modules = nn.ModuleList([*(module for _, module in built), *backbones.values(), *others])
-    names, attributes = pickled(modules), {}
+    names, attributes = pickled([Distribution, modules]), {}
     for module in modules.modules():
-        if path(type(module)).startswith("yolo_lite."):
+        if path(type(module)).startswith(OURS):
             attributes.setdefault(path(type(module)), set()).update(held(module))
     rows = {}
     for (name, *given), module in built:
         if name not in STAGES or given == STAGES[name]:
             rows[name] = {"arguments": str(given), "class": path(type(module)), **tensors(module)}
-    unlisted = {name for name, spec in specs().items() if path(spec.cls).startswith("yolo_lite.")} - rows.keys()
+    unlisted = {name for name, spec in specs().items() if path(spec.cls).startswith(OURS)} - rows.keys()
     return {
         "rows": rows | dict.fromkeys(sorted(unlisted), "no arguments in file_format.py"),
         "backbones": {name: digest(backbone) for name, backbone in backbones.items()},
         "attributes": {name: " ".join(sorted(held)) for name, held in sorted(attributes.items())},
-        "globals": sorted(name for name in names if name.startswith("yolo_lite.")),
-        "packages": sorted({name.partition(".")[0] for name in names} - {"yolo_lite"}),
+        "globals": sorted(name for name in names if name.startswith(OURS)),
+        "packages": sorted({name.partition(".")[0] for name in names if not name.startswith(OURS)}),
         "record": record(),
     }
 
@@ -172,7 +174,7 @@ def digest(module):
 
 def held(module):
     """Return the names of ours that a module is pickled with."""
-    if not any("__init__" in vars(cls) for cls in type(module).__mro__ if cls.__module__.startswith("yolo_lite.")):
+    if not any("__init__" in vars(cls) for cls in type(module).__mro__ if path(cls).startswith(OURS)):
         return set()  # all it has is its base's
     state = module.__reduce_ex__(2)[2]
     names = {name for key in ("_parameters", "_buffers", "_modules") for name in state.get(key, ())}

@@ -1,22 +1,39 @@
-"""Checkpoints that name classes of ours: let through in safe mode, and said so where a newer release made them."""
+"""Checkpoints that name classes of ours: safe mode, those of newer releases, machines on which we are missing."""
 
 import importlib
 import re
 import zipfile
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yolo_lite._version import __version__
 from yolo_lite.discovery import specs
 from yolo_lite.errors import ConfigError, typed_line
 from yolo_lite.files import is_file
 from yolo_lite.ultralytics_hooks import internals
+from yolo_lite_backbones import Distribution
 
+if TYPE_CHECKING:
+    from torch import nn
+
+OURS = ("yolo_lite.", "yolo_lite_backbones.")  # how the paths of our classes begin
 VERSION_KEY = "yolo_lite_version"  # in the model dictionary that a checkpoint stores
 LARGEST = 2**26  # bytes of a checkpoint without its tensors
 # The length of the text behind the key, and our classes by module and name, as pickles of protocol 2 to 5 write them.
 _VERSION = re.compile(VERSION_KEY.encode() + rb"(?:q.|r.{4}|\x94)?(?:X(.{4})|\x8c(.))", re.DOTALL)
 _CLASS = re.compile(rb"c(yolo_lite[\w.]*)\n(\w+)\n")
+
+
+def name_distribution(layers: "nn.Sequential") -> None:
+    """Let a model's checkpoints name our distribution before any class of ours, where its layers have one.
+
+    Python pickles attributes in their order, so this one has to be the first.
+    """
+    if any(type(module).__module__.startswith(OURS) for module in layers.modules()):
+        state = vars(layers)
+        others = dict(state)
+        state.clear()
+        state.update({"distribution": Distribution, **others})
 
 
 def torch_safe_load(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,12 +102,12 @@ def _allow_our_classes(weight: Any) -> None:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(weight)
     except Exception:  # missing or damaged: Ultralytics says so better
         return
-    if any(name.startswith("yolo_lite.") for name in names):
+    if any(name.startswith(OURS) for name in names):
         registered = {f"{spec.cls.__module__}.{spec.cls.__qualname__}": spec.cls for spec in specs().values()}
         for name in names:
             module, _, attribute = name.rpartition(".")
             cls: Any = registered.get(name)
-            if cls is None and module.startswith("yolo_lite."):
+            if cls is None and name.startswith(OURS):
                 cls = getattr(importlib.import_module(module), attribute, None)
-            if isinstance(cls, type) and issubclass(cls, torch.nn.Module):
+            if isinstance(cls, type) and issubclass(cls, (torch.nn.Module, Distribution)):
                 torch.serialization.add_safe_globals([cls])

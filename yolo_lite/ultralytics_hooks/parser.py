@@ -10,15 +10,15 @@ import copy
 import functools
 import inspect
 import linecache
-import threading
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from yolo_lite.discovery import one_at_a_time
 from yolo_lite.errors import ConfigError
 from yolo_lite.output import say_once
 from yolo_lite.registry import Scale, Spec, arguments
-from yolo_lite.ultralytics_hooks import checks, internals
+from yolo_lite.ultralytics_hooks import checkpoints, checks, internals
 from yolo_lite.ultralytics_hooks.dry_run import dry_run
 from yolo_lite.ultralytics_hooks.internals import Landmarks
 from yolo_lite.ultralytics_hooks.reading import is_ours
@@ -53,6 +53,7 @@ def parse_model(original: Parse) -> Parse:
             layers, save = build(d, verbose, dry=False)
             if load is not None:
                 say_once(load(layers))
+            checkpoints.name_distribution(layers)
             return layers, save
 
     return parse
@@ -79,7 +80,7 @@ def no_trace(namespace: Mapping[str, Any]) -> Iterator[None]:
     """
     conv = namespace["Conv"]
     heads: list[Any] = [value for value in namespace.values() if isinstance(value, type) and "legacy" in vars(value)]
-    with _one_at_a_time:
+    with one_at_a_time:
         activation, legacy = conv.default_act, [head.legacy for head in heads]
         try:
             yield
@@ -91,7 +92,6 @@ def no_trace(namespace: Mapping[str, Any]) -> Iterator[None]:
             conv.default_act = activation
 
 
-_one_at_a_time = threading.RLock()
 _dry_runs: set[tuple[str, int]] = set()  # (dictionary, channels) that passed; one model is built two or three times
 
 
