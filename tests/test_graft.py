@@ -149,12 +149,24 @@ def test_width_is_chosen_to_be_lighter_than_the_base():
     assert alpha < 1 and ours[0] < theirs[0] and ours[1] < theirs[1]
 
 
+@pytest.mark.parametrize("task", ["semantic", "sem", "Semantic"])
+def test_semantic_segmentation_is_none_of_the_tasks(task):
+    with pytest.raises(ConfigError) as error:
+        make("yolov8", task=task)
+    assert str(error.value) == f"task has to be one of detect, segment, pose, obb, classify, found {task!r}"
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"base": "yolov8n"}, "unknown base 'yolov8n' names a scale; use base=yolov8 scale=n"),
         ({"base": "yolov10"}, "Ultralytics has a YAML for each scale of it, yolov10b, yolov10l, yolov10m, yolov10n"),
         ({"base": "yolo8"}, "unknown base 'yolo8'; did you mean 'yolov8'?"),
+        ({"base": "yolov11"}, "unknown base 'yolov11'; did you mean 'yolo11'?"),
+        ({"base": "yolov11n"}, "unknown base 'yolov11n' names a scale; use base=yolo11 scale=n"),
+        ({"base": "yolo10"}, "unknown base 'yolo10': Ultralytics has a YAML for each scale of it, yolov10b, yolov10l,"),
+        ({"base": "yolov10z"}, "'yolov10z': Ultralytics has a YAML for each scale of it, yolov10b, yolov10l, yolov10m"),
+        ({"base": "yolov9"}, "unknown base 'yolov9': Ultralytics has a YAML for each scale of it, yolov9c, yolov9e"),
         ({"backbone": "ghostnet_10"}, "unknown backbone 'ghostnet_10'; did you mean 'ghostnet_100'?"),
         ({"backbone": "efficientvit_m0"}, "takes level P3 of its backbone; efficientvit_m0 gives P4, P5"),
         (
@@ -163,6 +175,10 @@ def test_width_is_chosen_to_be_lighter_than_the_base():
         ),
         ({"head": "lite"}, "head has to be one of base, light, slim, found 'lite'; did you mean 'light'?"),
         ({"task": "segmentation"}, "classify, found 'segmentation'; did you mean 'segment'?"),
+        ({"task": "seg"}, "classify, found 'seg'; did you mean 'segment'?"),
+        ({"task": "keypoints"}, "classify, found 'keypoints'; did you mean 'pose'?"),
+        ({"task": "cls"}, "classify, found 'cls'; did you mean 'classify'?"),
+        ({"task": "rotated"}, "classify, found 'rotated'; did you mean 'obb'?"),
         ({"base": "yolov5", "task": "segment"}, "base yolov5 has no model for the task segment, only for detect"),
         ({"base": "rtdetr-l", "neck": "aspp"}, "base rtdetr-l has no SPPF that ASPP could replace"),
         ({"base": "rtdetr-l", "head": "light"}, "head=light has no form of rtdetr-l's RTDETRDecoder"),

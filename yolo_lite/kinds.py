@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,14 +95,19 @@ def number(most: float = math.inf, least: float | None = None) -> Kind:
     return Kind(text, read, holds)
 
 
-def one_of(*choices: str) -> Kind:
-    """One of some words."""
+def one_of(*choices: str, meant: Mapping[str, str] | None = None) -> Kind:
+    """One of some words.
+
+    Args:
+        choices: The words.
+        meant: Other words, and the one that each stands for; "" for those that only look like one.
+    """
 
     def holds(value: Any) -> bool:
         return isinstance(value, str) and value in choices
 
     def nearest(value: Any) -> str:
-        near = suggest(value, choices)
+        near = suggest((meant or {}).get(str(value).lower(), value), choices)
         return near.removeprefix("; ") if "did you mean" in near else ""
 
     return Kind(f"one of {', '.join(choices)}", str, holds, nearest, choices=choices)

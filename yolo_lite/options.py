@@ -74,6 +74,13 @@ NAMES = listed(NAME)
 NECKS = ("base", "aspp", "lraspp", "extradw", "slim", "light")
 HEADS = ("base", "light", "slim")
 TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}  # and their YAMLs' suffix
+TASKS_MEANT = {  # other words for them; semantic segmentation is none of them
+    **dict.fromkeys(("seg", "segmentation", "instance", "mask"), "segment"),
+    **dict.fromkeys(("keypoint", "keypoints"), "pose"),
+    **dict.fromkeys(("oriented", "rotated"), "obb"),
+    **dict.fromkeys(("cls", "classification"), "classify"),
+    **dict.fromkeys(("semantic", "sem"), ""),
+}
 
 COMMANDS: dict[str, Command] = {
     "make": Command(
@@ -96,7 +103,10 @@ COMMANDS: dict[str, Command] = {
                 "light",
             ),
             Option("head", one_of(*HEADS), "base", "the base's own, depthwise branches, or few channels", "light"),
-            Option("task", one_of(*TASKS), "detect", "what it is for, where the base has a YAML of it", "segment"),
+            Option(
+                "task", one_of(*TASKS, meant=TASKS_MEANT), "detect",
+                "what it is for, where the base has a YAML of it", "segment",
+            ),
             Option(
                 "width", keyed(number(), "for each scale"), None,
                 "the width multiplier alpha, one number or one for each scale; without it for each scale the largest "

@@ -146,13 +146,17 @@ def _find(name: str, task: str) -> str:
 
 def _meant(name: str, known: Collection[str]) -> str:
     """Say which base a name may stand for."""
-    letter = re.fullmatch(r"(yolov?\d+)([a-z])(.*)", name)
-    if letter and letter[1] + letter[3] in known:
-        return f" names a scale; use base={letter[1]}{letter[3]} scale={letter[2]}"
-    of_scales = [each for each in known if re.fullmatch(rf"{re.escape(name)}[a-z]", each)]
-    if of_scales:
-        return f": Ultralytics has a YAML for each scale of it, {', '.join(sorted(of_scales))}; use one of them"
-    return suggest(name, [each for each in known if not each.endswith(SUFFIXES)])
+    # YOLOv10 has a v, YOLO11 has none.
+    spelt = re.sub(r"^yolov?", "yolo" if name.startswith("yolov") else "yolov", name)
+    for each in (name, spelt):
+        letter = re.fullmatch(r"(yolov?\d+)([a-z])(.*)", each)
+        if letter and letter[1] + letter[3] in known:
+            return f" names a scale; use base={letter[1]}{letter[3]} scale={letter[2]}"
+        family = re.escape(letter[1] + letter[3] if letter else each)
+        of_scales = sorted(other for other in known if re.fullmatch(rf"{family}[a-z]", other))
+        if of_scales:
+            return f": Ultralytics has a YAML for each scale of it, {', '.join(of_scales)}; use one of them"
+    return suggest(spelt if spelt in known else name, [each for each in known if not each.endswith(SUFFIXES)])
 
 
 def _rows(text: str, d: dict[str, Any]) -> list[Row]:
