@@ -87,7 +87,102 @@ def test_offline_and_not_cached_is_an_error(tmp_path):
                      TORCH_HOME=str(tmp_path / "torch"))  # fmt: skip
     last = process.stdout.strip().splitlines()[-1]
     assert process.returncode and "ConfigError" in last and "yolov8n-mine.yaml" in last
-    assert "not in the local cache and cannot be downloaded" in last and "set backbone_weights to a file" in last
+    assert "not in the local cache and cannot be downloaded" in last
+    assert "model.safetensors by hand and set backbone_weights: model.safetensors, or null" in last
+
+
+HUB = "https://huggingface.co/timm"
+OUT_OF_REACH = {  # network -> where its file is, what backbone_weights is set to
+    "mobilenetv3_small_100": (f"{HUB}/mobilenetv3_small_100.lamb_in1k/resolve/main/model.safetensors", "model.safetensors"),
+    "efficientnet_lite0": (f"{HUB}/efficientnet_lite0.ra_in1k/resolve/main/model.safetensors", "model.safetensors"),
+    "mobilenetv3_large_100": (f"{HUB}/mobilenetv3_large_100.ra_in1k/resolve/main/model.safetensors", "model.safetensors"),
+    "mobilenetv4_hybrid_medium": (
+        f"{HUB}/mobilenetv4_hybrid_medium.e200_r256_in12k_ft_in1k/resolve/main/model.safetensors", "model.safetensors"),
+    "efficientnet_b0": (f"{HUB}/efficientnet_b0.ra_in1k/resolve/main/model.safetensors", "model.safetensors"),
+    "shufflenet_v2_x1_0": (
+        "https://download.pytorch.org/models/shufflenetv2_x1-5666bf0f80.pth", "shufflenetv2_x1-5666bf0f80.pth"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def no_network(monkeypatch, tmp_path):
+    """Empty caches and a network out of reach; returns the addresses that were tried."""
+    tried = []
+
+    def connect(address, timeout):
+        tried.append((*address, timeout))
+        raise TimeoutError("timed out")
+
+    for name in (
+        "http_proxy",
+        "https_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+        "no_proxy",
+        "NO_PROXY",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://huggingface.co")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    monkeypatch.setattr(published.socket, "create_connection", connect)
+    return tried
+
+
+@pytest.mark.parametrize("name", OUT_OF_REACH)
+def test_a_network_out_of_reach_is_tried_once(name, no_network):
+    url, setting = OUT_OF_REACH[name]
+    source = published.find(name, 1.0, "imagenet")._replace(read=lambda: pytest.fail("would try for a minute"))
+    with pytest.raises(ConfigError) as error:
+        published.read(source)
+    assert str(error.value).endswith(
+        f"are not in the local cache and cannot be downloaded (timed out (TimeoutError)); "
+        f"fetch {url} by hand and set backbone_weights: {setting}, or null"
+    )
+    assert no_network == [(url.split("/")[2], 443, 10)]
+
+
+def test_other_means_are_said_with_the_file(no_network):
+    source = published.find("mobilenetv3_small_100", 1.0, "imagenet")._replace(mean=(0.5,) * 3, std=(0.5,) * 3)
+    with pytest.raises(
+        ConfigError, match=r"\{file: model.safetensors, mean: \[0.5, 0.5, 0.5\], std: \[0.5, 0.5, 0.5\]\}"
+    ):
+        published.read(source)
+
+
+def test_what_is_in_the_cache_needs_no_network(no_network, tmp_path):
+    cached = tmp_path / "torch" / "checkpoints" / "shufflenetv2_x1-5666bf0f80.pth"
+    cached.parent.mkdir(parents=True)
+    cached.touch()
+    hub = tmp_path / "hub" / "models--timm--mobilenetv3_small_100.lamb_in1k"
+    (hub / "refs").mkdir(parents=True)
+    (hub / "refs" / "main").write_text("a1")
+    (hub / "snapshots" / "a1").mkdir(parents=True)
+    (hub / "snapshots" / "a1" / "model.safetensors").touch()
+    for name in ("shufflenet_v2_x1_0", "mobilenetv3_small_100"):
+        source = published.find(name, 1.0, "imagenet")._replace(read=lambda: {"read": torch.zeros(1)})
+        assert published.read(source).keys() == {"read"}
+    assert no_network == []
+
+
+@pytest.mark.parametrize(
+    ("proxies", "address"),
+    [
+        ({}, ("huggingface.co", 443)),
+        ({"https_proxy": "http://proxy.example:3128"}, ("proxy.example", 3128)),
+        ({"https_proxy": "proxy.example:3128"}, ("proxy.example", 3128)),
+        ({"https_proxy": "http://proxy.example"}, ("proxy.example", 80)),
+        ({"https_proxy": "http://proxy.example:3128", "no_proxy": "huggingface.co"}, ("huggingface.co", 443)),
+    ],
+)
+def test_a_proxy_is_what_is_tried(proxies, address, no_network, monkeypatch):
+    for name, value in proxies.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TimeoutError):
+        published._reach(f"{HUB}/x/resolve/main/model.safetensors")
+    assert no_network == [(*address, 10)]
 
 
 def test_width_without_published_weights_names_those_with(tmp_path):

@@ -3,9 +3,12 @@
 import math
 import os
 import re
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import torch
 
@@ -18,6 +21,7 @@ from yolo_lite.weights.loading import check_values
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+PATIENCE = 10  # seconds until a server counts as out of reach
 WIDTHS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.1, 1.2, 1.25, 1.3, 1.4, 1.5, 1.6, 2.0)  # at which anybody published any
 
 HOLDERS = (
@@ -37,7 +41,10 @@ Weights: TypeAlias = dict[str, torch.Tensor]  # a state dict
 
 
 class Source(NamedTuple):
-    """Weights that can be read, and what they expect of their input."""
+    """Weights that can be read, and what they expect of their input.
+
+    `url` is where they are downloaded from, "" where they are not; `cached` tells whether they were already.
+    """
 
     name: str
     tag: str
@@ -45,6 +52,8 @@ class Source(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     read: Callable[[], Weights]
+    url: str = ""
+    cached: Callable[[], bool] = lambda: False
 
 
 def find(variant: str, width: float, setting: str | dict[str, Any]) -> Source:
@@ -187,7 +196,29 @@ def _of_timm(name: str) -> Source | None:
     def read() -> Weights:
         return dict(timm.create_model(name, pretrained=True).state_dict())
 
-    return Source(f"timm {name}", cfg.tag or "", cfg.license or "unknown", cfg.mean, cfg.std, read)
+    url, cached = _of_hub(cfg) if cfg.hf_hub_id else (cfg.url or "", lambda: _in_torch_hub(cfg.url))
+    if cfg.file:
+        url = ""
+    return Source(f"timm {name}", cfg.tag or "", cfg.license or "unknown", cfg.mean, cfg.std, read, url, cached)
+
+
+def _of_hub(cfg: Any) -> tuple[str, Callable[[], bool]]:
+    """Return the address of a network's file on Hugging Face's hub, and what tells whether the hub's cache has it."""
+    from huggingface_hub import hf_hub_url, try_to_load_from_cache
+
+    repository, _, revision = cfg.hf_hub_id.partition("@")
+    given = getattr(cfg, "hf_hub_filename", None)
+    names = [given] if given else ["model.safetensors", "pytorch_model.bin"]  # timm takes the first that is there
+
+    def cached() -> bool:
+        found = [try_to_load_from_cache(repository, name, revision=revision or None) for name in names]
+        return any(isinstance(each, str) for each in found) or _in_torch_hub(cfg.url)
+
+    return hf_hub_url(repository, names[0], revision=revision or None), cached
+
+
+def _in_torch_hub(url: str | None) -> bool:
+    return bool(url) and is_file(Path(torch.hub.get_dir(), "checkpoints", Path(str(url)).name))
 
 
 def _of_torchvision(name: str) -> Source | None:
@@ -208,6 +239,8 @@ def _of_torchvision(name: str) -> Source | None:
         tuple(transform.mean),
         tuple(transform.std),
         read,
+        weights.url,
+        lambda: _in_torch_hub(weights.url),
     )
 
 
@@ -218,14 +251,41 @@ def read(source: Source) -> Weights:
         ConfigError: They are not in the cache and cannot be downloaded, or the file cannot be read.
     """
     try:
+        if source.url and not source.cached():
+            _reach(source.url)
         return source.read()
     except ConfigError:
         raise
     except Exception as error:
         raise ConfigError(
             f"the weights {source.name} {source.tag} are not in the local cache and cannot be downloaded "
-            f"({typed_line(error)}); connect to the network once, or set backbone_weights to a file or to null"
+            f"({typed_line(error)}); {_by_hand(source)}"
         ) from None
+
+
+def _reach(url: str) -> None:
+    """Connect to where weights are, once: the hub's own functions try for a minute.
+
+    Raises:
+        OSError: There is no connection within `PATIENCE` seconds.
+    """
+    address = urlsplit(url)
+    proxy = getproxies().get(address.scheme)
+    if proxy and not proxy_bypass(str(address.hostname)):
+        address = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    port = address.port or (80 if address.scheme == "http" else 443)
+    with socket.create_connection((str(address.hostname), port), timeout=PATIENCE):
+        pass
+
+
+def _by_hand(source: Source) -> str:
+    """Say how to do without a download."""
+    if not source.url:
+        return "connect to the network once, or set backbone_weights to a file or to null"
+    name = Path(urlsplit(source.url).path).name
+    usual = (source.mean, source.std) == (IMAGENET_MEAN, IMAGENET_STD)
+    setting = name if usual else f"{{file: {name}, mean: {[*source.mean]}, std: {[*source.std]}}}"
+    return f"fetch {source.url} by hand and set backbone_weights: {setting}, or null"
 
 
 def read_weights(path: str | Path) -> Weights:
