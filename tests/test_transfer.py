@@ -1,12 +1,15 @@
 """`pretrained=` with another backbone: neck and head by role; fine-tuning the same model as ever."""
 
+import re
+
 import torch
 import yaml
 from conftest import yolo
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+from ultralytics.utils import LOGGER
 
-from yolo_lite import make
+from yolo_lite import make, output
 from yolo_lite.weights.by_role import rows_by_role
 
 
@@ -66,12 +69,27 @@ def test_other_classes_come_over_by_their_names():
         assert torch.equal(ours[2].bias[[0, 2]], theirs[2].bias[[7, 5]])
 
 
+def test_a_model_built_anew_counts_what_came_by_role(monkeypatch):
+    said = []
+    monkeypatch.setattr(LOGGER, "info", lambda text, *_: said.append(text))
+    monkeypatch.setattr(output, "_said", set())
+    first, anew = DetectionModel("yolov8n-mnv3.yaml", verbose=False), DetectionModel("yolov8n-mnv3.yaml", verbose=False)
+    first.load(stock())
+    anew.load(first)
+    by_role = "by role: 197 of 205 tensors of neck and head, 0 of 302 of the backbone"
+    assert said == ["Transferred 197/507 items from pretrained weights", by_role]
+    DetectionModel("yolov8n-mnv3.yaml", nc=3, verbose=False).load(anew)
+    assert said[2:] == [by_role.replace("197", "191")]
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), anew.state_dict().values(), strict=True))
+
+
 def test_through_the_stock_command(tiny_data, tmp_path):
     model = YOLO("yolov8n.yaml")
     model.save(tmp_path / "stock.pt")
-    output = yolo(
+    process = yolo(
         "train", "model=yolov8n-mnv3.yaml", "pretrained=stock.pt", f"data={tiny_data}", "imgsz=64", "epochs=1",
         "batch=8", "workers=0", "plots=False", "project=runs", "name=run", cwd=tmp_path,
-    ).stdout  # fmt: skip
-    assert "Transferred" in output
-    assert "tensors of neck and head, 0 of 302 of the backbone" in output
+    )  # fmt: skip
+    assert process.stdout.count("Transferred ") == 1  # not again, with the random backbone
+    said = re.findall(r"by role: (\d+) of 205 tensors of neck and head, 0 of 302 of the backbone", process.stdout)
+    assert said[-1] == "191" and set(said) <= {"197", "191"}  # of 80 classes, in some releases; of the dataset's

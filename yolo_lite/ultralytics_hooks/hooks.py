@@ -76,14 +76,22 @@ def _load(original: Function) -> Function:
         source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
         ours: Any = self.yaml
         theirs = getattr(source, "yaml", None)
-        if not (isinstance(theirs, dict) and is_ours(ours, internals.namespace())) or _same_rows(theirs, ours):
+        if not (isinstance(theirs, dict) and is_ours(ours, internals.namespace())):
             return original(self, weights, *args, **kwargs)
-        from yolo_lite.weights.by_role import ByRole
+        from yolo_lite.weights.by_role import ByRole, carried, fitting, said_of
 
-        levels = _levels(theirs), _levels(ours)
-        found = ByRole(source, self, levels if all(levels) else ((), ()))
-        result = original(self, found, *args, **kwargs)
-        say_once(found.said_of(self))
+        if not _same_rows(theirs, ours):
+            levels = _levels(theirs), _levels(ours)
+            found = ByRole(source, self, levels if all(levels) else ((), ()))
+            result = original(self, found, *args, **kwargs)
+            tensors = found.tensors
+        elif source in carried:  # built anew for a dataset; Ultralytics would count what was random before
+            result = original(self, weights, False)
+            tensors = {name: value for name, value in source.state_dict().items() if name in carried[source]}
+        else:
+            return original(self, weights, *args, **kwargs)
+        carried[self] = fitting(self, tensors)
+        say_once(said_of(self))
         return result
 
     return load

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +69,9 @@ def _head_levels(d: Mapping[str, Any], levels: Sequence[int]) -> list[int]:
     return [levels[each] for each in inputs] if levels and isinstance(inputs, list) else []
 
 
+carried: "WeakKeyDictionary[BaseModel, frozenset[str]]" = WeakKeyDictionary()  # the tensors that a model has by role
+
+
 class ByRole:
     """A source of weights for Ultralytics' `load`, its tensors under the names that they have in the target.
 
@@ -99,18 +103,6 @@ class ByRole:
             if found is not None:
                 self.tensors[name] = found
 
-    def said_of(self, target: "BaseModel") -> str:
-        """Say how much of it the target has taken."""
-        counts = {True: [0, 0], False: [0, 0]}  # of neck and head, of the backbone: those taken, all
-        d: Any = target.yaml
-        start = neck_start(d)
-        for name, value in target.state_dict().items():
-            count = counts[int(name.split(".")[1]) >= start]
-            count[0] += name in self.tensors and self.tensors[name].shape == value.shape
-            count[1] += 1
-        (neck, of_neck), (rest, of_rest) = counts[True], counts[False]
-        return f"by role: {neck} of {of_neck} tensors of neck and head, {rest} of {of_rest} of the backbone"
-
     def float(self) -> "ByRole":
         """Return itself, as Ultralytics expects of a model."""
         return self
@@ -118,3 +110,22 @@ class ByRole:
     def state_dict(self) -> "dict[str, torch.Tensor]":
         """Return the tensors by the target's names; Ultralytics leaves out those of other shapes."""
         return dict(self.tensors)
+
+
+def fitting(target: "BaseModel", tensors: "Mapping[str, torch.Tensor]") -> frozenset[str]:
+    """Return the names of those tensors that have the shapes of a model's."""
+    own = target.state_dict()
+    return frozenset(name for name, value in tensors.items() if own[name].shape == value.shape)
+
+
+def said_of(target: "BaseModel") -> str:
+    """Say how many tensors a model has by role."""
+    counts = {True: [0, 0], False: [0, 0]}  # of neck and head, of the backbone: those taken, all
+    d: Any = target.yaml
+    start = neck_start(d)
+    for name in target.state_dict():
+        count = counts[int(name.split(".")[1]) >= start]
+        count[0] += name in carried[target]
+        count[1] += 1
+    (neck, of_neck), (rest, of_rest) = counts[True], counts[False]
+    return f"by role: {neck} of {of_neck} tensors of neck and head, {rest} of {of_rest} of the backbone"
