@@ -368,3 +368,15 @@ def test_a_family_is_one_file_and_a_yaml(tmp_path):
     )
     output = python(code, tmp_path, PYTHONPATH=str(tmp_path)).stdout.strip().splitlines()[-1]
     assert output == str([8, 16, 32, 64, 128]) + " " + str(["toynet.ToyNetStage"] * 5)
+
+
+def test_what_fx_and_script_cannot_and_trace_can():
+    """As docs/deploy.md says; should they learn it, the page has to."""
+    backbone = create_backbone("mobilenetv1_100", width=0.25).eval()
+    image = torch.rand(1, 3, 64, 64)
+    with pytest.raises(torch.fx.proxy.TraceError):
+        torch.fx.symbolic_trace(backbone)
+    with pytest.raises(RuntimeError):
+        torch.jit.script(backbone)
+    traced = torch.jit.trace(backbone, image)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(traced(image), backbone(image), strict=True))
