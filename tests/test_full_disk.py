@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, run
+from made_up import write_comparison
 
 HELPER = ROOT / "tests" / "full_disk.py"
 COMMAND = [sys.executable, "-m", "yolo_lite"]
@@ -67,12 +68,20 @@ def compare(tiny_data):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 7])
+@pytest.mark.slow
 @pytest.mark.parametrize("how", REASON)
-def test_compare(how, step, compare, tmp_path):
-    found = meet(how, tmp_path, *compare, first=2, step=step)
+def test_compare_at_every_write(how, compare, tmp_path):
+    found = meet(how, tmp_path, *compare)
     assert_one_sentence(found, how)
-    assert drafts(tmp_path) == [] and (tmp_path / "compared" / "report.html").is_file()
+    assert len(found) > 20 and drafts(tmp_path) == [] and (tmp_path / "compared" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("how", REASON)
+def test_the_report_of_a_comparison(how, tmp_path):
+    write_comparison(tmp_path / "compared", {"yolov8n": 0.5, "yolov8n-mnv3": 0.4})
+    found = meet(how, tmp_path, "compare", tmp_path / "compared", step=9)
+    assert_one_sentence(found, how)
+    assert len(found) > 2 and drafts(tmp_path) == [] and (tmp_path / "compared" / "report.html").is_file()
 
 
 LIMITS = {"make": [0, 1000], "bench": [0, 100_000], "compare": [0, 10_000, 1_000_000]}
