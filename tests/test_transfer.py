@@ -79,9 +79,9 @@ def test_a_model_built_anew_counts_what_came_by_role(monkeypatch):
     by_role = "by role: 197 of 205 tensors of neck and head, 0 of 302 of the backbone"
     assert said == ["Transferred 197/507 items from pretrained weights", by_role]
     DetectionModel("yolov8n-mnv3.yaml", nc=3, verbose=False).load(anew)
-    (line,) = said[2:]  # of 3 classes; how much of the head then fits differs between releases
+    (line,) = (each for each in said[2:] if not each.startswith("Overriding model.yaml nc="))
     fewer = re.fullmatch(r"by role: (\d+) of 205 tensors of neck and head, 0 of 302 of the backbone", line)
-    assert fewer and 100 < int(fewer[1]) < 197
+    assert fewer and 100 < int(fewer[1]) < 197  # of 3 classes; how much of the head then fits differs between releases
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), anew.state_dict().values(), strict=True))
 
 

@@ -48,7 +48,8 @@ ENTRY_POINT = "[yolo_lite.modules]\nborder = normalise\n"  # by which the proces
 def main(words: list[str]) -> int:
     """Measure, train or collect, as the command line says; return the exit status."""
     if words == ["error"]:
-        print(*error_table(), "", *cost_table(), sep="\n")
+        print(*error_table(), "", sep="\n", flush=True)
+        print(*cost_table(), sep="\n")
         return 0
     _, settings = parse([word for word in words if word != "collect"])
     folder, data = Path(settings.pop("folder", "runs")).absolute(), settings.pop("data", None)
