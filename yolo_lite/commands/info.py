@@ -67,8 +67,11 @@ def show_verdict(name: str, device: str, imgsz: int = IMGSZ, data: str = "shapes
             [kind, *(f"{number:,}" for number in numbers), f"{100 * found.cycles(kind) / found.cycles():.1f} %"]
         )
     print_table(rows)
+    print()
     memory = ", ".join(f"{kind} {size:,.0f} KiB" for kind, size in found.memory.items() if size)
-    print(f"\nestimate    {found.milliseconds:.1f} ms an image for what runs on the NPU, the compiler's own; {memory}")
+    if found.milliseconds is not None:
+        print(f"estimate    {found.milliseconds:.1f} ms an image for what runs on the NPU, the compiler's own")
+    print(f"memory      {memory}")
     left = sorted({each.name for each in found.operators if not each.on_npu})
     print(f"on the CPU  {', '.join(left) or 'nothing'}")
 
@@ -196,5 +199,5 @@ def _show_findings(findings: list[Finding]) -> None:
 
 def _print_wrapped(text: str, first: int, others: int) -> None:
     """Print a text in lines that fit, with spaces in front of its first line and of the others."""
-    spaces = {"initial_indent": " " * first, "subsequent_indent": " " * others}
-    print(textwrap.fill(text, COLUMNS, break_long_words=False, break_on_hyphens=False, **spaces))
+    wrapper = textwrap.TextWrapper(COLUMNS, " " * first, " " * others, break_long_words=False, break_on_hyphens=False)
+    print(wrapper.fill(text))
