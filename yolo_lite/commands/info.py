@@ -58,7 +58,7 @@ def show_verdict(name: str, device: str, imgsz: int = IMGSZ, data: str = "shapes
     found = verdict(name, device, imgsz, data, out)
     how = "" if is_exported(name) else f" at {imgsz} px, int8"
     print(f"{name}{how}, by {found.compiler} for {found.target}\n")
-    kinds = sorted({each.name for each in found.operators}, key=lambda kind: -found.cycles(kind))
+    kinds = sorted({each.name for each in found.operators}, key=lambda kind: (-found.cycles(kind), kind))
     rows = [["operator", "on the NPU", "on the CPU", "cycles", "share"]]
     for kind in kinds:
         on_npu = [each.on_npu for each in found.operators if each.name == kind]
