@@ -64,6 +64,16 @@ def script(monkeypatch):
     return importlib.import_module
 
 
+@pytest.fixture(scope="module")
+def few_resamples():
+    """Make the bootstrap over images, most of a report's time, shorter where its intervals are not what is tested."""
+    from yolo_lite.compare import bootstrap
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bootstrap.resamples, "__defaults__", (25, 0))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory):
     """A dataset YAML with 24 + 8 of the generated images."""

@@ -17,8 +17,11 @@ from yolo_lite.compare.report import data_files
 LEVELS = {"yolov8n": 0.5, "yolov8n-mnv3": 0.4, "yolov8n-twin": 0.5}
 
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(few_resamples, tmp_path_factory):
     folder = write_comparison(tmp_path_factory.mktemp("report") / "made-up", LEVELS)
     measurements = [
         {"model": label, "runtime": "onnxruntime", "threads": 1, "precision": "fp32", "p50": 10.0 - i, "p90": 11.0 - i,

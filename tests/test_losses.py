@@ -311,7 +311,7 @@ def test_resumes_and_is_fine_tuned(tmp_path, data):
     assert "Resuming training" in resumed and resumed.count(SAID["yolo26"]) == 2
 
 
-@pytest.mark.parametrize("resumed", [False, True], ids=["fresh", "fine-tuning"])
+@pytest.mark.parametrize("resumed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["fresh", "fine-tuning"])
 def test_multi_gpu_worker(resumed, tmp_path, data):
     """A worker is a fresh interpreter that builds the model from what the trainer's state names."""
     name, file = write(tmp_path, "yolov8", "detect", KEYS), data()

@@ -18,6 +18,8 @@ from yolo_lite.compare.report.results import gather
 from yolo_lite.files import between
 from yolo_lite.models import digest_of
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 
 @pytest.fixture
 def study(script):

@@ -37,10 +37,7 @@ EFFICIENTNET_LITE = "https://blog.tensorflow.org/2020/03/higher-accuracy-on-visi
 NNAPI = "https://developer.android.com/ndk/reference/group/neural-networks"
 RKNN_YOLOV5 = "https://github.com/airockchip/yolov5/blob/master/README_rkopt.md"
 RKNN_YOLOV8 = "https://github.com/airockchip/rknn_model_zoo/blob/main/examples/yolov8/README.md"
-RKNN_OPERATORS = (
-    "https://github.com/rockchip-linux/rknn-toolkit2/blob/d8074d7954cc4d50af0add9c4375acd823987898/"
-    "doc/RKNNToolKit2_OP_Support-1.4.0.md"
-)
+RKNN_OPERATORS = "https://github.com/rockchip-linux/rknn-toolkit2/blob/d8074d7/doc/RKNNToolKit2_OP_Support-1.4.0.md"
 
 CLAIMS = [
     Claim("h-swish", "Edge TPU", "does not map it; its maintainers advise MobileNetV3 without it", CORAL_HSWISH),
@@ -65,7 +62,7 @@ SWITCHES = {  # operator -> what avoids it in a native backbone, and elsewhere
     "SiLU": (EDGE, ACTIVATION),
     "squeeze-excite": (EDGE, "another network"),
     "channel shuffle": ("another family, like MobileNetV4", "another network"),
-    "nearest upsampling": ("another family, like MobileNetV4", "none: read the compiler's log"),
+    "nearest upsampling": ("another family, like MobileNetV4", "nothing known: read the compiler's log"),
     "padding over 15": ("smaller dilations", "smaller dilations"),
     "DFL": ("reg_max: 1", "reg_max: 1"),
 }

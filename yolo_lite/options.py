@@ -197,7 +197,8 @@ COMMANDS: dict[str, Command] = {
             ),
             Option(
                 "runtimes", NAMES, None,
-                "of onnxruntime, openvino, ncnn, torchscript, litert; without it the first three, where installed",
+                "of onnxruntime, openvino, ncnn, torchscript, litert, mnn, executorch; without it the first three, "
+                "where installed",
                 "onnxruntime,openvino",
             ),
             Option("imgsz", IMGSZ, 640, "height and width of the image, pixels", "640"),
@@ -223,8 +224,20 @@ COMMANDS: dict[str, Command] = {
     ),
     "info": Command(
         "one backbone, or one model like yolov8n-mnv3.yaml or best.pt: cost, weights, what edge compilers dislike",
-        "NAME",
+        "NAME [key=value ...]",
         "yolo-lite info ghostnet_100",
+        (
+            Option(
+                "device", NAME, None,
+                "compile a model for a device instead, and say what runs where: ethos-u, or one like ethos-u65-512",
+                "ethos-u",
+            ),
+            Option("imgsz", IMGSZ, 640, "for device=: height and width of the image, pixels", "320"),
+            Option(
+                "data", TEXT, "shapes.yaml", "for device=: the dataset whose training images calibrate int8", "my.yaml"
+            ),
+            Option("out", TEXT, None, "for device=: a folder that keeps the export, which takes minutes", "exports"),
+        ),
         words=(1, 1),
     ),
     "doctor": Command("is everything in place? (exit status 0 or 1)", "", "yolo-lite doctor"),

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
+CORE = "-m core"
 NEWEST = ("torch", "torchvision", "timm", "ultralytics")
 COLUMNS = ("environment", "Python", "torch", "timm", "Ultralytics", "numpy", "replaced", "doctor", "epoch", "passed",
            "failed", "skipped", "note")  # fmt: skip
@@ -52,7 +53,7 @@ ROWS = [
 ]
 
 
-def main(rows="", results="runs/environments.jsonl", docs="docs", any_python="False", pytest="-m core"):
+def main(rows="", results="runs/environments.jsonl", docs="docs", any_python="False", pytest=CORE):
     results = Path(results).absolute()
     results.parent.mkdir(parents=True, exist_ok=True)
     done, named = read(results), rows.split(",") if rows else []
@@ -138,6 +139,8 @@ def check(row, python, pytest, folder, entry):
         if not report.exists():
             raise
     entry.update(count(report))
+    if pytest != CORE.split():
+        entry["note"] = f"pytest {' '.join(pytest)} {entry['note']}".strip()
 
 
 def versions(step):

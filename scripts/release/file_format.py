@@ -12,7 +12,9 @@ and timm name is theirs, and left out.
     record      what the stored YAML says of weights that were loaded
 
     python scripts/release/file_format.py              # compare the code with the list; exit status 1 if it differs
-    python scripts/release/file_format.py write=True   # write the list anew: checkpoints of earlier releases break
+    python scripts/release/file_format.py write=True   # write it anew, after additions
+
+Any difference but an addition breaks checkpoints of earlier releases.
 """
 
 import copy

@@ -35,6 +35,7 @@ repvgg_a0 repvit_m0_9 repvit_m1 resnet10t resnet14t resnet18 rexnet_100 semnasne
 starnet_s2 starnet_s3 starnet_s4 swiftformer_xs test_convnext test_resnet test_vit tinynet_a tinynet_e tiny_vit_5m_224
 convnext_atto convnext_femto convnextv2_atto nextvit_small poolformer_s12 levit_128s vit_tiny_patch16_224
 """.split()  # noqa: SIM905
+FOR_CPUS = ("cpubone_*", "lcnetv2_*", "lowformer_*")  # newer; bench_timm.py measures them
 SAMPLE = 60  # of the others, up to the largest size that a small machine builds in a moment
 MAX_PARAMETERS = 60e6
 
@@ -61,7 +62,9 @@ def chosen():
     known = timm.list_models()
     light = [name for name in LIGHT if name in known]
     others = [name for name in known if name not in light and not fnmatch.fnmatch(name, "*_giant*")]
-    return light + sorted(random.Random(0).sample(others, SAMPLE))
+    sample = sorted(random.Random(0).sample(others, SAMPLE))
+    newer = timm.list_models(FOR_CPUS)
+    return light + newer + [name for name in sample if name not in newer]
 
 
 def verdict(name):
@@ -119,6 +122,7 @@ def text(levels):
 
 
 def write_page(rows):
+    page = (ROOT / "docs" / "timm.md").read_text("utf-8")
     works = sum(row["verdict"].startswith("works") for row in rows)
     refused = sum("refused" in row["verdict"] for row in rows)
     lines = [
@@ -127,7 +131,18 @@ def write_page(rows):
         f"Written by `scripts/release/sweep_timm.py` with timm {timm.__version__}: {len(rows)} networks, {works} work, "
         f"{refused} are refused with a sentence. *Works* means: channels and strides of every level as described, "
         "forward and backward run with finite gradients, outputs agree within 1e-4 after folding, and no BatchNorm is "
-        "left.",
+        "left. Such a network trains as YOLOv8n's backbone by `yolov8n-timm.yaml` with its name.",
+        "",
+        "## Times",
+        "",
+        "Networks made for CPUs, and known light ones beside them, as YOLOv8n's backbone with its own neck and head: "
+        "`scripts/benchmarks/bench_timm.py`, [as CSV](timm.csv).",
+        "",
+        "<!-- times -->",
+        *page.partition("<!-- times -->\n")[2].partition("<!-- /times -->")[0].splitlines(),
+        "<!-- /times -->",
+        "",
+        "## What works",
         "",
         "| network | levels and channels | verdict |",
         "|---|---|---|",

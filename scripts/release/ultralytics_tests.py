@@ -3,9 +3,10 @@
     python scripts/release/ultralytics_tests.py [folder=runs/ultralytics_tests] [tests="tests -m 'not slow'"]
 
 Run it with the Python of an environment in which the plugin is installed (`pip install '.[test]'`). The tests come
-from the installed release's source archive, which pip gets from PyPI; nothing else is downloaded. Ultralytics is told
-that it is offline, and its checkpoints are made from its own YAMLs with random weights. What then still wants a file
-from the network fails alike with and without us, and is counted. Each test's outcome is written to outcomes.csv.
+from the installed release's source archive, which pip gets from PyPI; nothing else is downloaded: the tests see no
+network. Checkpoints are made from Ultralytics' own YAMLs with random weights, its datasets of eight images from noise.
+What then still wants a file from the network fails alike with and without us, and is counted. Each test's outcome is
+written to outcomes.csv.
 """
 
 import csv
@@ -29,6 +30,30 @@ for folder in (WEIGHTS_DIR, WEIGHTS_DIR / "path with spaces", Path()):
     for name in TASK2MODEL.values():
         torch.manual_seed(0)
         YOLO(name.replace(".pt", ".yaml")).save(folder / name)
+"""
+DATASETS = """
+import cv2
+import numpy
+from ultralytics.utils import DATASETS_DIR
+random = numpy.random.default_rng(0)
+def draw(path, label=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), random.integers(0, 256, (96, 96, 3), numpy.uint8))
+    if label:
+        text = f"0 {' '.join(f'{x:.3f}' for x in label())}\\n"
+        target = path.parents[2] / "labels" / path.parent.name / path.with_suffix(".txt").name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+box = lambda: [0.5, 0.5, *random.uniform(0.2, 0.6, 2)]
+corners = lambda: [0.2, 0.2, 0.7, 0.3, *random.uniform(0.7, 0.9, 2), 0.2, 0.8]
+points = lambda: box() + [x for _ in range(17) for x in (*random.uniform(0.4, 0.6, 2), 2)]
+labels = {"coco8": box, "coco8-grayscale": box, "coco8-seg": corners, "dota8": corners, "coco8-pose": points}
+for split in ("train", "val"):
+    for i in range(4):
+        for name, label in labels.items():
+            draw(DATASETS_DIR / name / "images" / split / f"{i}.jpg", label)
+        for i in range(10):
+            draw(DATASETS_DIR / "imagenet10" / split / f"n{i:08}" / "0.jpg")
 """
 HOOKED = "import ultralytics.nn.tasks as tasks; print(hasattr(tasks.parse_model, 'yolo_lite'))"
 
@@ -76,7 +101,8 @@ def run(archive, folder, hook, tests):
                     target.parent.mkdir(exist_ok=True)
                     target.write_bytes(packed.extractfile(member).read())
         (folder / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
-        offline = {"YOLO_OFFLINE": "True", "YOLO_AUTOINSTALL": "False", "YOLO_CONFIG_DIR": str(folder)}
+        nowhere = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
+        offline = {"YOLO_OFFLINE": "True", "YOLO_AUTOINSTALL": "False", "YOLO_CONFIG_DIR": str(folder), **nowhere}
         environment = {**os.environ, **offline, "YOLO_LITE_HOOK": str(hook), "OMP_NUM_THREADS": "1"}
 
         def python(*arguments, **options):
@@ -86,6 +112,7 @@ def run(archive, folder, hook, tests):
         if said != str(bool(hook)):
             sys.exit(f"the hook is {'off' if hook else 'on'}: is yolo_lite installed in this environment?")
         python("-c", WEIGHTS, check=True)
+        python("-c", DATASETS, check=True)
         python("-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", f"--junitxml={report}", *tests)
     return {
         f"{case.get('classname')}::{case.get('name')}": outcome(case)

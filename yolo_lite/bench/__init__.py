@@ -7,6 +7,7 @@ process.py      the timing process as its parent sees it
 timing.py       the process that times models, interleaved
 runtimes.py     what each runtime needs, how it opens and runs an export; a new one is a function and a row
 export.py       exports, complete or absent
+compilers.py    what compilers of edge devices make of a model; a new one is a function and a row
 int8.py         int8 for onnxruntime
 parity.py       how much an export differs from PyTorch
 report.py       tables, CSV and remarks

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,62 @@ from yolo_lite.cost import cost, costs
 from yolo_lite.discovery import families
 from yolo_lite.edge import NOTES, Finding, lint
 from yolo_lite.errors import ConfigError, one_line, suggest
-from yolo_lite.options import parse
+from yolo_lite.options import checked, parse
 from yolo_lite.ultralytics_hooks import internals
 from yolo_lite.ultralytics_hooks.keys import scaling
 
 IMGSZ = 640  # that costs are given for, pixels
+COLUMNS = 100  # of the lists
 SIZES = (640, 512, 416, 320, 224)  # MobileNet's resolution multiplier rho: 1, 0.8, 0.65, 0.5, 0.35
 
 
 def main(words: list[str]) -> int:
     """Print what there is to know of the one name among the words."""
-    _, (name,) = parse("info", words)
-    show_info(name)
+    values, (name,) = parse("info", words)
+    values = checked("info", values)
+    if values["device"] is None:
+        show_info(name)
+    else:
+        show_verdict(name, **values)
     return 0
+
+
+def show_verdict(name: str, device: str, imgsz: int = IMGSZ, data: str = "shapes.yaml", out: str | None = None) -> None:
+    """Print what a device's compiler says of a model, operator by operator.
+
+    Args:
+        name: A config's name or path, a .pt, or a file of the format that the compiler reads.
+        device: A name in `compilers.COMPILERS`, or one of its devices.
+        imgsz: Height and width of the image, pixels.
+        data: The YAML of the dataset that calibrates int8.
+        out: The folder in which the export is kept; nothing is kept without it.
+
+    Raises:
+        ConfigError: As `compilers.verdict`.
+    """
+    from yolo_lite.bench.compilers import verdict
+
+    if not _is_model(name):
+        raise ConfigError(f"device={device} needs a model like yolov8n-mnv3.yaml or best.pt, found {name}")
+    found = verdict(name, device, imgsz, data, out)
+    how = "" if is_exported(name) else f" at {imgsz} px, int8"
+    print(f"{name}{how}, by {found.compiler} for {found.target}\n")
+    kinds = sorted({each.name for each in found.operators}, key=lambda kind: (-found.cycles(kind), kind))
+    rows = [["operator", "on the NPU", "on the CPU", "cycles", "share"]]
+    for kind in kinds:
+        on_npu = [each.on_npu for each in found.operators if each.name == kind]
+        numbers = (sum(on_npu), len(on_npu) - sum(on_npu), found.cycles(kind))
+        rows.append(
+            [kind, *(f"{number:,}" for number in numbers), f"{100 * found.cycles(kind) / found.cycles():.1f} %"]
+        )
+    print_table(rows)
+    print()
+    memory = ", ".join(f"{kind} {size:,.0f} KiB" for kind, size in found.memory.items() if size)
+    if found.milliseconds is not None:
+        print(f"estimate    {found.milliseconds:.1f} ms an image for what runs on the NPU, the compiler's own")
+    print(f"memory      {memory}")
+    left = sorted({each.name for each in found.operators if not each.on_npu})
+    print(f"on the CPU  {', '.join(left) or 'nothing'}")
 
 
 def show_info(name: str) -> None:
@@ -38,12 +82,16 @@ def show_info(name: str) -> None:
     Raises:
         ConfigError: There is none of that name.
     """
-    if name.startswith("yolo") or Path(name).suffix in (".yaml", ".yml", ".pt") or is_exported(name):
+    if _is_model(name):
         _show_model(name)
     elif name in families():
         _show_native(name)
     else:
         _show_timm(name)
+
+
+def _is_model(name: str) -> bool:
+    return name.startswith("yolo") or Path(name).suffix in (".yaml", ".yml", ".pt") or is_exported(name)
 
 
 def _show_native(name: str) -> None:
@@ -131,15 +179,25 @@ def _show_findings(findings: list[Finding]) -> None:
         return
     pages = list(dict.fromkeys(finding.claim.page for finding in findings))
     print("\nWhat compilers of edge devices are known to dislike in it:\n")
-    table = [("operator", "found", "compiler", "", "avoided by", "source")]
+    groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
-        operator, compiler, says, page = finding.claim
-        rows = f", rows {', '.join(map(str, finding.rows))}" if finding.rows else ""
-        times = "once" if finding.count == 1 else f"{finding.count} times"
-        table.append((operator, times + rows, compiler, says, finding.switch, f"[{pages.index(page) + 1}]"))
-    print_table(table)
+        groups.setdefault((finding.claim.operator, finding.switch), []).append(finding)
+    for first, *others in groups.values():
+        rows = f", rows {', '.join(map(str, first.rows))}" if first.rows else ""
+        times = "once" if first.count == 1 else f"{first.count} times"
+        _print_wrapped(f"{first.claim.operator}: {times}{rows}; avoided by {first.switch}", 0, 4)
+        for finding in (first, *others):
+            _, compiler, says, page = finding.claim
+            _print_wrapped(f"{compiler:<9} {says} [{pages.index(page) + 1}]", 2, 12)
     print()
     for number, page in enumerate(pages, 1):
         print(f"[{number}] {page}")
     if any(finding.claim.compiler == "NNAPI" for finding in findings):
-        print(*NOTES, sep="\n")
+        for note in NOTES:
+            _print_wrapped(note, 0, 0)
+
+
+def _print_wrapped(text: str, first: int, others: int) -> None:
+    """Print a text in lines that fit, with spaces in front of its first line and of the others."""
+    wrapper = textwrap.TextWrapper(COLUMNS, " " * first, " " * others, break_long_words=False, break_on_hyphens=False)
+    print(wrapper.fill(text))
