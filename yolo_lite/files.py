@@ -51,6 +51,8 @@ def unwritable(error: OSError, path: str | Path | None = None) -> ConfigError:
         error: What went wrong.
         path: What was to be written; None where only the error may know.
     """
+    if not (path or error.filename) and error.errno not in ROOM | PLACE:
+        return ConfigError(typed_line(error))
     where = f"{path} cannot be written" if path else error.filename or "a file, or the output"
     if error.errno in ROOM:
         advice = "; make room, and the same command goes on"

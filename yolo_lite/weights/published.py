@@ -196,7 +196,8 @@ def _of_timm(name: str) -> Source | None:
     def read() -> Weights:
         return dict(timm.create_model(name, pretrained=True).state_dict())
 
-    url, cached = _of_hub(cfg) if cfg.hf_hub_id else (cfg.url or "", lambda: _in_torch_hub(cfg.url))
+    direct = str(cfg.url or "")
+    url, cached = _of_hub(cfg) if cfg.hf_hub_id else (direct, lambda: _in_torch_hub(direct))
     if cfg.file:
         url = ""
     return Source(f"timm {name}", cfg.tag or "", cfg.license or "unknown", cfg.mean, cfg.std, read, url, cached)
@@ -212,13 +213,13 @@ def _of_hub(cfg: Any) -> tuple[str, Callable[[], bool]]:
 
     def cached() -> bool:
         found = [try_to_load_from_cache(repository, name, revision=revision or None) for name in names]
-        return any(isinstance(each, str) for each in found) or _in_torch_hub(cfg.url)
+        return any(isinstance(each, str) for each in found) or _in_torch_hub(cfg.url or "")
 
     return hf_hub_url(repository, names[0], revision=revision or None), cached
 
 
-def _in_torch_hub(url: str | None) -> bool:
-    return bool(url) and is_file(Path(torch.hub.get_dir(), "checkpoints", Path(str(url)).name))
+def _in_torch_hub(url: str) -> bool:
+    return bool(url) and is_file(Path(torch.hub.get_dir(), "checkpoints", Path(url).name))
 
 
 def _of_torchvision(name: str) -> Source | None:
