@@ -76,6 +76,7 @@ def test_compare_at_every_write(how, compare, tmp_path):
     assert len(found) > 20 and drafts(tmp_path) == [] and (tmp_path / "compared" / "report.html").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", REASON)
 def test_the_report_of_a_comparison(how, tmp_path):
     write_comparison(tmp_path / "compared", {"yolov8n": 0.5, "yolov8n-mnv3": 0.4})
