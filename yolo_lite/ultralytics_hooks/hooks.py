@@ -6,6 +6,7 @@ to end. What of Ultralytics they and the other rooms rely on: internals.py.
 
 import functools
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
 Function = Callable[..., Any]
+SOURCE = "yolo_lite_source"  # a model's attribute until training begins: the checkpoint that it has been loaded from
 
 
 class Wrapped(NamedTuple):
@@ -76,10 +78,15 @@ def _load(original: Function) -> Function:
         source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
         ours: Any = self.yaml
         theirs = getattr(source, "yaml", None)
-        if not (isinstance(theirs, dict) and is_ours(ours, internals.namespace())) or _same_rows(theirs, ours):
+        if not (isinstance(theirs, dict) and is_ours(ours, internals.namespace())):
+            return original(self, weights, *args, **kwargs)
+        if _same_rows(theirs, ours):
+            vars(self).update({SOURCE: vars(source)[SOURCE]} if SOURCE in vars(source) else {})
             return original(self, weights, *args, **kwargs)
         from yolo_lite.weights.by_role import ByRole
 
+        path = getattr(source, "pt_path", None)
+        vars(self).update({SOURCE: os.path.abspath(path)} if path else {})
         levels = _levels(theirs), _levels(ours)
         found = ByRole(source, self, levels if all(levels) else ((), ()))
         result = original(self, found, *args, **kwargs)
@@ -87,6 +94,20 @@ def _load(original: Function) -> Function:
         return result
 
     return load
+
+
+def _setup_model(original: Function) -> Function:
+    def setup_model(self: Any) -> Any:
+        """Once a trainer has its model, and before anything is wrapped around it, it gets what its source knows."""
+        result = original(self)
+        source = vars(self.model).pop(SOURCE, None) if SOURCE in vars(self.model) else None
+        if source is not None and not self.resume:
+            from yolo_lite.ultralytics_hooks.training import begin
+
+            begin(self, source)
+        return result
+
+    return setup_model
 
 
 def _levels(d: dict[str, Any]) -> list[int]:
@@ -152,5 +173,6 @@ WRAPPED = {  # when which module is loaded
         Wrapped("ultralytics.nn.tasks:PoseModel.init_criterion", _init_criterion),
         Wrapped("ultralytics.nn.tasks:OBBModel.init_criterion", _init_criterion),
     ],
+    "ultralytics.engine.trainer": [Wrapped("ultralytics.engine.trainer:BaseTrainer.setup_model", _setup_model)],
     "ultralytics.data.utils": [Wrapped("ultralytics.data.utils:check_cls_dataset", configs.check_cls_dataset)],
 }

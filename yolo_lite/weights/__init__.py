@@ -1,6 +1,11 @@
 """Weights: published ones, and another model's.
 
-published.py  where a backbone's weights are published, and how they are read
-loading.py    how a reference's tensors fit a backbone of ours
-by_role.py    neck and head of a stock model in one with another backbone
+published.py     where a backbone's weights are published, and how they are read
+loading.py       how a reference's tensors fit a backbone of ours
+by_role.py       neck and head of a stock model in one with another backbone
+transfer.py      what a trained model computes, in another architecture, in closed form
+roles.py         which layer of one model does what a layer of the other does
+regression.py    the fit of one layer, and the choice of channels
+head_targets.py  what a head's last layers should give where outputs differ
+store.py         maps of many images, in memory and on disk
 """
