@@ -16,7 +16,12 @@ NAMES = {0: "disc", 1: "box", 2: "ring"}
 CPU = torch.device("cpu")
 
 
-def images(count=12, size=128, channels=3, seed=0):
+@pytest.fixture(autouse=True)
+def few_pixels(monkeypatch):
+    monkeypatch.setattr("yolo_lite.weights.sampling.PIXELS", 3000)
+
+
+def images(count=8, size=64, channels=3, seed=0):
     """Return smooth made-up images; (N, C, H, W), uint8."""
     noise = torch.rand(count, channels, size // 8, size // 8, generator=torch.Generator().manual_seed(seed))
     return (nn.functional.interpolate(noise, size=size, mode="bilinear") * 255).to(torch.uint8)
@@ -38,13 +43,13 @@ def lively(model):
             nn.init.normal_(module.bias, std=0.3)
             module.momentum = None
     with torch.no_grad():
-        model.train()(images(8, seed=1).float() / 255)
+        model.train()(images(8, 128, seed=1).float() / 255)
     return model.eval()
 
 
-def decoded(model, seed=7):
+def decoded(model, size=128):
     with torch.no_grad():
-        return model.eval()(images(2, seed=seed).float() / 255)[0]
+        return model.eval()(images(2, size, seed=7).float() / 255)[0]
 
 
 def widened(small, large):
@@ -74,13 +79,13 @@ def test_what_has_no_room_for_is_recovered_where_the_rest_says_it():
     half = {"scales": {"n": [0.33, 0.125, 1024]}}
     small, target = (build("yolov8n.yaml", seed, **half) for seed in (0, 1))
     source = widened(lively(small), build("yolov8n.yaml", 2)).eval()
-    assert (decoded(source) - decoded(small)).abs().max() < 1e-2
-    done = transfer.transfer(source, target, images(24))
+    assert (decoded(source) - decoded(small)).abs().max() < 0.05  # pixels, mostly
+    done = transfer.transfer(source, target, images(24, size=256))
     assert done.count("fitted") == len(done.fits)
     assert done.error < 1e-4
-    ours, theirs = decoded(target), decoded(source)
+    ours, theirs = (decoded(model, size=256) for model in (target, source))
     assert (ours[:, 4:] - theirs[:, 4:]).abs().max() < 1e-2
-    assert (ours[:, :4] - theirs[:, :4]).abs().max() < 1.0  # pixels, of 128
+    assert (ours[:, :4] - theirs[:, :4]).abs().max() < 1.0  # pixels, of 256
 
 
 def test_a_fitted_model_computes_the_same_in_training_mode():
@@ -135,7 +140,7 @@ def test_dead_channels_do_no_harm():
 @pytest.mark.parametrize("count", [1, 2])
 def test_very_few_images(count):
     target = build("yolo26s-lite.yaml", 1)
-    transfer.transfer(lively(build("yolov8n.yaml")), target, images(count, size=64))
+    transfer.transfer(lively(build("yolov8n.yaml")), target, images(count))
     assert decoded(target).isfinite().all()
 
 
@@ -173,7 +178,7 @@ def test_any_pair(source, target):
     """Every kind of block has its counterpart or a start of its own, and what comes out is finite."""
     source = source.replace("yolov5nu", "yolov5n")
     teacher, student = lively(build(source)), build(target, 1)
-    done = transfer.transfer(teacher, student, images(4, size=64))
+    done = transfer.transfer(teacher, student, images(4))
     assert {fit.name for fit in done.fits} == {
         name for name, each in student.named_modules() if each in set(roles.layers_of(student)) and "dfl" not in name
     }

@@ -129,9 +129,9 @@ COMMANDS: dict[str, Command] = {
         "key=value ...",
         "yolo-lite transfer model=yolo26s-lite.yaml source=yolov8n.pt data=my.yaml out=yolo26s-lite-v8n.pt",
         (
-            Option("model", NAME, REQUIRED, "the model that gets it: a model YAML, ours or a stock one", "yolo26s-lite"),
-            Option("source", NAME, REQUIRED, "the trained model: a .pt that detects, segments, or finds poses or OBB", "a.pt"),
-            Option("data", TEXT, REQUIRED, "the dataset's YAML; its training images are used, its labels are not", "my.yaml"),
+            Option("model", NAME, REQUIRED, "the model that gets it: a YAML, ours or a stock one", "yolo26s-lite"),
+            Option("source", NAME, REQUIRED, "the trained model: a .pt for boxes, masks, poses or OBB", "yolov8n.pt"),
+            Option("data", TEXT, REQUIRED, "the dataset's YAML; its training images are used, no labels", "my.yaml"),
             Option("images", whole(), 128, "at most so many training images", "128"),
             Option("imgsz", IMGSZ, 640, "height and width of the images, pixels", "320"),
             Option("seed", whole(least=0, most=(1 << 31) - 1), 0, "of the images and pixels that are drawn", "1"),

@@ -65,7 +65,9 @@ def run(values: dict[str, Any], out: Path) -> None:
     images = torch.stack([torch.from_numpy(image) for image in drawn])
     teacher: Any = source.model
     done = transfer(teacher.to(device), model.to(device), images, values["seed"])
-    setattr(model, RECORD, {"source": values["source"], "images": done.images, "layers": [asdict(f) for f in done.fits]})
+    setattr(
+        model, RECORD, {"source": values["source"], "images": done.images, "layers": [asdict(f) for f in done.fits]}
+    )
     target.model = model.cpu()
     with replacing(out) as draft:
         target.save(draft)

@@ -80,13 +80,15 @@ def _load(original: Function) -> Function:
         theirs = getattr(source, "yaml", None)
         if not (isinstance(theirs, dict) and is_ours(ours, internals.namespace())):
             return original(self, weights, *args, **kwargs)
-        if _same_rows(theirs, ours):
-            vars(self).update({SOURCE: vars(source)[SOURCE]} if SOURCE in vars(source) else {})
+        same, path = _same_rows(theirs, ours), getattr(source, "pt_path", None)
+        if SOURCE in vars(source):  # a trainer's model takes over from that which the user has loaded
+            vars(self)[SOURCE] = vars(source)[SOURCE]
+        elif path and not (same and _same_sizes(source, self)):
+            vars(self)[SOURCE] = os.path.abspath(path)
+        if same:
             return original(self, weights, *args, **kwargs)
         from yolo_lite.weights.by_role import ByRole
 
-        path = getattr(source, "pt_path", None)
-        vars(self).update({SOURCE: os.path.abspath(path)} if path else {})
         levels = _levels(theirs), _levels(ours)
         found = ByRole(source, self, levels if all(levels) else ((), ()))
         result = original(self, found, *args, **kwargs)
@@ -123,6 +125,12 @@ def _levels(d: dict[str, Any]) -> list[int]:
 
 def _same_rows(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return all([row[2] for row in a[key]] == [row[2] for row in b[key]] for key in ("backbone", "head"))
+
+
+def _same_sizes(a: Any, b: Any) -> bool:
+    """Tell whether two models of the same rows are of the same width; numbers of classes may differ."""
+    ours, theirs = ({name: value.shape for name, value in each.state_dict().items()} for each in (a, b))
+    return sum(theirs.get(name) == shape for name, shape in ours.items()) > 0.8 * len(ours)
 
 
 def _foldable(model: "BaseModel") -> list[Any]:

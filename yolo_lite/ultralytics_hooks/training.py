@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from yolo_lite.datasets.images import files_of, letterboxed
-from yolo_lite.errors import ConfigError
+from yolo_lite.errors import ConfigError, one_line, typed_line
 from yolo_lite.output import say_once
 from yolo_lite.weights.transfer import Transferred, transfer
 
@@ -34,10 +34,13 @@ def begin(trainer: "BaseTrainer", source: str) -> None:
         return
     if RANK in {-1, 0}:
         began = time.perf_counter()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
         try:
             done = _transfer(trainer, source)
-        except ConfigError as error:
-            LOGGER.warning(f"transfer: {error}; weights are carried over by role only")
+        except Exception as error:  # whatever it is, the training that was asked for goes on
+            model.load_state_dict(before)
+            said = one_line(error) if isinstance(error, ConfigError) else typed_line(error)
+            LOGGER.warning(f"transfer: {said}; weights are carried over by role only")
         else:
             seconds = time.perf_counter() - began
             say_once(f"transfer from {os.path.basename(source)}: {done}; {seconds:.0f} s; off by {SWITCH}=0")

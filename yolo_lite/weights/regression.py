@@ -29,7 +29,11 @@ class Moments:
 
         self.n = 0.0
         self.x, self.y = zeros(groups, inputs), zeros(groups, outputs)
-        self.xx, self.xy, self.yy = zeros(groups, inputs, inputs), zeros(groups, inputs, outputs), zeros(groups, outputs)
+        self.xx, self.xy, self.yy = (
+            zeros(groups, inputs, inputs),
+            zeros(groups, inputs, outputs),
+            zeros(groups, outputs),
+        )
 
     def add(self, x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor | None = None) -> None:
         """Add pixels.

@@ -198,10 +198,10 @@ def parts(module: nn.Module, prefix: str = "", flow: str = "") -> Iterator[Part]
     here = flow
     for row in rows:
         if row.path.endswith("*"):
-            for number, child in enumerate(module.get_submodule(row.path[:-2])):
-                inner = list(child) if isinstance(child, nn.Sequential) else [child]
-                for index, block in enumerate(inner):
-                    role = f"{prefix}{row.role}.{number}." + (f"{index}." if len(inner) > 1 else "")
+            blocks = module.get_submodule(row.path[:-2])
+            for number, child in enumerate(blocks if isinstance(blocks, nn.ModuleList | nn.Sequential) else ()):
+                for index, block in enumerate(child if isinstance(child, nn.Sequential) else [child]):
+                    role = f"{prefix}{row.role}.{number}." + (f"{index}." if index else "")
                     last = None
                     for last in parts(block, role, here):
                         yield last
@@ -287,7 +287,10 @@ def pairs(source: Sequence[Unit], target: Sequence[Unit]) -> dict[int, int]:
     theirs, ours = _groups(source), _groups(target)
     found: dict[int, int] = {}
     for key, numbers in ours.items():
-        found.update(zip(numbers, theirs.get(key, ()), strict=False))
+        others = theirs.get(key, [])
+        if key[0] == "backbone":  # the last of a level is what the neck gets
+            numbers, others = numbers[::-1], others[::-1]
+        found.update(zip(numbers, others, strict=False))
     branches, own = _branches(source), _branches(target)
     for (section, level), chain in own.items():
         other = branches.get((section, level)) or branches.get((section.removeprefix("one2one_"), level)) or []
@@ -316,10 +319,9 @@ def _along(
     source: Sequence[Unit], theirs: Sequence[int], target: Sequence[Unit], ours: Sequence[int]
 ) -> dict[int, int]:
     """Pair the layers of two branches: dense ones from the last back, a depthwise one with that before its partner."""
-    dense = [[n for n in chain if not is_depthwise(found[n].module)] for found, chain in ((source, theirs), (target, ours))]
-    found = dict(zip(reversed(dense[1]), reversed(dense[0]), strict=False))
-    for own, other in list(found.items()):
-        if own - 1 in ours and other - 1 in theirs:
-            if is_depthwise(target[own - 1].module) and is_depthwise(source[other - 1].module):
-                found[own - 1] = other - 1
-    return found
+    own_dense = [number for number in ours if not is_depthwise(target[number].module)]
+    dense = [number for number in theirs if not is_depthwise(source[number].module)]
+    found = dict(zip(reversed(own_dense), reversed(dense), strict=False))
+    own_others, others = set(ours).difference(own_dense), set(theirs).difference(dense)
+    before = {own - 1: other - 1 for own, other in found.items() if own - 1 in own_others and other - 1 in others}
+    return {**found, **before}

@@ -1,5 +1,6 @@
 """Maps of many images, kept in memory up to a limit and beyond that on disk."""
 
+import tempfile
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-MEMORY = 2**29  # bytes
+MEMORY = 2**28  # bytes
 
 
 class Store:
@@ -18,7 +19,7 @@ class Store:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.used, self.written = folder, 0, 0
+        self.folder, self.used, self.written = Path(tempfile.mkdtemp(dir=folder)), 0, 0
         self.kept: dict[Hashable, Any] = {}
 
     def put(self, key: Hashable, value: Any) -> None:
