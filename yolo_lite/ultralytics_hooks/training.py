@@ -9,6 +9,7 @@ import torch
 from yolo_lite.datasets.images import files_of, letterboxed
 from yolo_lite.errors import ConfigError, one_line, typed_line
 from yolo_lite.output import say_once
+from yolo_lite.weights.roles import Detect
 from yolo_lite.weights.transfer import Transferred, transfer
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def begin(trainer: "BaseTrainer", source: str) -> None:
     from ultralytics.utils import LOGGER, RANK
 
     model: Any = trainer.model
-    if os.environ.get(SWITCH) == "0" or model.yaml.get("transfer") is False:
+    if os.environ.get(SWITCH) == "0" or model.yaml.get("transfer") is False or not isinstance(model.model[-1], Detect):
         return
     if RANK in {-1, 0}:
         began = time.perf_counter()
