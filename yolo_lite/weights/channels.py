@@ -80,7 +80,8 @@ class Chooser:
             ]
             gamma = torch.stack(gammas).sum(0) if gammas else torch.arange(size, 0, -1)
             return sorted(gamma.topk(count).indices.tolist())
-        maps = [torch.cat([self._given(part, batch) for batch in self.given.images.batches]) for part in tied]
+        batches = self.given.images.batches
+        maps = [torch.cat([self.activated(part, batch).flatten(0, 1).cpu() for batch in batches]) for part in tied]
         worth = torch.ones(size, dtype=torch.float64)
         if self.choice == "read":
             worth = torch.stack([self.worth[part.layer][part.start : part.stop] for part in tied]).sum(0).sqrt()
@@ -106,15 +107,15 @@ class Chooser:
                 stands_for[index] = None if place is None else (other.layer, place)
         return stands_for
 
-    def _given(self, part: Part, batch: int) -> torch.Tensor:
-        """Return what a part gives after its activation: (P, C), on the CPU."""
-        out = self.given.at(part.layer, batch).flatten(0, 1).cpu()
+    def activated(self, part: Part, batch: int) -> torch.Tensor:
+        """Return what a part gives after its activation: (B, P, C)."""
+        out = self.given.get(part.layer, batch)
         if isinstance(part.layer, nn.ConvTranspose2d):
-            return out[:, ::4][:, part.start : part.stop]
+            return out[..., ::4][..., part.start : part.stop]
         if isinstance(part.layer, Conv):
-            scale, shift = (each.cpu() for each in affine(part.layer))
+            scale, shift = affine(part.layer)
             out = part.layer.act(out * scale + shift)
-        return out[:, part.start : part.stop]
+        return out[..., part.start : part.stop]
 
 
 def _worth(units: Sequence[Unit], origins: Origins) -> dict[Layer, torch.Tensor]:

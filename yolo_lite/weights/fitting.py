@@ -15,7 +15,7 @@ from yolo_lite.weights.channels import Channel, Choice, Chooser, StandsFor, affi
 from yolo_lite.weights.head_targets import box_targets, class_rows
 from yolo_lite.weights.regression import Moments, solve
 from yolo_lite.weights.roles import IMAGE, Layer, Maps, Part, Unit, convolution, is_depthwise, layers_of, outputs_of
-from yolo_lite.weights.sampling import Given, Images, Running, Size
+from yolo_lite.weights.sampling import Given, Images, Running, Size, at
 from yolo_lite.weights.selection import taken
 
 if TYPE_CHECKING:
@@ -189,6 +189,7 @@ class Fitting:
         by_layer: dict[Layer, list[tuple[Part, Part | None]]] = {layer: [] for layer in self._in_order(unit)}
         for part in unit.parts:
             by_layer.setdefault(part.layer, []).append((part, counterpart(part, theirs.get(part.role))))
+        last = list(by_layer)[-1] if not unit.parts and not _is_trained(unit.module) else None
         chosen: dict[str, list[int]] = {}
         for layer, both in by_layer.items():
             stands_for: StandsFor = [None] * outputs_of(layer)
@@ -197,7 +198,10 @@ class Fitting:
                     stands_for = self.chooser.through(layer, other, self.our_origins, self.came)
                 elif other is not None:
                     stands_for[part.start : part.stop] = self._kept(unit, part, other, list(theirs.values()), chosen)
-            if any(stands_for) and convolution(layer).groups in (1, outputs_of(layer)):
+            goal = self._goal_of_last(unit, layer, theirs.get("out")) if layer is last else None
+            if goal is not None:
+                self._fit_layer(unit, layer, goal)
+            elif any(stands_for) and convolution(layer).groups in (1, outputs_of(layer)):
                 self.came[layer] = stands_for
                 goal = self._goal(unit, layer, stands_for)
                 if self.method.regress:
@@ -244,7 +248,7 @@ class Fitting:
         layers = list(dict.fromkeys(other for other, _ in channels))
 
         def wanted(batch: int) -> torch.Tensor:
-            given = {other: self.given.at(other, batch) for other in layers}
+            given = {other: self.given.get(other, batch) for other in layers}
             if boxes:
                 given = {
                     k: box_targets(v.flatten(0, 1), self.reg_max).unflatten(0, v.shape[:2]) for k, v in given.items()
@@ -260,6 +264,47 @@ class Fitting:
             columns_of = [[norms[other][i][channel] for other, channel in channels] for i in range(3)]
             scale, shift, variance = (torch.stack(each).cpu() for each in columns_of)
         return Goal(own, wanted, scale, shift, variance, ", ".join(self.names[other] for other in layers))
+
+    def _goal_of_last(self, unit: Unit, layer: Layer, other: Part | None) -> Goal | None:
+        """Return what the last layer of a block of another kind should give, so that the block does as its partner.
+
+        None where that cannot be said: its output is not the block's, nor added to something.
+        """
+        out = unit.run(self.running.inputs(unit, 0))
+        if (
+            other is None
+            or not isinstance(layer, Conv)
+            or convolution(layer).groups > 1
+            or not isinstance(out, torch.Tensor)
+        ):
+            return None
+        rest = self.running.without(unit, layer, 0)
+        if outputs_of(layer) != out.shape[1] or not self._is_added(unit, layer, out - rest):
+            return None
+        kept = self.chooser.choose([other], outputs_of(layer))
+        own = list(range(len(kept)))
+        if not isinstance(layer.act, nn.Identity):
+            stands_for: StandsFor = [(other.layer, other.start + channel) for channel in kept]
+            alone = not bool(rest.any()) and type(layer.act) is type(getattr(other.layer, "act", None))
+            return self._goal(unit, layer, stands_for + [None] * (outputs_of(layer) - len(kept))) if alone else None
+
+        def wanted(batch: int) -> torch.Tensor:
+            bypass = self.running.without(unit, layer, batch)[:, own]
+            places = self.images.places((bypass.shape[2], bypass.shape[3]), batch)
+            return self.chooser.activated(other, batch)[..., kept] - at(bypass, places)
+
+        ones = torch.ones(len(own))
+        return Goal(own, wanted, ones, torch.zeros(len(own)), ones, self.names[other.layer])
+
+    def _is_added(self, unit: Unit, layer: Layer, difference: torch.Tensor) -> bool:
+        """Tell whether what a unit gives changes by just what a layer gives."""
+        found: list[torch.Tensor] = []
+        handle = layer.register_forward_hook(lambda _, args, out: found.append(out))
+        try:
+            unit.run(self.running.inputs(unit, 0))
+        finally:
+            handle.remove()
+        return _alike(difference, found[0])
 
     def _fit_layer(self, unit: Unit, layer: Layer, goal: Goal) -> None:
         """Solve for the weights of the outputs of a layer that have a goal."""
@@ -345,6 +390,12 @@ class Fitting:
             layer.bn.running_mean.copy_(mean)
             layer.bn.running_var.copy_(variance)
         self.fits.append(Fit(self.names[layer], "", "identity" if added else "random"))
+
+
+def _is_trained(module: nn.Module) -> bool:
+    """Tell whether a module's BatchNorms have statistics."""
+    norms = [each for each in module.modules() if isinstance(each, nn.BatchNorm2d)]
+    return any(norm.running_mean is not None and bool(norm.running_mean.any()) for norm in norms)
 
 
 def _shapes(state: dict[str, torch.Tensor]) -> dict[str, torch.Size]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-RIDGES = (1e-7, 1e-5, 1e-3, 1e-1)  # parts of the mean diagonal; the one that is best on images held back
+RIDGES = (1e-7, 1e-4, 1e-2, 1.0)  # parts of the mean diagonal; the one that is best on images held back
 DEFAULT_RIDGE = 1e-3  # where no image can be held back
 DEAD = 1e-10  # a channel of less variance, as a part of the largest, says nothing
 
@@ -92,7 +92,7 @@ def _fit(sums: Moments, ridge: float) -> tuple[torch.Tensor, torch.Tensor]:
     eye = torch.eye(xx.shape[1], dtype=xx.dtype, device=xx.device)
     while True:
         factor, info = torch.linalg.cholesky_ex(xx + (ridge * size + torch.finfo(xx.dtype).tiny)[:, None, None] * eye)
-        if not bool(info.any()) or ridge > 1:
+        if not bool(info.any()) or ridge > 10:
             break
         ridge *= 10
     weight = torch.cholesky_solve(xy, factor).transpose(1, 2) if not bool(info.any()) else torch.zeros_like(xy).mT

@@ -67,7 +67,7 @@ class Given:
                 if isinstance(layer, nn.ConvTranspose2d):
                     out = functional.pixel_unshuffle(out, 2)
                 self.sizes[layer] = size = (out.shape[2], out.shape[3])
-                self.store.put((layer, batch), _at(out, images.places(size, batch)))
+                self.store.put((layer, batch), at(out, images.places(size, batch)))
 
             return hook
 
@@ -84,10 +84,10 @@ class Given:
                             del maps[each]
         for unit in units:
             if unit.section == "cv3" and unit.ends and unit.module in self.sizes:
-                scores = [self.at(unit.module, batch).sigmoid().amax(-1) for batch in images.batches]
+                scores = [self.get(unit.module, batch).sigmoid().amax(-1) for batch in images.batches]
                 self.scores[self.sizes[unit.module]] = torch.cat(scores)
 
-    def at(self, layer: Layer, batch: int) -> torch.Tensor:
+    def get(self, layer: Layer, batch: int) -> torch.Tensor:
         """Return what a layer gives to some images at the pixels that are looked at: (B, P, C)."""
         found: torch.Tensor = self.store.get((layer, batch), self.images.device)
         return found
@@ -149,7 +149,7 @@ class Running:
         conv, device = convolution(layer), self.images.device
         if isinstance(layer, nn.ConvTranspose2d):
             size = x.shape[2], x.shape[3]
-            return _at(x, self.images.places(size, batch))[..., None], size
+            return at(x, self.images.places(size, batch))[..., None], size
         size = out.shape[2], out.shape[3]
         places = self.images.places(size, batch)
         padded = functional.pad(x, (conv.padding[1],) * 2 + (conv.padding[0],) * 2)
@@ -160,6 +160,14 @@ class Running:
         each = torch.arange(len(x), device=device)[:, None, None, None]
         found = padded.permute(0, 2, 3, 1)[each, ys + down, xs + along]  # (B, P, k, k, c1)
         return found.flatten(2, 3).transpose(2, 3), size
+
+    def without(self, unit: Unit, layer: Layer, batch: int) -> Maps:
+        """Return what a unit gives where a layer gives nothing."""
+        handle = layer.register_forward_hook(lambda _, args, out: torch.zeros_like(out))
+        try:
+            return unit.run(self.inputs(unit, batch))
+        finally:
+            handle.remove()
 
     def measure(self, unit: Unit, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and variance, (C,) each, of what a layer's convolution gives on all images."""
@@ -172,7 +180,7 @@ class Running:
         return mean, (squares / count - mean**2).clamp(min=0)
 
 
-def _at(maps: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+def at(maps: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """Return maps (B, C, H, W) at places (B, P): (B, P, C)."""
     flat = maps.flatten(2)
     return flat.gather(2, places[:, None].expand(-1, flat.shape[1], -1)).transpose(1, 2)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
 DEFAULT = Method()
+POOR = 0.5  # of a transfer's median error: that much of what most layers should do is not there
 TEXT_HEADS = ("WorldDetect", "YOLOEDetect", "YOLOESegment", "YOLOESegment26")  # that take words besides the image
 
 
@@ -47,7 +48,8 @@ class Transferred:
     def __str__(self) -> str:
         ways: tuple[How, ...] = ("copied", "fitted", "identity", "random")
         counts = ", ".join(f"{self.count(how)} {how}" for how in ways if self.count(how))
-        return f"{len(self.fits)} layers from {self.images} images: {counts}; median error of the fits {self.error:.3f}"
+        text = f"{len(self.fits)} layers from {self.images} images: {counts}; median error of the fits {self.error:.3f}"
+        return text if self.error < POOR else f"{text}, which is poor: more or larger images may help"
 
 
 def transfer(
