@@ -210,6 +210,16 @@ def test_levels_and_sections():
     assert at["model.22.cv3.1.0"] == ("cv3", 4, "conv")
 
 
+def test_attention_without_counterpart_gives_what_the_pooling_gave():
+    source, target = (roles.units(build(name).eval()) for name in ("yolov8n.yaml", "yolo11n.yaml"))
+    for found in (source, target):
+        roles.trace(found, 3, CPU)
+    pairs = {target[own].name: source[other].name for own, other in roles.pairs(source, target).items()}
+    assert pairs["model.9"] == pairs["model.10"] == "model.9"
+    assert pairs["model.4"] == "model.4" and pairs["model.22"] == "model.21"
+    assert pairs["model.23.cv3.0.1.1"] == "model.22.cv3.0.1" and pairs["model.23.cv3.0.2"] == "model.22.cv3.0.2"
+
+
 def test_a_solution_is_the_least_squares_one():
     generator = torch.Generator().manual_seed(0)
     x, true = torch.randn(400, 5, generator=generator), torch.randn(3, 5, generator=generator)

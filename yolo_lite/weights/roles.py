@@ -50,7 +50,7 @@ ROLES: tuple[tuple[type[nn.Module], tuple[Row, ...]], ...] = (
     (C2PSA, _CSP),
     (PSA, _CSP[:2] + (Row("out", "cv2"),)),
     (C3, (Row("in", "cv1"), Row("m", "m.*"), Row("pass", "cv2"), Row("out", "cv3"))),
-    (SPPF, (Row("in", "cv1"), Row("out", "cv2"))),
+    (SPPF, (Row("reduced", "cv1"), Row("out", "cv2"))),
     (
         PSABlock,
         (
@@ -288,6 +288,8 @@ def pairs(source: Sequence[Unit], target: Sequence[Unit]) -> dict[int, int]:
     found: dict[int, int] = {}
     for key, numbers in ours.items():
         others = theirs.get(key, [])
+        if key[2] == "attention" and not others:  # what it gives takes the place of what the pooling before it gave
+            others = theirs.get((*key[:2], "context"), [])
         if key[0] == "backbone":  # the last of a level is what the neck gets
             numbers, others = numbers[::-1], others[::-1]
         found.update(zip(numbers, others, strict=False))
