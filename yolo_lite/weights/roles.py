@@ -266,8 +266,8 @@ def trace(found: Sequence[Unit], channels: int, device: torch.device) -> Origins
 
 
 def _level(maps: Maps) -> int:
-    while isinstance(maps, list | tuple):
-        maps = maps[0]
+    while isinstance(maps, list | tuple | dict):
+        maps = next(iter(maps.values() if isinstance(maps, dict) else maps))
     return (TRACED // maps.shape[-1]).bit_length() - 1 if isinstance(maps, torch.Tensor) and maps.ndim == 4 else 0
 
 

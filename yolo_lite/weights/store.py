@@ -1,7 +1,8 @@
 """Maps of many images, kept in memory up to a limit and beyond that on disk."""
 
 import tempfile
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,44 +24,50 @@ class Store:
         self.kept: dict[Hashable, Any] = {}
 
     def put(self, key: Hashable, value: Any) -> None:
-        """Keep a tensor or a list of tensors."""
+        """Keep a tensor, or a list or dictionary of tensors."""
         if key in self.kept:
             self.drop(key)
-        self.kept[key] = self._put(value)
+        self.kept[key] = _each(self._put, value)
 
     def get(self, key: Hashable, device: torch.device) -> Any:
         """Return what was kept."""
-        return self._get(self.kept[key], device)
+        return _each(lambda kept: kept.read().to(device), self.kept[key])
 
     def drop(self, key: Hashable) -> None:
         """Forget it."""
-        self._drop(self.kept.pop(key))
+        _each(self._drop, self.kept.pop(key))
 
-    def _put(self, value: Any) -> Any:
-        if not isinstance(value, torch.Tensor):
-            return [self._put(each) for each in value]
+    def _put(self, value: torch.Tensor) -> "_Kept":
         value = value.detach().cpu().contiguous()
         if self.used + value.nbytes <= MEMORY:
             self.used += value.nbytes
-            return value
+            return _Kept(value, None, value.shape)
         self.written += 1
         path = self.folder / str(self.written)
         value.numpy().tofile(path)  # no memory map: its pages would count as this process's memory
-        return path, value.shape
+        return _Kept(None, path, value.shape)
 
-    def _get(self, kept: Any, device: torch.device) -> Any:
-        if isinstance(kept, list):
-            return [self._get(each, device) for each in kept]
-        if isinstance(kept, tuple):
-            path, shape = kept
-            kept = torch.from_numpy(np.fromfile(path, np.float32)).view(shape)
-        return kept.to(device)
+    def _drop(self, kept: "_Kept") -> None:
+        if kept.path is not None:
+            kept.path.unlink()
+        elif kept.tensor is not None:
+            self.used -= kept.tensor.nbytes
 
-    def _drop(self, kept: Any) -> None:
-        if isinstance(kept, list):
-            for each in kept:
-                self._drop(each)
-        elif isinstance(kept, tuple):
-            kept[0].unlink()
-        else:
-            self.used -= kept.nbytes
+
+@dataclass(frozen=True)
+class _Kept:
+    tensor: torch.Tensor | None
+    path: Path | None
+    shape: torch.Size
+
+    def read(self) -> torch.Tensor:
+        if self.tensor is not None:
+            return self.tensor
+        return torch.from_numpy(np.fromfile(str(self.path), np.float32)).view(self.shape)
+
+
+def _each(do: Callable[[Any], Any], value: Any) -> Any:
+    """Do something with each tensor of a tensor, a list or a dictionary; return the results likewise."""
+    if isinstance(value, dict):
+        return {key: _each(do, each) for key, each in value.items()}
+    return [_each(do, each) for each in value] if isinstance(value, list | tuple) else do(value)
