@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-AWAITED = ("ultralytics.nn.tasks", "ultralytics.data.utils")  # each by itself, since they import each other
+AWAITED = (  # each by itself, since they import each other
+    "ultralytics.nn.tasks",
+    "ultralytics.data.utils",
+    "ultralytics.engine.trainer",
+)
 failure: str | None = None  # why the registration did not work, for `yolo-lite doctor`
 
 

@@ -134,6 +134,22 @@ COMMANDS: dict[str, Command] = {
         ),
         words=(0, 1),
     ),
+    "transfer": Command(
+        "let a model of any architecture begin with what a trained YOLO knows: a checkpoint, without training",
+        "key=value ...",
+        "yolo-lite transfer model=yolo26s-lite.yaml source=yolov8n.pt data=my.yaml out=yolo26s-lite-v8n.pt",
+        (
+            Option("model", NAME, REQUIRED, "the model that gets it: a YAML, ours or a stock one", "yolo26s-lite"),
+            Option("source", NAME, REQUIRED, "the trained model: a .pt for boxes, masks, poses or OBB", "yolov8n.pt"),
+            Option("data", TEXT, REQUIRED, "the dataset's YAML; its training images are used, no labels", "my.yaml"),
+            Option("images", whole(), 128, "at most so many training images", "128"),
+            Option("imgsz", IMGSZ, 640, "height and width of the images, pixels", "320"),
+            Option("seed", whole(least=0, most=(1 << 31) - 1), 0, "of the images and pixels that are drawn", "1"),
+            Option("device", TEXT, None, "cpu, or a GPU's number; without it a GPU where there is one", "cpu"),
+            Option("out", TEXT, None, "the checkpoint to write; without it MODEL-from-SOURCE.pt", "mine.pt"),
+            Option("exist_ok", FLAG, False, "replace a file that exists", "True"),
+        ),
+    ),
     "compare": Command(
         "train several detectors alike, several seeds each, and report which one to use",
         "[SETTINGS.yaml | FOLDER] [key=value ...]",

@@ -11,7 +11,12 @@ from yolo_lite.commands.help import table_of
 from yolo_lite.files import between, write
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = {"make": DOCS / "compose.md", "compare": DOCS / "compare.md", "bench": DOCS / "deploy.md"}
+PAGES = {
+    "make": DOCS / "compose.md",
+    "compare": DOCS / "compare.md",
+    "bench": DOCS / "deploy.md",
+    "transfer": DOCS / "transfer.md",
+}
 
 
 def pages() -> dict[Path, str]:

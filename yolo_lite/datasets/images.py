@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,26 +35,77 @@ def training_files(data: str | Path) -> list[Path]:
     Raises:
         ConfigError: There are none, or a part of the split is missing.
     """
+    split = check_data(data)["train"]  # Ultralytics has looked whether `val` is there, no more
+    return files_of(split, f"data={data}")
+
+
+def files_of(split: str | list[str] | None, where: str) -> list[Path]:
+    """Return the image files of a split, sorted.
+
+    Args:
+        split: Folders, or files that list images, as Ultralytics describes a dataset.
+        where: What errors begin with.
+
+    Raises:
+        ConfigError: There are none, or a part of the split is missing.
+    """
     from ultralytics.data.utils import IMG_FORMATS
 
-    split = check_data(data)["train"]  # Ultralytics has looked whether `val` is there, no more
     files: list[Path] = []
     for place in map(Path, split if isinstance(split, list) else [split] if split else []):
         if place.is_dir():
             files += place.rglob("*.*")
         elif not place.is_file():
-            raise ConfigError(f"data={data}: its training split {place} does not exist")
+            raise ConfigError(f"{where}: its training split {place} does not exist")
         else:  # a list of files; as for Ultralytics, those that begin with ./ lie beside it
             lines = place.read_text("utf-8-sig").splitlines()
             files += [place.parent / line if line.startswith("./") else Path(line) for line in lines]
     files = sorted(file for file in files if file.suffix[1:].lower() in IMG_FORMATS)
     if not files:
-        raise ConfigError(f"data={data}: no images in its training split {split}")
+        raise ConfigError(f"{where}: no images in its training split {split}")
     return files
 
 
+def letterboxed(
+    files: Sequence[Path], imgsz: int, count: int, where: str, channels: int = 3, seed: int = 0
+) -> "Iterator[NDArray[np.uint8]]":
+    """Yield images as a model sees them; those that cannot be read are left out, as in training.
+
+    Args:
+        files: Their files.
+        imgsz: Height and width, pixels.
+        count: At most so many, drawn at random.
+        where: What errors begin with.
+        channels: Of the images; 1 is grey, 3 is colour, others are as the files have them.
+        seed: Of the draw.
+
+    Yields:
+        (np.ndarray): (C, imgsz, imgsz), RGB, uint8.
+
+    Raises:
+        ConfigError: There are none that can be read.
+    """
+    import cv2
+    import numpy as np
+    from ultralytics.data.augment import LetterBox
+    from ultralytics.utils.patches import imread
+
+    drawn = list(files)
+    random.Random(seed).shuffle(drawn)
+    flags = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}.get(channels, cv2.IMREAD_UNCHANGED)
+    box = LetterBox((imgsz, imgsz), auto=False)
+    readable = (image for image in (imread(str(file), flags) for file in drawn) if image is not None)
+    first = next(readable, None)
+    if first is None:
+        raise ConfigError(f"{where}: none of its {len(files)} training images can be read")
+    for image in itertools.islice(itertools.chain([first], readable), count):
+        image = box(image=image)
+        image = image[..., None] if image.ndim == 2 else image[..., ::-1] if channels == 3 else image
+        yield np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
 def training_images(data: str | Path, imgsz: int, count: int) -> "Iterator[NDArray[np.float32]]":
-    """Yield training images as a model takes them.
+    """Yield training images as an exported model takes them.
 
     Args:
         data: The dataset's YAML.
@@ -67,17 +118,7 @@ def training_images(data: str | Path, imgsz: int, count: int) -> "Iterator[NDArr
     Raises:
         ConfigError: There are none that can be read.
     """
-    import cv2
     import numpy as np
-    from ultralytics.data.augment import LetterBox
 
-    files = training_files(data)
-    random.Random(0).shuffle(files)
-    box = LetterBox((imgsz, imgsz), auto=False)
-    readable = (image for image in map(cv2.imread, map(str, files)) if image is not None)  # as in training
-    first = next(readable, None)
-    if first is None:
-        raise ConfigError(f"data={data}: none of its {len(files)} training images can be read")
-    for image in itertools.islice(itertools.chain([first], readable), count):
-        image = box(image=image)[..., ::-1]
-        yield np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+    for image in letterboxed(training_files(data), imgsz, count, f"data={data}"):
+        yield image[None].astype(np.float32) / np.float32(255)

@@ -8,6 +8,7 @@
     configs.py      where model YAMLs are found
     checkpoints.py  classes of ours in checkpoints, and the release that made them
     weights_key.py  the key `backbone_weights`
+    training.py     what a trained source knows, carried over when a training begins
     internals.py    everything inside Ultralytics that yolo_lite relies on
 
 Nothing is imported here: for a stock model none of it is needed.

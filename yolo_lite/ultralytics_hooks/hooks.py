@@ -6,6 +6,7 @@ to end. What of Ultralytics they and the other rooms rely on: internals.py.
 
 import functools
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
 Function = Callable[..., Any]
+SOURCE = "yolo_lite_source"  # a model's attribute until training begins: the checkpoint that it has been loaded from
 
 
 class Wrapped(NamedTuple):
@@ -78,9 +80,14 @@ def _load(original: Function) -> Function:
         theirs = getattr(source, "yaml", None)
         if not (isinstance(theirs, dict) and is_ours(ours, internals.namespace())):
             return original(self, weights, *args, **kwargs)
+        same, path = _same_rows(theirs, ours), getattr(source, "pt_path", None)
+        if SOURCE in vars(source):  # a trainer's model takes over from that which the user has loaded
+            vars(self)[SOURCE] = vars(source)[SOURCE]
+        elif path and not (same and _same_sizes(source, self)):
+            vars(self)[SOURCE] = os.path.abspath(path)
         from yolo_lite.weights.by_role import ByRole, carried, fitting, said_of
 
-        if not _same_rows(theirs, ours):
+        if not same:
             levels = _levels(theirs), _levels(ours)
             found = ByRole(source, self, levels if all(levels) else ((), ()))
             result = original(self, found, *args, **kwargs)
@@ -97,6 +104,20 @@ def _load(original: Function) -> Function:
     return load
 
 
+def _setup_model(original: Function) -> Function:
+    def setup_model(self: Any) -> Any:
+        """Once a trainer has its model, and before anything is wrapped around it, it gets what its source knows."""
+        result = original(self)
+        source = vars(self.model).pop(SOURCE, None) if SOURCE in vars(self.model) else None
+        if source is not None and not self.resume:
+            from yolo_lite.ultralytics_hooks.training import begin
+
+            begin(self, source)
+        return result
+
+    return setup_model
+
+
 def _levels(d: dict[str, Any]) -> list[int]:
     """Return the level that each row of a model gives, none where a row gives several maps."""
     from yolo_lite.ultralytics_hooks.dry_run import levels
@@ -110,6 +131,12 @@ def _levels(d: dict[str, Any]) -> list[int]:
 
 def _same_rows(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return all([row[2] for row in a[key]] == [row[2] for row in b[key]] for key in ("backbone", "head"))
+
+
+def _same_sizes(a: Any, b: Any) -> bool:
+    """Tell whether two models of the same rows are of the same width; numbers of classes may differ."""
+    ours, theirs = ({name: value.shape for name, value in each.state_dict().items()} for each in (a, b))
+    return bool(sum(theirs.get(name) == shape for name, shape in ours.items()) > 0.8 * len(ours))
 
 
 def _foldable(model: "BaseModel") -> list[Any]:
@@ -160,5 +187,6 @@ WRAPPED = {  # when which module is loaded
         Wrapped("ultralytics.nn.tasks:PoseModel.init_criterion", _init_criterion),
         Wrapped("ultralytics.nn.tasks:OBBModel.init_criterion", _init_criterion),
     ],
+    "ultralytics.engine.trainer": [Wrapped("ultralytics.engine.trainer:BaseTrainer.setup_model", _setup_model)],
     "ultralytics.data.utils": [Wrapped("ultralytics.data.utils:check_cls_dataset", configs.check_cls_dataset)],
 }

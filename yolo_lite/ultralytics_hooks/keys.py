@@ -43,8 +43,9 @@ def check_keys(d: Mapping[str, Any], file: bool) -> None:
         raise ConfigError(f"backbone and head may have {limits.ROWS} rows, found {count}")
     if "reg_max" in d:
         check_number("reg_max", d["reg_max"], whole=True, most=limits.REG_MAX)
-    if not isinstance(d.get("end2end"), bool | None):
-        raise ConfigError(f"end2end has to be true or false, found {shown(d['end2end'])}")
+    for key in ("end2end", "transfer"):
+        if not isinstance(d.get(key), bool | None):
+            raise ConfigError(f"{key} has to be true or false, found {shown(d[key])}")
     _check_activation(d.get("activation"))
     if d.get("backbone_weights") is not None:
         from yolo_lite.ultralytics_hooks.weights_key import check_setting

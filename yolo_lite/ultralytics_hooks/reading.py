@@ -12,7 +12,7 @@ from yolo_lite.discovery import specs
 from yolo_lite.errors import ConfigError, nearest, one_line, typed_line
 from yolo_lite.registry import LOSSES
 
-OUR_KEYS = {"backbone_width", "backbone_weights", "backbone_edge", *LOSSES}
+OUR_KEYS = {"backbone_width", "backbone_weights", "backbone_edge", "transfer", *LOSSES}
 THEIR_KEYS = {
     "nc", "scales", "backbone", "head", "activation", "reg_max", "end2end", "kpt_shape", "depth_multiple",
     "width_multiple", "ch", "channels", "inplace", "scale", "yaml_file", "text_model", "anchors", "names",
@@ -162,7 +162,7 @@ def is_ours(d: Mapping[str, Any], namespace: Mapping[str, Any]) -> bool:
         d: The dictionary.
         namespace: The names that Ultralytics has for modules.
     """
-    near = OUR_KEYS.difference(LOSSES)  # a key that is nearly one of these may well be somebody else's
+    near = OUR_KEYS.difference(LOSSES, ["transfer"])  # a key that is nearly one of these may well be somebody else's
     if any(key in OUR_KEYS or begins_like_ours(key) or meant(key) in near for key in d if key not in OTHER_WORDS):
         return True
     unknown = {name for name in _module_names(d) if not is_known(name, namespace)}

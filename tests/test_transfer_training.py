@@ -1,0 +1,176 @@
+"""Both ways to a transfer: `yolo-lite transfer`, and `pretrained=` of the stock command; once, alike on all workers."""
+
+import textwrap
+
+import pytest
+import torch
+from conftest import python, yolo
+from ultralytics import YOLO
+from ultralytics.models.yolo.detect import DetectionTrainer
+
+from yolo_lite import commands
+from yolo_lite.commands.transfer import RECORD
+from yolo_lite.datasets import shapes
+from yolo_lite.ultralytics_hooks import hooks
+
+SETTINGS = {"imgsz": 64, "epochs": 1, "batch": 8, "workers": 0, "plots": False, "val": False, "device": "cpu"}
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory):
+    """A stock model with the generated images' classes, and BatchNorms that let something through."""
+    torch.manual_seed(1)
+    yolo = YOLO("yolov8n.yaml")
+    yolo.model = type(yolo.model)("yolov8n.yaml", nc=len(shapes.NAMES), verbose=False)
+    yolo.model.names = dict(enumerate(shapes.NAMES))
+    yolo.model.task = "detect"
+    for module in yolo.model.modules():
+        module.momentum = None if isinstance(module, torch.nn.BatchNorm2d) else getattr(module, "momentum", None)
+    with torch.no_grad():
+        yolo.model.train()(torch.rand(4, 3, 64, 64))
+    path = tmp_path_factory.mktemp("source") / "stock.pt"
+    yolo.save(path)
+    return path
+
+
+def trainer_of(model, data, folder, **more):
+    """A trainer up to the point where it has its model."""
+    trainer = DetectionTrainer(
+        overrides={"model": str(model), "data": str(data), "project": str(folder), **SETTINGS, **more}
+    )
+    trainer.setup_model()
+    return trainer
+
+
+def state(trainer):
+    return list(trainer.model.state_dict().values())
+
+
+def test_through_the_stock_command(source, tiny_data, tmp_path):
+    process = yolo(
+        "train", "model=yolo26s-lite.yaml", f"pretrained={source}", f"data={tiny_data}", "imgsz=64", "epochs=1",
+        "batch=8", "workers=0", "plots=False", f"project={tmp_path}", "name=run", cwd=tmp_path,
+    )  # fmt: skip
+    (line,) = [line for line in process.stdout.splitlines() if "transfer from" in line]
+    assert "transfer from stock.pt: 59 layers from 24 images" in line and "off by YOLO_LITE_TRANSFER=0" in line
+    last = torch.load(tmp_path / "run/weights/last.pt", weights_only=False)
+    assert hooks.SOURCE not in vars(last["ema"] or last["model"])
+
+
+def test_never_again_on_resume(source, tiny_data, tmp_path):
+    code = f"""
+        from ultralytics import YOLO
+        model = YOLO("yolo26s-lite.yaml")
+        def stop(trainer):
+            if trainer.epoch == 1:
+                import os; os._exit(9)
+        model.add_callback("on_train_epoch_start", stop)
+        model.train(data={str(tiny_data)!r}, pretrained={str(source)!r}, imgsz=64, epochs=2, batch=8, plots=False,
+                    workers=0, val=False, project={str(tmp_path)!r}, name="killed")
+    """
+    killed = python(textwrap.dedent(code), tmp_path, check=False)
+    assert killed.returncode == 9 and "transfer from stock.pt" in killed.stdout
+    process = yolo("train", "resume=True", f"model={tmp_path / 'killed/weights/last.pt'}", cwd=tmp_path)
+    assert "Resuming training" in process.stdout and "transfer from" not in process.stdout
+
+
+def test_loaded_in_python_and_trained(source, tiny_data, tmp_path):
+    """The EMA has it, too; and without training, `load` carries over by role only."""
+    model = YOLO("yolo26s-lite.yaml").load(source)
+    by_role = model.model.state_dict()["model.2.0.bn.running_mean"].clone()
+    assert not by_role.any()
+    seen = {}
+
+    def begun(trainer):
+        seen.update(model=trainer.model.state_dict(), ema=trainer.ema.ema.state_dict())
+        raise KeyboardInterrupt
+
+    model.add_callback("on_pretrain_routine_end", begun)
+    with pytest.raises(KeyboardInterrupt):
+        model.train(data=str(tiny_data), project=str(tmp_path), **SETTINGS)
+    assert seen["model"]["model.2.0.bn.running_mean"].any()
+    assert all(torch.equal(value, seen["ema"][name]) for name, value in seen["model"].items())
+
+
+def test_switched_off(source, tiny_data, tmp_path, monkeypatch):
+    from yolo_lite.ultralytics_hooks import configs
+
+    name = "model.2.0.bn.running_mean"  # at 0 until something is fitted
+    assert trainer_of("yolo26s-lite.yaml", tiny_data, tmp_path, pretrained=str(source)).model.state_dict()[name].any()
+    text = configs.configs()["yolo26-lite.yaml"].read_text("utf-8")
+    (tmp_path / "yolo26s-mine.yaml").write_text(f"transfer: false\n{text}", "utf-8")
+    mine = trainer_of(tmp_path / "yolo26s-mine.yaml", tiny_data, tmp_path, pretrained=str(source))
+    assert not mine.model.state_dict()[name].any()
+    monkeypatch.setenv("YOLO_LITE_TRANSFER", "0")
+    other = trainer_of("yolo26s-lite.yaml", tiny_data, tmp_path, pretrained=str(source))
+    assert not other.model.state_dict()[name].any()
+
+
+def test_a_source_that_cannot_be_used_is_said_and_training_goes_on(tiny_data, tmp_path, caplog):
+    YOLO("yolov8n-cls.yaml").save(tmp_path / "cls.pt")
+    trainer = trainer_of("yolo26s-lite.yaml", tiny_data, tmp_path, pretrained=str(tmp_path / "cls.pt"))
+    assert not trainer.model.state_dict()["model.2.0.bn.running_mean"].any()
+
+
+def test_stock_models_are_left_alone(source, tiny_data, tmp_path):
+    trainer = trainer_of(source, tiny_data, tmp_path)
+    theirs = torch.load(source, weights_only=False)["model"].float().state_dict().values()
+    assert all(map(torch.equal, state(trainer), theirs))
+
+
+def test_all_workers_begin_alike(source, tiny_data, tmp_path):
+    """Weights and statistics come from the first; the processes' seeds differ."""
+    code = f"""
+        import hashlib, os, sys, torch
+        rank = int(os.environ["RANK"])
+        torch.distributed.init_process_group("gloo", init_method="file://{tmp_path}/meet", rank=rank, world_size=2)
+        from ultralytics.models.yolo.detect import DetectionTrainer
+        trainer = DetectionTrainer(overrides=dict(model="yolo26s-lite.yaml", pretrained={str(source)!r}, plots=False,
+            data={str(tiny_data)!r}, imgsz=64, workers=0, device="cpu", project={str(tmp_path)!r}, name=str(rank)))
+        torch.manual_seed(rank)
+        trainer.setup_model()
+        digest = hashlib.sha256()
+        for value in trainer.model.state_dict().values():
+            digest.update(value.numpy().tobytes())
+        open(f"{tmp_path}/{{rank}}", "w").write(digest.hexdigest())
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"} for rank in (0, 1)]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda more: python(textwrap.dedent(code), tmp_path, **more), ranks))
+    assert (tmp_path / "0").read_text() == (tmp_path / "1").read_text()
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_an_ordinary_checkpoint(source, tiny_data, tmp_path, capsys):
+    out = tmp_path / "mine.pt"
+    words = ["transfer", "model=yolo26s-lite.yaml", f"source={source}", f"data={tiny_data}", "images=8", "imgsz=64",
+             "device=cpu", f"out={out}"]  # fmt: skip
+    assert commands.main(words) == 0
+    said = capsys.readouterr()
+    assert "59 layers from 8 images" in said.err and str(out) in said.out
+    assert len([line for line in said.out.splitlines() if " fitted " in line]) > 50
+    model = YOLO(out)
+    assert model.names == dict(enumerate(shapes.NAMES)) and len(getattr(model.model, RECORD)["layers"]) == 59
+    assert commands.main(words) == 1 and "exists" in capsys.readouterr().err
+    code = f"from ultralytics import YOLO; print(YOLO({str(out)!r}).names)"
+    assert shapes.NAMES[0] in python(code, tmp_path, ULTRALYTICS_SAFE_LOAD="1").stdout
+
+
+@pytest.mark.parametrize(
+    ("model", "source", "said"),
+    [
+        ("yolo26s-lite-seg.yaml", "{source}", "made to detect, the model to segment"),
+        ("yolo26s-lite.yaml", "yolov8n.yaml", "needs a trained model, a .pt"),
+        ("yolo26s-lite.yaml", "missing.pt", "there is no file missing.pt"),
+        ("yolo26s-lit.yaml", "{source}", "yolo26s-lit"),
+    ],
+)
+def test_what_the_command_refuses(model, source, said, tiny_data, tmp_path, capsys, request):
+    given = source.format(source=request.getfixturevalue("source"))
+    out = tmp_path / "mine.pt"
+    assert commands.main(["transfer", f"model={model}", f"source={given}", f"data={tiny_data}", f"out={out}"]) == 1
+    assert said in capsys.readouterr().err and not out.exists()

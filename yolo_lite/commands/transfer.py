@@ -1,0 +1,77 @@
+"""`yolo-lite transfer`: a checkpoint of one architecture with what a trained model of another knows."""
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from yolo_lite.commands.list import print_table
+from yolo_lite.datasets.images import check_data, letterboxed, training_files
+from yolo_lite.errors import ConfigError
+from yolo_lite.files import replacing
+from yolo_lite.options import checked, settings
+from yolo_lite.output import silent
+
+RECORD = "yolo_lite_transfer"  # a model's attribute in its checkpoint: what was transferred
+
+
+def main(words: list[str]) -> int:
+    """Transfer what the words of the command line say; print what became of each layer."""
+    values = checked("transfer", settings("transfer", words))
+    out = Path(values["out"] or f"{Path(values['model']).stem}-from-{Path(values['source']).stem}.pt")
+    if out.exists() and not values["exist_ok"]:
+        raise ConfigError(f"{out} exists; name another out=, or set exist_ok=True")
+    if out.suffix != ".pt":
+        raise ConfigError(f"out={out}: needs the ending .pt")
+    run(values, out)
+    print(out)
+    return 0
+
+
+def run(values: dict[str, Any], out: Path) -> None:
+    """Do it.
+
+    Args:
+        values: Of all options.
+        out: The checkpoint to write.
+
+    Raises:
+        ConfigError: The model, the source or the dataset is not here or of no use, as `weights.transfer.transfer`.
+    """
+    import torch
+    from ultralytics.utils.torch_utils import select_device
+
+    from yolo_lite import models
+    from yolo_lite.ultralytics_hooks import internals
+    from yolo_lite.weights.transfer import transfer
+
+    began = time.perf_counter()
+    if Path(values["source"]).suffix != ".pt":
+        raise ConfigError(f"source={values['source']}: needs a trained model, a .pt")
+    data = check_data(values["data"])
+    source = models.load(values["source"], 64).yolo
+    target = models.load(values["model"], 64).yolo
+    if source.task != target.task:
+        raise ConfigError(f"the source is made to {source.task}, the model to {target.task}; needed the same task")
+    channels = data.get("channels", 3)
+    d = {**target.model.yaml, "nc": data["nc"], "channels": channels, "ch": channels}
+    with silent():
+        device = select_device(values["device"] or ("0" if torch.cuda.is_available() else "cpu"))
+        model: Any = internals.build_model(d, target.task)
+    model.names, model.task = data["names"], target.task
+    files, where = training_files(values["data"]), f"data={values['data']}"
+    drawn = letterboxed(files, values["imgsz"], values["images"], where, channels, values["seed"])
+    images = torch.stack([torch.from_numpy(image) for image in drawn])
+    teacher: Any = source.model
+    done = transfer(teacher.to(device), model.to(device), images, values["seed"])
+    setattr(
+        model, RECORD, {"source": values["source"], "images": done.images, "layers": [asdict(f) for f in done.fits]}
+    )
+    target.model = model.cpu()
+    with replacing(out) as draft:
+        target.save(draft)
+    errors = ["" if fit.error is None else f"{fit.error:.4f}" for fit in done.fits]
+    rows = [(fit.name, fit.how, error, fit.source) for fit, error in zip(done.fits, errors, strict=True)]
+    print_table([("layer", "", "error", "does the work of"), *rows])
+    print(f"\n{done}; {time.perf_counter() - began:.0f} s", file=sys.stderr)

@@ -1,0 +1,77 @@
+"""What a trained source knows, carried over when a training of ours begins with `pretrained=`."""
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+from ultralytics.nn.modules.head import Detect
+
+from yolo_lite.datasets.images import files_of, letterboxed
+from yolo_lite.errors import ConfigError, one_line, typed_line
+from yolo_lite.output import say_once
+from yolo_lite.weights.transfer import Transferred, transfer
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
+IMAGES = 128  # of the training split
+SWITCH = "YOLO_LITE_TRANSFER"
+
+
+def begin(trainer: "BaseTrainer", source: str) -> None:
+    """Let a trainer's model begin with what its source knows, on all workers alike.
+
+    Where that cannot be done, the model stays as it is, with what fits by role, and a line says why.
+
+    Args:
+        trainer: It has its data, and its model on the CPU, wrapped in nothing.
+        source: The checkpoint's path.
+    """
+    from ultralytics.utils import LOGGER, RANK
+
+    model: Any = trainer.model
+    if os.environ.get(SWITCH) == "0" or model.yaml.get("transfer") is False or not isinstance(model.model[-1], Detect):
+        return
+    if RANK in {-1, 0}:
+        began = time.perf_counter()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        try:
+            done = _transfer(trainer, source)
+        except Exception as error:  # whatever it is, the training that was asked for goes on
+            model.load_state_dict(before)
+            said = one_line(error) if isinstance(error, ConfigError) else typed_line(error)
+            LOGGER.warning(f"transfer: {said}; weights are carried over by role only")
+        else:
+            seconds = time.perf_counter() - began
+            say_once(f"transfer from {os.path.basename(source)}: {done}; {seconds:.0f} s; off by {SWITCH}=0")
+    if RANK > -1 and torch.distributed.is_available() and torch.distributed.is_initialized():
+        for value in model.state_dict().values():  # BatchNorm's statistics too: DDP does not send them
+            there = value.to(trainer.device)
+            torch.distributed.broadcast(there, 0)
+            value.copy_(there)
+
+
+def _transfer(trainer: "BaseTrainer", source: str) -> Transferred:
+    """Fit the model to the source on training images, on the trainer's device."""
+    from ultralytics.nn.tasks import load_checkpoint
+
+    if not os.path.isfile(source):
+        raise ConfigError(f"there is no file {source}")
+    args: Any = trainer.args
+    model: Any = trainer.model
+    channels = trainer.data.get("channels", 3)
+    files = files_of(trainer.data.get("train"), f"data={args.data}")
+    files = files[: max(round(len(files) * args.fraction), 1)]
+    imgsz = args.imgsz if isinstance(args.imgsz, int) else max(args.imgsz)
+    drawn = letterboxed(files, imgsz, IMAGES, f"data={args.data}", channels, args.seed)
+    images = torch.stack([torch.from_numpy(each) for each in drawn])
+    teacher = load_checkpoint(source)[0].to(trainer.device)
+    names = vars(model).get("names")
+    model.names = trainer.data["names"]
+    try:
+        return transfer(teacher, model.to(trainer.device), images, args.seed)
+    finally:
+        model.to("cpu")
+        if names is not None:
+            model.names = names

@@ -1,0 +1,105 @@
+"""A trained YOLO's knowledge in another architecture, in closed form: no labels, no gradients.
+
+For each layer of the target, in order, the source's layer of the same role (roles.py) says what it should compute, for
+as many of its channels as the target has. Ridge regression (regression.py) finds the weights that come closest, from
+the target's *own* input at that place on some images, so that every layer mends what those before it lost.
+
+Sources: He et al. 2017, https://arxiv.org/abs/1707.06168; Luo et al. 2017, ThiNet, https://arxiv.org/abs/1707.06342;
+Xu et al. 2024, weight selection, https://arxiv.org/abs/2311.18823, which takes channels without the regression.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from ultralytics.nn.modules.head import Detect
+
+from yolo_lite.errors import ConfigError
+from yolo_lite.weights.fitting import Fit, Fitting, How, Method
+
+if TYPE_CHECKING:
+    from ultralytics.nn.tasks import BaseModel
+
+DEFAULT = Method()
+POOR = 0.5  # of a transfer's median error: that much of what most layers should do is not there
+TEXT_HEADS = ("WorldDetect", "YOLOEDetect", "YOLOESegment", "YOLOESegment26")  # that take words besides the image
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """What a transfer did, layer by layer."""
+
+    fits: tuple[Fit, ...]
+    images: int
+
+    def count(self, how: How) -> int:
+        """Return how many layers went that way."""
+        return sum(fit.how == how for fit in self.fits)
+
+    @property
+    def error(self) -> float:
+        """The median error of the fitted layers; 0 where none was fitted."""
+        errors = sorted(fit.error for fit in self.fits if fit.error is not None)
+        return errors[len(errors) // 2] if errors else 0.0
+
+    def __str__(self) -> str:
+        ways: tuple[How, ...] = ("copied", "fitted", "identity", "random")
+        counts = ", ".join(f"{self.count(how)} {how}" for how in ways if self.count(how))
+        text = f"{len(self.fits)} layers from {self.images} images: {counts}; median error of the fits {self.error:.3f}"
+        return text if self.error < POOR else f"{text}, which is poor: more or larger images may help"
+
+
+def transfer(
+    source: "BaseModel", target: "BaseModel", images: torch.Tensor, seed: int = 0, method: Method = DEFAULT
+) -> Transferred:
+    """Carry what a trained model computes over into another one, which is changed in place.
+
+    Args:
+        source: A trained detection, segmentation, pose or OBB model of Ultralytics or ours.
+        target: A model of the same task.
+        images: (N, C, H, W) RGB, uint8, as a model sees them.
+        seed: Of the pixels that are looked at; the same seed gives the same weights.
+        method: How.
+
+    Returns:
+        (Transferred): What was done with every layer.
+
+    Raises:
+        ConfigError: There are no images, or of other channels than both models take; the source holds NaN; or a head is
+            none of those.
+    """
+    check(source, target, images)
+    modes = [(module, module.training) for model in (source, target) for module in model.modules()]
+    try:
+        with torch.no_grad(), tempfile.TemporaryDirectory(prefix="yolo_lite_transfer_") as folder:
+            source.float().eval()
+            target.float().eval()
+            return Transferred(tuple(Fitting(source, target, images, seed, method, Path(folder)).run()), len(images))
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def check(source: "BaseModel", target: "BaseModel", images: torch.Tensor) -> None:
+    """Refuse what cannot be transferred.
+
+    Raises:
+        ConfigError: As `transfer`.
+    """
+    for name, value in source.state_dict().items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise ConfigError(f"the source's {name} holds values that are NaN or infinite; needed a trained model")
+    if not len(images):
+        raise ConfigError("found no images to transfer with; needed at least one, and some dozens for a good result")
+    for whose, model in (("source", source), ("target", target)):
+        rows: Any = model.model
+        if not isinstance(rows[-1], Detect) or type(rows[-1]).__name__ in TEXT_HEADS:
+            raise ConfigError(
+                f"the {whose}'s head is {type(rows[-1]).__name__}; needed one for boxes, masks, poses or OBB"
+            )
+        takes = next(module for module in model.modules() if isinstance(module, nn.Conv2d)).in_channels
+        if takes != images.shape[1]:
+            raise ConfigError(f"the {whose} takes images of {takes} channels, found {images.shape[1]}")
