@@ -213,8 +213,7 @@ COMMANDS: dict[str, Command] = {
             ),
             Option(
                 "runtimes", NAMES, None,
-                "of onnxruntime, openvino, ncnn, torchscript, litert, mnn, executorch; without it the first three, "
-                "where installed",
+                "of onnxruntime, openvino, ncnn, torchscript, litert; without it the first three, where installed",
                 "onnxruntime,openvino",
             ),
             Option("imgsz", IMGSZ, 640, "height and width of the image, pixels", "640"),

@@ -46,8 +46,6 @@ FORMATS = {
     "ncnn": "NCNN",
     "torchscript": "TorchScript",
     "litert": "LiteRT",
-    "mnn": "MNN",
-    "executorch": "ExecuTorch",
 }
 
 

@@ -136,7 +136,7 @@ def write_page(rows):
         "## Times",
         "",
         "Networks made for CPUs, and known light ones beside them, as YOLOv8n's backbone with its own neck and head: "
-        "`scripts/benchmarks/bench_timm.py`, [as CSV](timm.csv).",
+        "`scripts/benchmarks/bench_timm.py`.",
         "",
         "<!-- times -->",
         *page.partition("<!-- times -->\n")[2].partition("<!-- /times -->")[0].splitlines(),

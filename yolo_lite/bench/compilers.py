@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from yolo_lite.bench.export import export, load
+from yolo_lite.bench.export import Exported, export, load
+from yolo_lite.bench.runtimes import check_runtimes
 from yolo_lite.datasets.images import training_files
 from yolo_lite.errors import ConfigError, one_line, suggest
 
@@ -97,12 +98,10 @@ def verdict(
     Raises:
         ConfigError: There is no such compiler, it or the exporter is not installed, or one of them fails.
     """
-    from yolo_lite.bench.runtimes import check_runtimes
-
     compiler, device = compiler_of(device)
     subject = load(str(model), model, imgsz)
     with tempfile.TemporaryDirectory(prefix="yolo_lite_") as work:
-        if not hasattr(subject, "path"):
+        if not isinstance(subject, Exported):
             check_runtimes([compiler.runtime])
         file = export(subject, compiler.runtime, out or work, imgsz, None if compiler.quantises else data)
         return compiler.compile(file, device, Path(work), data)
@@ -174,18 +173,18 @@ COMPILERS = {
         "ethos-u-vela",
         "ethosu.vela",
         "litert",
-        False,
-        ("ethos-u55-256", "ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u65-256", "ethos-u65-512",
+        quantises=False,
+        devices=("ethos-u55-256", "ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u65-256", "ethos-u65-512",
          "ethos-u85-128", "ethos-u85-256", "ethos-u85-512", "ethos-u85-1024", "ethos-u85-2048"),
-        _vela,
+        compile=_vela,
     ),
     "rknn": Compiler(
         "rknn-toolkit2",
         "rknn.api",
         "onnxruntime",
-        True,
-        ("rk3588", "rk3562", "rk3566", "rk3568", "rk3576", "rk2118",
+        quantises=True,
+        devices=("rk3588", "rk3562", "rk3566", "rk3568", "rk3576", "rk2118",
          "rv1103", "rv1103b", "rv1106", "rv1106b", "rv1126b"),
-        _rknn,
+        compile=_rknn,
     ),
 }  # fmt: skip
