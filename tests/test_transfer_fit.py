@@ -34,8 +34,9 @@ def build(name, seed=0, names=NAMES, **keys):
     return model
 
 
-def lively(model):
+def lively(model, seen=None):
     """Give every layer outputs of about unit variance and channels that differ, as in a trained model."""
+    seen = images(8, 128, seed=1) if seen is None else seen
     torch.manual_seed(5)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -43,7 +44,7 @@ def lively(model):
             nn.init.normal_(module.bias, std=0.3)
             module.momentum = None
     with torch.no_grad():
-        model.train()(images(8, 128, seed=1).float() / 255)
+        model.train()(seen.float() / 255)
     return model.eval()
 
 
@@ -79,10 +80,10 @@ def test_what_has_no_room_for_is_recovered_where_the_rest_says_it():
     half = {"scales": {"n": [0.33, 0.125, 1024]}}
     small, target = (build("yolov8n.yaml", seed, **half) for seed in (0, 1))
     source = widened(lively(small), build("yolov8n.yaml", 2)).eval()
-    assert (decoded(source) - decoded(small)).abs().max() < 0.05  # pixels, mostly
+    assert (decoded(source) - decoded(small)).abs().max() < 0.05  # pixels, of boxes up to 670: rounding
     done = transfer.transfer(source, target, images(24, size=256))
     assert done.count("fitted") == len(done.fits)
-    assert done.error < 1e-4
+    assert max(fit.error for fit in done.fits) < 1e-6
     ours, theirs = (decoded(model, size=256) for model in (target, source))
     assert (ours[:, 4:] - theirs[:, 4:]).abs().max() < 1e-2
     assert (ours[:, :4] - theirs[:, :4]).abs().max() < 1.0  # pixels, of 256
@@ -90,17 +91,19 @@ def test_what_has_no_room_for_is_recovered_where_the_rest_says_it():
 
 def test_a_fitted_model_computes_the_same_in_training_mode():
     """BatchNorm has the fitted maps' own statistics, so nothing is lost when training begins."""
-    source, target = lively(build("yolov8n.yaml")), build("yolo26s-lite.yaml", 1)
-    seen = images()
-    transfer.transfer(source, target, seen)
-    x = seen.float() / 255
+    seen = images(size=128)  # running variances are unbiased: of few pixels they differ
+    source, target = lively(build("yolov8n.yaml"), seen), build("yolo26s-lite.yaml", 1)
+    done = transfer.transfer(source, target, seen)
+    fitted = {f"{fit.name}.bn" for fit in done.fits if fit.how == "fitted"}
     norms = {name: each for name, each in target.named_modules() if isinstance(each, nn.BatchNorm2d)}
     before = {name: (each.running_mean.clone(), each.running_var.clone()) for name, each in norms.items()}
     for each in norms.values():
         each.momentum = 1.0
     with torch.no_grad():
-        target.train()(x)
-    for name, each in norms.items():
+        target.train()(seen.float() / 255)
+    assert len(fitted & norms.keys()) > 40
+    for name in fitted & norms.keys():
+        each = norms[name]
         mean, variance = before[name]
         scale = variance.max()
         assert ((each.running_mean - mean) ** 2).max() < 0.01 * scale, name
@@ -111,7 +114,7 @@ def test_the_same_seed_gives_the_same_bits():
     source = lively(build("yolov8n.yaml"))
     targets = [build("yolo26s-lite.yaml", 1) for _ in range(3)]
     for target, seed in zip(targets, (3, 3, 4), strict=True):
-        transfer.transfer(source, target, images(), seed)
+        transfer.transfer(source, target, images(size=128), seed)  # of smaller ones every pixel is looked at
     first, second, other = (list(target.state_dict().values()) for target in targets)
     assert all(map(torch.equal, first, second))
     assert not all(map(torch.equal, first, other))
@@ -169,7 +172,7 @@ def test_refused(spoil, seen, said):
         ("yolo11n.yaml", "yolo26s-lite.yaml"),
         ("yolo26n.yaml", "yolo26s-lite.yaml"),
         ("yolov8n.yaml", "yolo26n.yaml"),
-        ("yolov8n.yaml", "yolo11s.yaml"),
+        ("yolov8n.yaml", "yolo11n.yaml"),
         ("yolov8n.yaml", "yolov8n-mnv3.yaml"),
         ("yolov8n.yaml", "yolov8n-timm.yaml"),
     ],
