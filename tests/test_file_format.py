@@ -58,6 +58,15 @@ def test_classes_and_tensors_are_as_checkpoints_name_them(release):
     assert not moved, "\n".join(moved)
 
 
+def test_a_module_without_arguments_is_not_written(release, monkeypatch, tmp_path):
+    file_format = release("file_format")
+    monkeypatch.setattr(file_format, "current", lambda: {"rows": {"New": file_format.UNLISTED}})
+    monkeypatch.setattr(file_format, "LIST", tmp_path / "format.json")
+    with pytest.raises(SystemExit, match="New: registered, without arguments here; needed them in ROWS"):
+        file_format.main("True")
+    assert not file_format.LIST.exists()
+
+
 def test_a_moved_class_a_new_one_and_another_shape_are_told_in_a_sentence_each(release):
     file_format = release("file_format")
     kept = {"rows": {"ASPP": {"point.conv": "weight 16x16x1x1"}}, "globals": ["a.B"]}

@@ -79,6 +79,7 @@ STAGES = {  # YAML name -> variant, and the level whose tensors are listed
     "ShuffleNetV2Stage": ["shufflenet_v2_x0_5", 3],
     "UniRepLKNetStage": ["unireplknet_a", 3],
 }
+UNLISTED = "no arguments in file_format.py"  # what the list has of a module that is in none of these
 SCALE = Scale(backbone_width=0.25, reg_max=4, end2end=True)
 OF_HEADS = re.compile(r"(one2one_)?cv[234]$|dfl$")  # what ours replace; all else in them is Ultralytics'
 
@@ -87,6 +88,9 @@ def main(write="False"):
     """Compare the code with the list, or write it."""
     now = current()
     if write == "True":
+        unlisted = [name for name, row in now["rows"].items() if row == UNLISTED]
+        if unlisted:
+            sys.exit(f"{', '.join(unlisted)}: registered, without arguments here; needed them in ROWS, TASKS or STAGES")
         LIST.write_text(json.dumps(now, indent=1) + "\n", "utf-8")
         return 0
     found = differences(now, json.loads(LIST.read_text("utf-8")))
@@ -122,7 +126,7 @@ def current():
             rows[name] = {"arguments": str(given), "class": path(type(module)), **tensors(module)}
     unlisted = {name for name, spec in specs().items() if path(spec.cls).startswith(OURS)} - rows.keys()
     return {
-        "rows": rows | dict.fromkeys(sorted(unlisted), "no arguments in file_format.py"),
+        "rows": rows | dict.fromkeys(sorted(unlisted), UNLISTED),
         "backbones": {name: digest(backbone) for name, backbone in backbones.items()},
         "attributes": {name: " ".join(sorted(held)) for name, held in sorted(attributes.items())},
         "globals": sorted(name for name in names if name.startswith(OURS)),
