@@ -61,6 +61,7 @@ REFUSED = [
     ({"cpus": "two"}, "cpus has to be a finite number from 0, found 'two'"),
     ({"gpus": -1}, "gpus has to be a finite number from 0, found -1"),
     ({"task": "segment"}, "task=segment"),
+    ({"pretrained": "missing.pt"}, "pretrained=missing.pt: there is no such file; nothing is downloaded"),
     ({"val": False}, "val=False"),
     ({"seeds": 2**31}, "seeds has to be whole numbers from 0 to 2147483647 .*, found 2147483648"),
     ({"settings": "mine.yaml"}, "unknown setting settings="),
@@ -256,7 +257,7 @@ def test_the_first_moments_of_a_folder_are_ours(settings, tmp_path):
 def test_a_changed_model_is_refused(settings, tmp_path):
     path = baselines.write_yaml(baselines.shrunk("yolov8n", 0.5), tmp_path)
     write_folder(make_plan(settings, {"models": f"yolov8n,{path}"}))
-    path.write_text("# another comment\n" + path.read_text())
+    path.write_text("# another comment\n" + path.read_text() + "transfer: true\n")  # the same model
     make_plan(settings, {"models": f"yolov8n,{path}"})
     path.write_text(path.read_text().replace("[-1, 3,", "[-1, 1,", 1))
     with pytest.raises(ConfigError, match="yolov8n-w0.5 has changed since"):

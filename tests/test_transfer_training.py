@@ -1,5 +1,6 @@
 """Both ways to a transfer: `yolo-lite transfer`, and `pretrained=` of the stock command; once, alike on all workers."""
 
+import re
 import textwrap
 
 import pytest
@@ -10,6 +11,10 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 
 from yolo_lite import commands
 from yolo_lite.commands.transfer import RECORD
+from yolo_lite.compare import baselines, initial_weights, worker
+from yolo_lite.compare.process import Job
+from yolo_lite.compare.record import RunRecord, Start
+from yolo_lite.compare.report.notes import _on_initial_weights
 from yolo_lite.datasets import shapes
 from yolo_lite.ultralytics_hooks import hooks
 
@@ -176,3 +181,34 @@ def test_what_the_command_refuses(model, given, said, source, tiny_data, tmp_pat
     out = tmp_path / "mine.pt"
     assert commands.main(["transfer", f"model={model}", f"source={given}", f"data={tiny_data}", f"out={out}"]) == 1
     assert said in capsys.readouterr().err and not out.exists()
+
+
+# Comparisons ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "pretrained", "said"),
+    [
+        ("yolo26s-lite.yaml", True, r"stock\.pt, transferred: 59 layers from 24 images: .*"),
+        ("yolov8n.yaml", True, r"stock\.pt: 355 of 355 tensors"),
+        ("yolov8n-w0.5.yaml", True, r"stock\.pt, transferred: 63 layers from 24 images: .*"),
+        ("yolov8n-mnv3.yaml", False, "random weights"),
+    ],
+)
+def test_a_comparison_says_what_a_model_began_with(model, pretrained, said, source, tiny_data, tmp_path):
+    settings = {**SETTINGS, **({"pretrained": str(source)} if pretrained else {})}
+    if model == "yolov8n-w0.5.yaml":
+        model = str(baselines.write_yaml(baselines.shrunk("yolov8n", 0.5), tmp_path, pretrained=True))
+    folder = tmp_path / "runs" / "1"
+    folder.mkdir(parents=True)
+    worker.train(Job(str(folder), model, model, 0, "", str(tiny_data), settings), Start("fresh"))
+    assert re.fullmatch(said, initial_weights.read(folder))
+
+
+def test_notes_say_what_models_began_with():
+    runs = [RunRecord(model, seed, initial_weights=f"a.pt: {seed}") for model in "ab" for seed in (0, 1)]
+    assert list(_on_initial_weights([*runs, RunRecord("c", 0)])) == [
+        "a began with a.pt: 0 (seed 0).",
+        "b began with a.pt: 0 (seed 0).",
+    ]
+    assert not list(_on_initial_weights([RunRecord("a", 0, initial_weights="random weights")]))

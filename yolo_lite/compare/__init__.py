@@ -9,6 +9,7 @@
     local.py         runs side by side on this machine; cluster.py: on a Ray cluster
     process.py       a run as a process: started, given its job, ended
     worker.py        that process: train, evaluate, record; prepare.py: where it starts; evaluate.py: its final figures
+    initial_weights.py  what training began with, in words
     record.py        what a run writes down
     progress.py      what is shown meanwhile
     latency.py       the compared models' latency

@@ -140,8 +140,11 @@ def candidates(base: str) -> list[SizeMatched]:
     return found
 
 
-def write_yaml(one: SizeMatched, folder: Path, label: str | None = None) -> Path:
-    """Write a shrunk model as a YAML file, called as its label; return its path."""
+def write_yaml(one: SizeMatched, folder: Path, label: str | None = None, pretrained: bool = False) -> Path:
+    """Write a shrunk model as a YAML file, called as its label; return its path.
+
+    With `pretrained`, its rows being Ultralytics' own, it asks for the transfer that models of ours get unasked.
+    """
     import yaml
 
     text = f"# {one.base} at {one.width:g} of its width, channels in multiples of {STEP}\n"
@@ -150,6 +153,8 @@ def write_yaml(one: SizeMatched, folder: Path, label: str | None = None) -> Path
             text += f"{key}:\n" + "".join(f"  - {json.dumps(row)}\n" for row in value)  # JSON is YAML, a row a line
         else:
             text += yaml.safe_dump({key: value}, default_flow_style=None if isinstance(value, dict) else False)
+    if pretrained:
+        text += "transfer: true\n"
     path = folder / f"{label or one.label}.yaml"
     write(path, text)
     return path

@@ -109,9 +109,10 @@ def check_folder(plan: Plan) -> None:
 def write_folder(plan: Plan) -> None:
     """Write what a comparison is into its folder, size-matched baselines' YAML files and sample images with it."""
     write_json(plan.folder / FILE, plan.comparison.to_plain())  # first: by it the folder is known as ours
+    pretrained = isinstance(plan.comparison.train.get("pretrained"), str)
     for label, model in plan.comparison.models.items():
         if model.size_matched:
-            baselines.write_yaml(model.size_matched, plan.folder / "models", label)
+            baselines.write_yaml(model.size_matched, plan.folder / "models", label, pretrained)
     scan.write_samples(plan.data.samples, plan.folder / "samples")
 
 

@@ -107,6 +107,7 @@ class Evaluation:
 class RunRecord:
     """How a run stands: what `run.json` says of one that is over, no status where it is not.
 
+    `initial_weights` says what training began with; None where that is not known, as on several GPUs.
     Seconds: `train_seconds` of the training, by Ultralytics' own table; `wall_seconds` of the process, its imports left
     out; `evaluate_seconds` and `evaluate_cpu_seconds` of the evaluation. Memory in bytes.
     """
@@ -118,6 +119,7 @@ class RunRecord:
     status: Status | None = None
     error: str | None = None
     notes: Sequence[str] = ()
+    initial_weights: str | None = None
     metrics: Evaluation | None = None
     train_seconds: float | None = None
     wall_seconds: float | None = None

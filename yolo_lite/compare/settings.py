@@ -10,6 +10,7 @@ from typing import Any
 from yolo_lite import kinds, options
 from yolo_lite.compare import latency
 from yolo_lite.errors import ConfigError, UsageError, one_line, suggest
+from yolo_lite.files import is_file
 
 TAKEN = {  # training arguments that a comparison decides itself: what to use instead
     "model": "models=",
@@ -137,6 +138,11 @@ def _checked_train(train: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"task={train['task']}: detectors are what is compared")
     if train.get("val") is False:
         raise ConfigError("val=False: the curves over the epochs need the validation")
+    source = train.get("pretrained")
+    if isinstance(source, str):
+        if not is_file(source):
+            raise ConfigError(f"pretrained={source}: there is no such file; nothing is downloaded")
+        train = {**train, "pretrained": str(Path(source).absolute())}
     try:
         checked = vars(get_cfg(overrides={**STAYS, **train}))
     except Exception as error:

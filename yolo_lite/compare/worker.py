@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_lite import environment
+from yolo_lite.compare import initial_weights
 from yolo_lite.compare.prepare import TABLE, prepare
 from yolo_lite.compare.process import Job
 from yolo_lite.compare.record import Attempt, RunRecord, Start, counting, read_attempts
@@ -76,6 +77,7 @@ def _run(job: Job, record: RunRecord) -> RunRecord:
         record,
         status="resumed" if any(each.start.kind == "resume" for each in counting(attempts)) else "finished",
         notes=notes,
+        initial_weights=initial_weights.read(folder),
         metrics=evaluate(job),
         train_seconds=train_seconds(folder / TABLE, attempts),
         wall_seconds=time.perf_counter() - clock,
@@ -98,6 +100,7 @@ def train(job: Job, start: Start) -> list[str]:
         model.train(resume=True, data=job.data)
     else:
         model = YOLO(job.source)
+        model.add_callback("on_pretrain_routine_end", initial_weights.note)
         model.train(
             **{**job.settings, "data": job.data, "seed": job.seed},
             project=str(folder.parent),

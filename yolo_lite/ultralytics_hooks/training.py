@@ -2,7 +2,9 @@
 
 import os
 import time
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from ultralytics.nn.modules.head import Detect
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 IMAGES = 128  # of the training split
 SWITCH = "YOLO_LITE_TRANSFER"
+transferred: "MutableMapping[torch.nn.Module, Transferred]" = WeakKeyDictionary()  # what was done to models in training
 
 
 def begin(trainer: "BaseTrainer", source: str) -> None:
@@ -43,6 +46,7 @@ def begin(trainer: "BaseTrainer", source: str) -> None:
             said = one_line(error) if isinstance(error, ConfigError) else typed_line(error)
             LOGGER.warning(f"transfer: {said}; weights are carried over by role only")
         else:
+            transferred[model] = done
             seconds = time.perf_counter() - began
             say_once(f"transfer from {os.path.basename(source)}: {done}; {seconds:.0f} s; off by {SWITCH}=0")
     if RANK > -1 and torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -30,7 +30,7 @@ How: TypeAlias = Literal["copied", "fitted", "identity", "random"]
 
 @dataclass(frozen=True)
 class Method:
-    """How a transfer goes about it; the defaults were chosen on validation splits.
+    """How a transfer goes about it.
 
     Attributes:
         choice: Of channels, as `Chooser` says.

@@ -12,6 +12,7 @@ def notes_on(comparison: Comparison, runs: Sequence[RunRecord], latency: Latency
     """Return the notes on a comparison, as sentences."""
     return [
         *(note for run in runs for note in _on_run(run)),
+        *_on_initial_weights(runs),
         *_on_environments(runs),
         *_on_latency(comparison, latency),
         *_on_seeds(comparison),
@@ -31,6 +32,16 @@ def _on_run(run: RunRecord) -> Iterator[str]:
             "precision and no random state, so it is not what an uninterrupted run would have been."
         )
     yield from (f"{name}: {note}." for note in run.notes)
+
+
+def _on_initial_weights(runs: Sequence[RunRecord]) -> Iterator[str]:
+    """Say what each model began with, where any began with more than random weights."""
+    began = [run for run in runs if run.initial_weights]
+    if any(run.initial_weights != "random weights" for run in began):
+        for model in dict.fromkeys(run.model for run in began):
+            first, *others = [run for run in began if run.model == model]
+            alike = all(run.initial_weights == first.initial_weights for run in others)
+            yield f"{model} began with {first.initial_weights}{'' if alike else f' (seed {first.seed})'}."
 
 
 def _on_environments(runs: Sequence[RunRecord]) -> Iterator[str]:
