@@ -1,5 +1,7 @@
 """A trained model's knowledge in another architecture: exact where it can be, refused where it cannot, never silent."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from yolo_lite.errors import ConfigError
 from yolo_lite.weights import roles, transfer
 from yolo_lite.weights.head_targets import box_targets, class_rows
+from yolo_lite.weights.mimicking import mimic
 from yolo_lite.weights.regression import Moments, choose, solve
 
 pytestmark = pytest.mark.core
@@ -286,3 +289,41 @@ def test_mass_beyond_the_last_bin_is_put_into_it():
 def test_classes_by_name():
     assert class_rows({0: "Traffic Light", 1: "car"}, {0: "Car", 1: "bus", 2: "traffic_light"}) == {0: 1, 2: 0}
     assert class_rows(None, {0: "a"}) == {}
+
+
+# Mimicking ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_backbone_learns_the_sources_maps(monkeypatch):
+    """In some dozens of steps, on a clock of its own; everything but the backbone stays as it was."""
+    clock = itertools.count()
+    monkeypatch.setattr("yolo_lite.weights.mimicking.time.monotonic", lambda: float(next(clock)))
+    source, target, seen = lively(build("yolov8n.yaml")), build("yolov8n-mnv3-small.yaml", 1), images(16)
+    before = {name: value.clone() for name, value in target.state_dict().items()}
+    momenta = [each.momentum for each in target.modules() if isinstance(each, nn.BatchNorm2d)]
+    shown = []
+    error = mimic(source, target, seen, 1, 0, lambda done, error: shown.append((done, error)))
+    assert len(shown) == 59 and [done for done, _ in shown] == sorted(done for done, _ in shown)
+    assert 0.9 < shown[0][1] < 1.2 and shown[-1][1] < 0.75  # of noise, so that held-back images say nothing
+    assert 0 < error < 1.2
+    after, backbone = target.state_dict(), tuple(f"model.{row}." for row in range(5))
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith(backbone) for name in changed)
+    assert all(value.isfinite().all() for value in after.values())
+    assert [each.momentum for each in target.modules() if isinstance(each, nn.BatchNorm2d)] == momenta
+    done = transfer.transfer(source, target, seen)
+    assert {fit.how for fit in done.fits if fit.name.startswith(backbone)} == {"random"}  # it stays what it has learned
+
+
+def test_mimicking_needs_other_blocks():
+    with pytest.raises(ConfigError, match="mimic= is for backbones of other blocks than YOLO's"):
+        mimic(lively(build("yolov8n.yaml")), build("yolo26s-lite.yaml", 1), images(2), 1)
+
+
+def test_features_are_what_the_neck_reads():
+    for name, rows in (("yolov8n.yaml", (4, 6, 8)), ("yolov8n-mnv3.yaml", (2, 3, 4))):
+        found = roles.units(build(name).eval())
+        roles.trace(found, 3, CPU)
+        by_level = roles.features(found)
+        assert sorted(by_level) == [3, 4, 5]
+        assert [int(found[by_level[level]].name.split(".")[1]) for level in (3, 4, 5)] == list(rows)

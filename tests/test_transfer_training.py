@@ -212,3 +212,13 @@ def test_notes_say_what_models_began_with():
         "b began with a.pt: 0 (seed 0).",
     ]
     assert not list(_on_initial_weights([RunRecord("a", 0, initial_weights="random weights")]))
+
+
+def test_the_command_mimics_first(source, tiny_data, tmp_path, capsys):
+    words = ["transfer", "model=yolov8n-mnv3.yaml", f"source={source}", f"data={tiny_data}", "images=8", "imgsz=64"]
+    assert commands.main([*words, "mimic=0.05", "device=cpu", f"out={tmp_path / 'mine.pt'}"]) == 0
+    said = capsys.readouterr().err
+    assert "mimicking:  " in said and "mimicked for 0.05 minutes; error " in said
+    assert YOLO(tmp_path / "mine.pt").model.model[0].state_dict()["0.bn.running_mean"].any()
+    assert commands.main([*words, "mimic=-1", f"out={tmp_path / 'other.pt'}"]) == 1
+    assert "mimic has to be a finite number from 0, found" in capsys.readouterr().err

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NO_INSTALL = "ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS"
 YAMLS = (".yaml", ".yml")
-NOT_OF_IT = {"yaml_file", "backbone_weights", "transfer", VERSION_KEY}  # keys of a dictionary that do not make another model
+NOT_OF_IT = {"yaml_file", "backbone_weights", "transfer", VERSION_KEY}  # keys that do not make another model
 
 
 @dataclass(frozen=True)

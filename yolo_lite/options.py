@@ -144,6 +144,10 @@ COMMANDS: dict[str, Command] = {
             Option("data", TEXT, REQUIRED, "the dataset's YAML; its training images are used, no labels", "my.yaml"),
             Option("images", whole(), 128, "at most so many training images", "128"),
             Option("imgsz", IMGSZ, 640, "height and width of the images, pixels", "320"),
+            Option(
+                "mimic", number(least=0), 0,
+                "minutes that a backbone of other blocks than YOLO's learns the source's maps first", "5",
+            ),
             Option("seed", whole(least=0, most=(1 << 31) - 1), 0, "of the images and pixels that are drawn", "1"),
             Option("device", TEXT, None, "cpu, or a GPU's number; without it a GPU where there is one", "cpu"),
             Option("out", TEXT, None, "the checkpoint to write; without it MODEL-from-SOURCE.pt", "mine.pt"),

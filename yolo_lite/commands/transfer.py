@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,20 @@ def main(words: list[str]) -> int:
     run(values, out)
     print(out)
     return 0
+
+
+def _shown() -> Callable[[float, float], None]:
+    """Return what shows how far the mimicking is: a line, each second on a terminal, else each tenth of the time."""
+    last, terminal = [-1.0, 0.0], sys.stderr.isatty()
+
+    def show(done: float, error: float) -> None:
+        now = time.monotonic()
+        if (now - last[1] > 1) if terminal else (done - last[0] > 0.1):
+            last[:] = done, now
+            end = "\r" if terminal else "\n"
+            print(f"mimicking: {done:4.0%}, error {error:.3f}", end=end, file=sys.stderr, flush=True)
+
+    return show
 
 
 def run(values: dict[str, Any], out: Path) -> None:
@@ -63,8 +78,14 @@ def run(values: dict[str, Any], out: Path) -> None:
     files, where = training_files(values["data"]), f"data={values['data']}"
     drawn = letterboxed(files, values["imgsz"], values["images"], where, channels, values["seed"])
     images = torch.stack([torch.from_numpy(image) for image in drawn])
-    teacher: Any = source.model
-    done = transfer(teacher.to(device), model.to(device), images, values["seed"])
+    teacher: Any = source.model.to(device)
+    model.to(device)
+    if values["mimic"]:
+        from yolo_lite.weights.mimicking import mimic
+
+        error = mimic(teacher, model, images, values["mimic"], values["seed"], _shown())
+        print(f"\rmimicked for {values['mimic']:g} minutes; error {error:.3f}", file=sys.stderr)
+    done = transfer(teacher, model, images, values["seed"])
     setattr(
         model, RECORD, {"source": values["source"], "images": done.images, "layers": [asdict(f) for f in done.fits]}
     )

@@ -8,6 +8,7 @@ fitting.py       the transfer itself, unit by unit
 roles.py         which layer of one model does what a layer of the other does
 channels.py      which channels of the source a layer stands for
 selection.py     the weights of those channels as they are, to compare a fit with
+mimicking.py     a backbone of other blocks, trained to give the source's maps
 sampling.py      what layers see and give, at a sample of pixels
 regression.py    the fit of one layer
 head_targets.py  what a head's last layers should give where outputs differ

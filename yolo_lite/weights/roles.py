@@ -274,6 +274,16 @@ def _level(maps: Maps) -> int:
     return (TRACED // maps.shape[-1]).bit_length() - 1 if isinstance(maps, torch.Tensor) and maps.ndim == 4 else 0
 
 
+def features(found: Sequence[Unit]) -> dict[int, int]:
+    """Return the backbone's units whose maps are read by something else, by the level that they give.
+
+    Args:
+        found: All units of a model, traced.
+    """
+    read = {each for unit in found if unit.section != "backbone" for each in unit.inputs if each != IMAGE}
+    return {found[each].level: each for each in sorted(read) if found[each].section == "backbone"}
+
+
 # Pairs ----------------------------------------------------------------------------------------------------------------
 
 
