@@ -25,7 +25,7 @@ HELD = 8  # every eighth image is held back to choose the ridge
 FLOOR = 0.02  # weight of a pixel of the head without any object
 SAME = 1e-4  # of the largest value: outputs that differ by less are the same
 
-How: TypeAlias = Literal["copied", "fitted", "identity", "random"]
+How: TypeAlias = Literal["copied", "fitted", "kept", "identity", "random"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Fit:
     Attributes:
         name: The layer.
         source: The source's layers whose work it does, "" for none.
-        how: Copied as it was, fitted, begun as the identity, or left as it began.
+        how: Copied as it was, fitted, kept as the backbone was trained, begun as the identity, or left as it began.
         error: Of a fitted layer: the part of its outputs' variance that is not reproduced, on images held back.
     """
 
@@ -122,6 +122,10 @@ class Fitting:
         twins = {IMAGE: IMAGE}  # units that compute what a unit of the source does -> that
         first: dict[int, int] = {}  # units that compute what an earlier unit of the target does -> that
         for number, unit in enumerate(self.ours):
+            if unit.section == "backbone" and _is_trained(unit.module):
+                self.fits += [Fit(self.names[layer], "", "kept") for layer in layers_of(unit.module)]
+                self.running.run(number)
+                continue
             twin = self._copy(number, unit, twins)
             again = self._repeat(number, unit, first) if twin is None else None
             if twin is not None:
@@ -189,7 +193,7 @@ class Fitting:
         by_layer: dict[Layer, list[tuple[Part, Part | None]]] = {layer: [] for layer in self._in_order(unit)}
         for part in unit.parts:
             by_layer.setdefault(part.layer, []).append((part, counterpart(part, theirs.get(part.role))))
-        last = list(by_layer)[-1] if not unit.parts and not _is_trained(unit.module) else None
+        last = list(by_layer)[-1] if not unit.parts else None
         chosen: dict[str, list[int]] = {}
         for layer, both in by_layer.items():
             stands_for: StandsFor = [None] * outputs_of(layer)

@@ -98,10 +98,7 @@ def _train(
     with torch.no_grad():
         first = _taken(images[:BATCH], device)
         pairs = list(zip(student(first), teacher(first), strict=True))
-    adapters = nn.ModuleList([nn.Conv2d(own.shape[1], other.shape[1], 1) for own, other in pairs]).to(device)
-    for adapter, (_, other) in zip(adapters, pairs, strict=True):
-        nn.init.zeros_(adapter.weight)  # random ones begin many times further off than nothing does
-        adapter.bias.data.copy_(other.mean((0, 2, 3)))
+    adapters = nn.ModuleList([_adapter(own, other) for own, other in pairs])
     trained = [*student.modules.parameters(), *adapters.parameters()]
     wanted = [each.requires_grad for each in trained]
     optimizer = torch.optim.AdamW(trained, RATE, weight_decay=1e-4)
@@ -133,6 +130,15 @@ def _train(
         parts = [held[start : start + BATCH] for start in range(0, len(held), BATCH)]
         errors = [torch.stack(_errors(adapters, student(x), teacher(x))) for x in (_taken(p, device) for p in parts)]
     return float(torch.cat(errors).mean())
+
+
+def _adapter(own: torch.Tensor, other: torch.Tensor) -> nn.Conv2d:
+    """Return a 1x1 convolution that gives the mean of the wanted map; a random one begins many times further off."""
+    adapter = nn.Conv2d(own.shape[1], other.shape[1], 1).to(own.device)
+    nn.init.zeros_(adapter.weight)
+    assert adapter.bias is not None
+    adapter.bias.data.copy_(other.mean((0, 2, 3)))
+    return adapter
 
 
 def _taken(images: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -46,7 +46,7 @@ class Transferred:
         return errors[len(errors) // 2] if errors else 0.0
 
     def __str__(self) -> str:
-        ways: tuple[How, ...] = ("copied", "fitted", "identity", "random")
+        ways: tuple[How, ...] = ("copied", "fitted", "kept", "identity", "random")
         counts = ", ".join(f"{self.count(how)} {how}" for how in ways if self.count(how))
         text = f"{len(self.fits)} layers from {self.images} images: {counts}; median error of the fits {self.error:.3f}"
         return text if self.error < POOR else f"{text}, which is poor: more or larger images may help"
