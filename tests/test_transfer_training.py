@@ -1,5 +1,6 @@
 """Both ways to a transfer: `yolo-lite transfer`, and `pretrained=` of the stock command; once, alike on all workers."""
 
+import os
 import re
 import textwrap
 
@@ -16,7 +17,10 @@ from yolo_lite.compare.process import Job
 from yolo_lite.compare.record import RunRecord, Start
 from yolo_lite.compare.report.notes import _on_initial_weights
 from yolo_lite.datasets import shapes
-from yolo_lite.ultralytics_hooks import hooks
+from yolo_lite.ultralytics_hooks import hooks, training
+from yolo_lite.weights import cache
+from yolo_lite.weights.fitting import Fit
+from yolo_lite.weights.transfer import Transferred
 
 SETTINGS = {"imgsz": 64, "epochs": 1, "batch": 8, "workers": 0, "plots": False, "val": False, "device": "cpu"}
 
@@ -95,6 +99,34 @@ def test_loaded_in_python_and_trained(source, tiny_data, tmp_path):
         model.train(data=str(tiny_data), project=str(tmp_path), **SETTINGS)
     assert seen["model"]["model.2.0.bn.running_mean"].any()
     assert all(torch.equal(value, seen["ema"][name]) for name, value in seen["model"].items())
+
+
+def test_the_same_transfer_is_done_once(source, tiny_data, tmp_path, monkeypatch):
+    """As in a search for hyperparameters: to the bit the same, without being worked out again."""
+    monkeypatch.setattr("ultralytics.utils.USER_CONFIG_DIR", tmp_path)
+    wanted = {"model": "yolo26s-lite.yaml", "data": tiny_data, "folder": tmp_path, "pretrained": str(source)}
+    first = trainer_of(**wanted)
+    (file,) = (tmp_path / "yolo_lite").iterdir()
+    monkeypatch.setattr(training, "transfer", None)  # not called any more
+    again = trainer_of(**wanted, lr0=0.02)
+    assert all(map(torch.equal, state(first), state(again)))
+    assert str(training.transferred[again.model]) == str(training.transferred[first.model])
+    other = trainer_of(**wanted, seed=5)  # would have to be
+    assert not all(map(torch.equal, state(first), state(other)))
+    assert not other.model.state_dict()["model.2.0.bn.running_mean"].any()
+    file.write_bytes(b"torn")
+    assert not trainer_of(**wanted).model.state_dict()["model.2.0.bn.running_mean"].any()
+
+
+def test_only_the_last_transfers_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.USER_CONFIG_DIR", tmp_path)
+    done = Transferred((Fit("a", "b", "fitted", 0.5), Fit("c", "", "random")), 3)
+    for number in range(6):
+        cache.write(str(number), {"x": torch.full((2,), float(number))}, done)
+        os.utime(tmp_path / f"yolo_lite/transfer-{number}.pt", (number, number))
+    assert [number for number in range(6) if cache.read(str(number))] == [2, 3, 4, 5]
+    kept, said = cache.read("5")
+    assert said == done and torch.equal(kept["x"], torch.full((2,), 5.0))
 
 
 def test_switched_off(source, tiny_data, tmp_path, monkeypatch):

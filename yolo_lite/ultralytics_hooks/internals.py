@@ -76,6 +76,7 @@ INTERNALS = {  # module:attribute -> what for
     "ultralytics.engine.trainer:BaseTrainer": "",
     "ultralytics.nn.tasks:load_checkpoint": "reads the source of a transfer",
     "ultralytics.utils.patches:imread": "reads images of any number of channels",
+    "ultralytics.utils:USER_CONFIG_DIR": "transfers that were done are kept there",
     "ultralytics.utils.torch_utils:unwrap_model": "a model under training, without what is wrapped around it",
     "ultralytics.utils.torch_utils:select_device": "finds the device that a user names",
     "ultralytics.data.augment:LetterBox": "prepares images that calibrate int8",

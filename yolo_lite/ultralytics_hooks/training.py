@@ -12,7 +12,8 @@ from ultralytics.nn.modules.head import Detect
 from yolo_lite.datasets.images import files_of, letterboxed
 from yolo_lite.errors import ConfigError, one_line, typed_line
 from yolo_lite.output import say_once
-from yolo_lite.weights.transfer import Transferred, transfer
+from yolo_lite.weights import cache
+from yolo_lite.weights.transfer import DEFAULT, Transferred, transfer
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -73,8 +74,16 @@ def _transfer(trainer: "BaseTrainer", source: str) -> Transferred:
     teacher = load_checkpoint(source)[0].to(trainer.device)
     names = vars(model).get("names")
     model.names = trainer.data["names"]
+    state = model.state_dict()
+    key = cache.key_of(teacher.state_dict(), state, images, args.seed, DEFAULT, trainer.device.type)
+    known = cache.read(key)
     try:
-        return transfer(teacher, model.to(trainer.device), images, args.seed)
+        if known is not None:
+            model.load_state_dict(known[0])
+            return known[1]
+        done = transfer(teacher, model.to(trainer.device), images, args.seed)
+        cache.write(key, model.state_dict(), done)
+        return done
     finally:
         model.to("cpu")
         if names is not None:

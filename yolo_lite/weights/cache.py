@@ -1,0 +1,62 @@
+"""Transfers that were done, so that the many trainings of a search for hyperparameters do each of them once.
+
+A file is named by everything that the result depends on, to the bit. The few that were used last are kept.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from yolo_lite import __version__
+from yolo_lite.files import replacing
+from yolo_lite.weights.fitting import Fit, Method
+from yolo_lite.weights.transfer import Transferred
+
+KEPT = 4  # files
+State = Mapping[str, torch.Tensor]
+
+
+def folder() -> Path:
+    """Return where the files lie."""
+    from ultralytics.utils import USER_CONFIG_DIR
+
+    return Path(USER_CONFIG_DIR, "yolo_lite")
+
+
+def key_of(source: State, target: State, images: torch.Tensor, seed: int, method: Method, device: str) -> str:
+    """Return a digest of all that a transfer depends on."""
+    digest = hashlib.sha256(repr((__version__, torch.__version__, device, seed, method, images.shape)).encode())
+    for state in (source, target):
+        for name, value in state.items():
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(images.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read(key: str) -> tuple[State, Transferred] | None:
+    """Return the weights and what was done; None where that is not here, or no longer readable."""
+    file = folder() / f"transfer-{key}.pt"
+    try:
+        found: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        os.utime(file)
+        return found["state"], Transferred(tuple(Fit(*each) for each in found["fits"]), found["images"])
+    except Exception:  # whatever is wrong with it, the transfer can be done again
+        return None
+
+
+def write(key: str, state: State, done: Transferred) -> None:
+    """Keep a transfer; a disk that is full or read-only keeps none."""
+    kept = {name: value.cpu() for name, value in state.items()}
+    with contextlib.suppress(Exception):
+        with replacing(folder() / f"transfer-{key}.pt") as draft:
+            torch.save({"state": kept, "fits": [astuple(fit) for fit in done.fits], "images": done.images}, draft)
+        files = sorted(folder().glob("transfer-*.pt"), key=lambda file: file.stat().st_mtime)
+        for file in files[:-KEPT]:
+            file.unlink(missing_ok=True)
