@@ -47,6 +47,23 @@ def test_make(how, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["yolov8-my.yaml"]
 
 
+@pytest.fixture
+def transfer(tiny_data, tmp_path):
+    from ultralytics import YOLO
+
+    YOLO("yolov8n.yaml").save(tmp_path / "stock.pt")
+    return ["transfer", "model=yolo26s-lite.yaml", "source=stock.pt", f"data={tiny_data}", "images=2", "imgsz=64",
+            "device=cpu", "out=mine.pt"]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_transfer_without_names(transfer, tmp_path):
+    found = meet("names", tmp_path, *transfer, "exist_ok=True")
+    assert_one_sentence(found, "names")
+    assert f"mine.pt cannot be written: {REASON['names']}{ADVICE}" in found[0]["said"]
+    assert {path.name for path in tmp_path.iterdir()} == {"stock.pt", "mine.pt"}
+
+
 BENCH = ["bench", "models=yolov8n-mnv4", "runtimes=onnxruntime", "imgsz=32", "seconds=0.01", "out=out"]
 
 
@@ -85,14 +102,15 @@ def test_the_report_of_a_comparison(how, tmp_path):
     assert len(found) > 2 and drafts(tmp_path) == [] and (tmp_path / "compared" / "report.html").is_file()
 
 
-LIMITS = {"make": [0, 1000], "bench": [0, 100_000], "compare": [0, 10_000, 1_000_000]}
+LIMITS = {"make": [0, 1000], "bench": [0, 100_000], "compare": [0, 10_000, 1_000_000], "transfer": [1_000_000]}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "limit"), [(name, limit) for name, limits in LIMITS.items() for limit in limits])
-def test_files_that_cannot_be_so_long(name, limit, compare, tmp_path):
+def test_files_that_cannot_be_so_long(name, limit, compare, transfer, tmp_path):
     """The limit holds for the whole of the command, its processes included."""
-    words = {"make": ["make", "count=False", "out=yolov8-my.yaml"], "bench": BENCH, "compare": compare}[name]
+    made = ["make", "count=False", "out=yolov8-my.yaml"]
+    words = {"make": made, "bench": BENCH, "compare": compare, "transfer": transfer}[name]
     limited = f"import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); "
     limited += f"os.execv(sys.executable, {[*COMMAND, *words]})"
     process = run(sys.executable, "-c", limited, cwd=tmp_path, check=False, PYTHONPATH=ROOT)

@@ -1,5 +1,6 @@
 """`yolo-lite transfer`: a checkpoint of one architecture with what a trained model of another knows."""
 
+import io
 import sys
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 from yolo_lite.commands.list import print_table
 from yolo_lite.datasets.images import check_data, letterboxed, training_files
 from yolo_lite.errors import ConfigError
-from yolo_lite.files import replacing
+from yolo_lite.files import write
 from yolo_lite.options import checked, settings
 from yolo_lite.output import silent
 
@@ -90,8 +91,9 @@ def run(values: dict[str, Any], out: Path) -> None:
         model, RECORD, {"source": values["source"], "images": done.images, "layers": [asdict(f) for f in done.fits]}
     )
     target.model = model.cpu()
-    with replacing(out) as draft:
-        target.save(draft)
+    checkpoint = io.BytesIO()  # torch's own writer ends in no OSError where the disk is full
+    target.save(checkpoint)  # hands on to torch.save what it is given
+    write(out, checkpoint.getvalue())
     errors = ["" if fit.error is None else f"{fit.error:.4f}" for fit in done.fits]
     rows = [(fit.name, fit.how, error, fit.source) for fit, error in zip(done.fits, errors, strict=True)]
     print_table([("layer", "", "error", "does the work of"), *rows])
