@@ -289,6 +289,7 @@ def test_a_run_that_was_trained_is_only_evaluated(whole, tiny_data, tmp_path):
     assert "peak_memory" in before and "peak_memory" not in found  # that of the training is not known
 
 
+@pytest.mark.slow
 def test_ray(whole, tiny_data, tmp_path):
     ray = pytest.importorskip("ray")
     folder = tmp_path / "ray"

@@ -283,9 +283,16 @@ model.train(data={data!r}, {TRAIN.format(epochs=epochs, project=str(folder / "ru
     return python(code, folder, check=check)
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
-    ("base", "task"), [("yolov8", "detect"), *(("yolo26", task) for task in TASKS if task != "classify")]
-)
+    ("base", "task"),
+    [
+        ("yolov8", "detect"), ("yolo26", "pose"),
+        *(pytest.param("yolo26", task, marks=SLOW) for task in TASKS if task not in ("pose", "classify")),
+    ],
+)  # fmt: skip
 def test_trains(base, task, tmp_path, data):
     said = train(tmp_path, write(tmp_path, base, task, keys_of(task)), data(task), name="run").stdout
     assert SAID[base].replace("SIoULoss", "RotatedBboxLoss" if task == "obb" else "SIoULoss") in said

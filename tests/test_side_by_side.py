@@ -50,9 +50,15 @@ def test_twenty_threads_at_once(tmp_path):
     assert "ALL BUILD" in together(code, tmp_path).stdout
 
 
-@pytest.mark.parametrize("imported", [False, True], ids=["fresh", "after the parent has built"])
-@pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    ("how", "imported"),
+    [
+        ("fork", True), ("spawn", False), ("forkserver", True),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in (("fork", False), ("spawn", True), ("forkserver", False))),
+    ],
+)  # fmt: skip
 def test_processes(how, imported, tmp_path):
+    """The parent has built a model before, or has not."""
     if how != "spawn" and sys.platform == "win32":
         pytest.skip("Windows only spawns")
     code = f"""

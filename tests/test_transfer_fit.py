@@ -14,7 +14,6 @@ from yolo_lite.weights.head_targets import box_targets, class_rows
 from yolo_lite.weights.mimicking import mimic
 from yolo_lite.weights.regression import Moments, choose, solve
 
-pytestmark = pytest.mark.core
 NAMES = {0: "disc", 1: "box", 2: "ring"}
 CPU = torch.device("cpu")
 
@@ -71,6 +70,7 @@ def widened(small, large):
     return large
 
 
+@pytest.mark.core
 def test_the_same_architecture_gives_the_sources_outputs():
     source, target = lively(build("yolov8n.yaml")), build("yolov8n.yaml", 1)
     done = transfer.transfer(source, target, images())
@@ -78,6 +78,7 @@ def test_the_same_architecture_gives_the_sources_outputs():
     assert done.count("copied") == len(done.fits) > 60
 
 
+@pytest.mark.core
 def test_what_has_no_room_for_is_recovered_where_the_rest_says_it():
     """The source's channels are all there twice, so half of them are enough: every fit is exact."""
     half = {"scales": {"n": [0.33, 0.125, 1024]}}
@@ -113,6 +114,7 @@ def test_a_fitted_model_computes_the_same_in_training_mode():
         assert (each.running_var - variance).abs().max() < 0.02 * scale, name
 
 
+@pytest.mark.core
 def test_the_same_seed_gives_the_same_bits(monkeypatch):
     monkeypatch.setattr("yolo_lite.weights.sampling.PIXELS", 300)  # fewer than the smallest maps have
     source = lively(build("yolov8n.yaml"))
@@ -196,6 +198,7 @@ def test_any_pair(source, target):
 # Parts ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_a_layer_is_told_what_it_sees():
     found = roles.units(build("yolov8n.yaml").eval())
     origins = roles.trace(found, 3, CPU)
@@ -227,6 +230,7 @@ def test_attention_without_counterpart_gives_what_the_pooling_gave():
     assert pairs["model.23.cv3.0.1.1"] == "model.22.cv3.0.1" and pairs["model.23.cv3.0.2"] == "model.22.cv3.0.2"
 
 
+@pytest.mark.core
 def test_a_solution_is_the_least_squares_one():
     generator = torch.Generator().manual_seed(0)
     x, true = torch.randn(400, 5, generator=generator), torch.randn(3, 5, generator=generator)
@@ -253,6 +257,7 @@ def test_inputs_that_repeat_each_other():
     assert solution.weight.isfinite().all() and solution.error < 1e-3
 
 
+@pytest.mark.core
 def test_channels_are_chosen_for_what_they_explain():
     """One of each pair that says the same, and the dead one last."""
     a = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))

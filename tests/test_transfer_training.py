@@ -55,6 +55,7 @@ def state(trainer):
     return list(trainer.model.state_dict().values())
 
 
+@pytest.mark.core
 def test_through_the_stock_command(source, tiny_data, tmp_path):
     process = yolo(
         "train", "model=yolo26s-lite.yaml", f"pretrained={source}", f"data={tiny_data}", "imgsz=64", "epochs=1",
@@ -83,6 +84,7 @@ def test_never_again_on_resume(source, tiny_data, tmp_path):
     assert "Resuming training" in process.stdout and "transfer from" not in process.stdout
 
 
+@pytest.mark.core
 def test_loaded_in_python_and_trained(source, tiny_data, tmp_path):
     """The EMA has it, too; and without training, `load` carries over by role only."""
     model = YOLO("yolo26s-lite.yaml").load(source)
@@ -151,6 +153,7 @@ def test_a_source_that_cannot_be_used_is_said_and_training_goes_on(tiny_data, tm
     assert "the source's head is Classify; needed one for boxes" in line and "by role only" in line
 
 
+@pytest.mark.core
 def test_stock_models_are_left_alone(source, tiny_data, tmp_path):
     trainer = trainer_of(source, tiny_data, tmp_path)
     theirs = torch.load(source, weights_only=False)["model"].float().state_dict().values()
