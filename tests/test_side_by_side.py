@@ -50,11 +50,14 @@ def test_twenty_threads_at_once(tmp_path):
     assert "ALL BUILD" in together(code, tmp_path).stdout
 
 
+OTHERS = (("fork", False), ("spawn", True), ("forkserver", False))
+
+
 @pytest.mark.parametrize(
     ("how", "imported"),
     [
         ("fork", True), ("spawn", False), ("forkserver", True),
-        *(pytest.param(*each, marks=pytest.mark.slow) for each in (("fork", False), ("spawn", True), ("forkserver", False))),
+        *(pytest.param(how, imported, marks=pytest.mark.slow) for how, imported in OTHERS),
     ],
 )  # fmt: skip
 def test_processes(how, imported, tmp_path):
