@@ -22,6 +22,7 @@ import torch
 import yolo_lite  # noqa: F401  (registers our models)
 from yolo_lite.commands import transfer as command
 from yolo_lite.files import read_json, write_json
+from yolo_lite.options import COMMANDS
 from yolo_lite.weights import transfer as method_of
 from yolo_lite.weights.fitting import Method
 
@@ -67,8 +68,8 @@ def begun(given: dict[str, str], model: str, method: str, source: str, out: Path
         kept = method_of.transfer.__defaults__
         method_of.transfer.__defaults__ = (0, METHODS[method])
         try:
-            values = {"model": model, "source": source, "data": given["data"], "images": int(given["images"]),
-                      "imgsz": RECIPE["imgsz"], "seed": 0, "device": given["device"]}  # fmt: skip
+            values = {**COMMANDS["transfer"].defaults, "model": model, "source": source, "data": given["data"],
+                      "images": int(given["images"]), "imgsz": RECIPE["imgsz"], "device": given["device"]}  # fmt: skip
             command.run(values, out)
         finally:
             method_of.transfer.__defaults__ = kept
