@@ -1,7 +1,7 @@
 """The transfer itself: unit by unit of the target, what can be copied is copied, the rest fitted layer by layer."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -11,18 +11,18 @@ from torch import nn
 from ultralytics.nn.modules.conv import Conv
 
 from yolo_lite.weights import roles
-from yolo_lite.weights.channels import Channel, Choice, Chooser, StandsFor, affine, counterpart, variance_of
-from yolo_lite.weights.head_targets import box_targets, class_rows
+from yolo_lite.weights.channels import Channel, Choice, Chooser, StandsFor, counterpart
+from yolo_lite.weights.goals import Goal, Goals, alike
+from yolo_lite.weights.head_targets import class_rows
 from yolo_lite.weights.regression import Moments, solve
-from yolo_lite.weights.roles import IMAGE, Layer, Maps, Part, Unit, convolution, is_depthwise, layers_of, outputs_of
-from yolo_lite.weights.sampling import HELD, Given, Images, Running, Size, at
+from yolo_lite.weights.roles import IMAGE, Layer, Part, Unit, convolution, is_depthwise, layers_of, outputs_of
+from yolo_lite.weights.sampling import HELD, Given, Images, Running, Size
 from yolo_lite.weights.selection import taken
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
 FLOOR = 0.02  # weight of a pixel of the head without any object
-SAME = 1e-4  # of the largest value: outputs that differ by less are the same
 
 How: TypeAlias = Literal["copied", "fitted", "kept", "identity", "random"]
 
@@ -62,27 +62,6 @@ class Fit:
     error: float | None = None
 
 
-@dataclass(frozen=True)
-class Goal:
-    """What outputs of a layer should be.
-
-    Attributes:
-        own: Their channels.
-        wanted: Gives them before BatchNorm, for a batch: (B, P, outputs).
-        scale: What BatchNorm has to multiply them by, (outputs,).
-        shift: And to add.
-        variance: That the source's BatchNorm has of them.
-        source: The layers of the source that say so.
-    """
-
-    own: list[int]
-    wanted: Callable[[int], torch.Tensor]
-    scale: torch.Tensor
-    shift: torch.Tensor
-    variance: torch.Tensor
-    source: str
-
-
 class Fitting:
     """One transfer under way.
 
@@ -114,6 +93,7 @@ class Fitting:
         self.classes = class_rows(getattr(theirs, "names", None), getattr(ours, "names", None))
         self.same_classes = self.classes == {number: number for number in range(theirs.model[-1].nc)}
         self.reg_max: int = ours.model[-1].reg_max
+        self.goals = Goals(self.given, self.running, self.chooser, self.names, self.classes, self.reg_max)
         self.fits: list[Fit] = []
 
     def run(self) -> list[Fit]:
@@ -160,7 +140,7 @@ class Fitting:
             return False
         inputs = self.running.inputs(unit, 0)
         unit.module.load_state_dict(theirs)
-        if _alike(unit.run(inputs), other.run(inputs)):
+        if alike(unit.run(inputs), other.run(inputs)):
             return True
         unit.module.load_state_dict(kept)
         return False
@@ -200,13 +180,15 @@ class Fitting:
                 if is_depthwise(layer):
                     stands_for = self.chooser.through(layer, other, self.our_origins, self.came)
                 elif other is not None:
-                    stands_for[part.start : part.stop] = self._kept(unit, part, other, list(theirs.values()), chosen)
-            goal = self._goal_of_last(unit, layer, theirs.get("out")) if layer is last else None
+                    stands_for[part.start : part.stop] = self.goals.kept(
+                        unit, part, other, list(theirs.values()), chosen
+                    )
+            goal = self.goals.of_last(unit, layer, theirs.get("out")) if layer is last else None
             if goal is not None:
                 self._fit_layer(unit, layer, goal)
             elif any(stands_for) and convolution(layer).groups in (1, outputs_of(layer)):
                 self.came[layer] = stands_for
-                goal = self._goal(unit, layer, stands_for)
+                goal = self.goals.of(unit, layer, stands_for)
                 if self.method.regress:
                     self._fit_layer(unit, layer, goal)
                 else:
@@ -222,92 +204,6 @@ class Fitting:
                 stack.callback(each.register_forward_pre_hook(lambda layer, _: order.append(layer)).remove)
             unit.run(self.running.inputs(unit, 0))
         return list(dict.fromkeys(order))
-
-    def _kept(
-        self, unit: Unit, part: Part, other: Part, theirs: Sequence[Part], chosen: dict[str, list[int]]
-    ) -> StandsFor:
-        """Return the channels that a part's outputs stand for; None for those that it has beyond them."""
-        count = part.stop - part.start
-        if unit.ends and unit.section.endswith("cv2"):
-            return [(other.layer, channel) for channel in range(count)]  # of what `box_targets` makes
-        if unit.ends and unit.section.endswith("cv3"):
-            return [(other.layer, self.classes[c]) if c in self.classes else None for c in range(count)]
-        if unit.ends and count != other.stop - other.start:
-            return [None] * count  # outputs of another meaning
-        leader = part.tie or part.role
-        if leader not in chosen:
-            tied = [each for each in theirs if leader in (each.role, each.tie)] or [other]
-            chosen[leader] = self.chooser.choose(tied, count)
-        kept: StandsFor = [(other.layer, other.start + channel) for channel in chosen[leader]]
-        return kept + [None] * (count - len(kept))
-
-    def _goal(self, unit: Unit, layer: Layer, stands_for: StandsFor) -> Goal:
-        """Return what a layer's outputs should be, by the source's channels that they stand for."""
-        channels: list[Channel] = [channel for channel in stands_for if channel is not None]
-        own = [index for index, channel in enumerate(stands_for) if channel is not None]
-        boxes = unit.ends and unit.section.endswith("cv2")
-        phases = 4 if isinstance(layer, nn.ConvTranspose2d) else 1
-        columns = [(other, channel * phases + phase) for other, channel in channels for phase in range(phases)]
-        layers = list(dict.fromkeys(other for other, _ in channels))
-
-        def wanted(batch: int) -> torch.Tensor:
-            given = {other: self.given.get(other, batch) for other in layers}
-            if boxes:
-                given = {
-                    k: box_targets(v.flatten(0, 1), self.reg_max).unflatten(0, v.shape[:2]) for k, v in given.items()
-                }
-            if len(layers) == 1:
-                return given[layers[0]][..., [column for _, column in columns]]
-            return torch.stack([given[other][..., column] for other, column in columns], -1)
-
-        if boxes or not isinstance(layer, Conv):
-            scale, shift, variance = torch.ones(len(own)), torch.zeros(len(own)), torch.ones(len(own))
-        else:
-            norms = {other: (*affine(other), variance_of(other)) for other in layers}
-            columns_of = [[norms[other][i][channel] for other, channel in channels] for i in range(3)]
-            scale, shift, variance = (torch.stack(each).cpu() for each in columns_of)
-        return Goal(own, wanted, scale, shift, variance, ", ".join(self.names[other] for other in layers))
-
-    def _goal_of_last(self, unit: Unit, layer: Layer, other: Part | None) -> Goal | None:
-        """Return what the last layer of a block of another kind should give, so that the block does as its partner.
-
-        None where that cannot be said: its output is not the block's, nor added to something.
-        """
-        out = unit.run(self.running.inputs(unit, 0))
-        if (
-            other is None
-            or not isinstance(layer, Conv)
-            or convolution(layer).groups > 1
-            or not isinstance(out, torch.Tensor)
-        ):
-            return None
-        rest = self.running.without(unit, layer, 0)
-        if outputs_of(layer) != out.shape[1] or not self._is_added(unit, layer, out - rest):
-            return None
-        kept = self.chooser.choose([other], outputs_of(layer))
-        own = list(range(len(kept)))
-        if not isinstance(layer.act, nn.Identity):
-            stands_for: StandsFor = [(other.layer, other.start + channel) for channel in kept]
-            alone = not bool(rest.any()) and type(layer.act) is type(getattr(other.layer, "act", None))
-            return self._goal(unit, layer, stands_for + [None] * (outputs_of(layer) - len(kept))) if alone else None
-
-        def wanted(batch: int) -> torch.Tensor:
-            bypass = self.running.without(unit, layer, batch)[:, own]
-            places = self.images.places((bypass.shape[2], bypass.shape[3]), batch)
-            return self.chooser.activated(other, batch)[..., kept] - at(bypass, places)
-
-        ones = torch.ones(len(own))
-        return Goal(own, wanted, ones, torch.zeros(len(own)), ones, self.names[other.layer])
-
-    def _is_added(self, unit: Unit, layer: Layer, difference: torch.Tensor) -> bool:
-        """Tell whether what a unit gives changes by just what a layer gives."""
-        found: list[torch.Tensor] = []
-        handle = layer.register_forward_hook(lambda _, args, out: found.append(out))
-        try:
-            unit.run(self.running.inputs(unit, 0))
-        finally:
-            handle.remove()
-        return _alike(difference, found[0])
 
     def _fit_layer(self, unit: Unit, layer: Layer, goal: Goal) -> None:
         """Solve for the weights of the outputs of a layer that have a goal."""
@@ -403,9 +299,3 @@ def _is_trained(module: nn.Module) -> bool:
 
 def _shapes(state: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in state.items()}
-
-
-def _alike(a: Maps, b: Maps) -> bool:
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return a.shape == b.shape and bool((a - b).abs().max() <= SAME * b.abs().max().clamp(min=1e-6))
-    return isinstance(a, list | tuple) and len(a) == len(b) and all(map(_alike, a, b))
