@@ -140,7 +140,8 @@ def check(row, python, pytest, folder, entry):
             raise
     entry.update(count(report))
     if pytest != CORE.split():
-        entry["note"] = f"pytest {' '.join(pytest)} {entry['note']}".strip()
+        tests = f"pytest {' '.join(pytest)}" if pytest else "the whole suite"
+        entry["note"] = f"{tests} {entry['note']}".strip()
 
 
 def versions(step):
