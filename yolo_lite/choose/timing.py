@@ -66,15 +66,15 @@ class Timings:
 
 
 def spread(works: Mapping[Candidate, Work], count: int) -> list[Candidate]:
-    """Choose candidates that differ: evenly over what they do, of each backbone, neck and head in turn.
+    """Choose candidates that differ: of each backbone in turn, small and large ones of any neck and head.
 
     Args:
         works: What all of them do.
         count: How many.
     """
-    groups: dict[tuple[object, ...], list[Candidate]] = {}
+    groups: dict[str | None, list[Candidate]] = {}
     for each in sorted(works, key=lambda candidate: sum(works[candidate].values())):
-        groups.setdefault((each.backbone, each.neck, each.head), []).append(each)
+        groups.setdefault(each.backbone, []).append(each)
     chosen: list[Candidate] = []
     turn = 0
     while len(chosen) < min(count, len(works)):
