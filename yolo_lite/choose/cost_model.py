@@ -4,7 +4,7 @@ Time is a sum over the layers: products of each kind of convolution, values read
 costs is fitted to the measured times, none below 0, so that relative errors are least.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -29,7 +29,7 @@ def work(model: "BaseModel", imgsz: int) -> Work:
         model: Fused, on any device; it is run on shapes alone.
         imgsz: Height and width of the image, pixels.
     """
-    found: Counter[str] = Counter()
+    found: dict[str, float] = defaultdict(float)
 
     def convolution(layer: Any, args: Any, out: torch.Tensor) -> None:
         c1, kernel = layer.in_channels // layer.groups, layer.kernel_size[0] * layer.kernel_size[1]
@@ -115,4 +115,5 @@ def _prices(amounts: np.ndarray, times: np.ndarray) -> np.ndarray:
 
     rows = amounts / times[:, None]
     scale = rows.mean(0).clip(1e-12)  # the solver wants columns of like size
-    return nnls(rows / scale, np.ones(len(times)))[0] / scale
+    solution: np.ndarray = nnls(rows / scale, np.ones(len(times)))[0]
+    return solution / scale

@@ -95,7 +95,9 @@ class Search:
             if not untried:
                 return None
             trial = self.study.ask()
-            wanted = {key: trial.suggest_categorical(key, values) for key, values in self.values.items()}
+            wanted: dict[str, Any] = {
+                key: trial.suggest_categorical(key, values) for key, values in self.values.items()
+            }
             trial.set_user_attr("candidate", self._nearest(wanted, untried))
         self.working[trial.number] = trial
         done = _done(trial)
