@@ -115,5 +115,5 @@ def _prices(amounts: np.ndarray, times: np.ndarray) -> np.ndarray:
 
     rows = amounts / times[:, None]
     scale = rows.mean(0).clip(1e-12)  # the solver wants columns of like size
-    solution: np.ndarray = nnls(rows / scale, np.ones(len(times)))[0]
-    return solution / scale
+    found: np.ndarray = nnls(rows / scale, np.ones(len(times)))[0] / scale
+    return found

@@ -87,7 +87,7 @@ def write_dataset(data: dict[str, object], files: Sequence[Path], folder: Path, 
     kept, held = split(files, seed)
     for name, part in (("train", kept), ("val", held)):
         write(folder / f"{name}.txt", "".join(f"{file.absolute()}\n" for file in part))
-    same = {key: data[key] for key in ("names", "channels") if key in data}
+    same: dict[str, object] = {key: data[key] for key in ("names", "channels") if key in data}
     content: dict[str, object] = {"path": str(folder.absolute()), "train": "train.txt", "val": "val.txt", **same}
     write(folder / "data.yaml", yaml.safe_dump(content, sort_keys=False))
     return folder / "data.yaml"
