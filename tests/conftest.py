@@ -1,6 +1,7 @@
 """Shared by all tests: settings of their own for Ultralytics, and the real `yolo` command in a subprocess."""
 
 import importlib
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 _CONFIG = tempfile.TemporaryDirectory(prefix="yolo_lite_tests_")
@@ -16,6 +18,10 @@ os.environ["YOLO_AUTOINSTALL"] = "False"  # a missing package has to fail the te
 os.environ.setdefault("YOLO_VERBOSE", "True")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # on a machine with other work, threads wait for each other for minutes
 os.environ.pop("YOLO_LITE_HOOK", None)
+NEWEST = "8.4.190"  # the release of Ultralytics that committed figures were made with
+OF_THE_NEWEST = pytest.mark.skipif(
+    Version(importlib.metadata.version("ultralytics")) < Version(NEWEST), reason=f"figures of Ultralytics {NEWEST}"
+)
 
 
 def pytest_report_header():

@@ -7,19 +7,22 @@ BOXES = torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.3, 0.3, 0.2, 0.3], [0.6, 0.5, 0.5
 
 
 def batch(task="detect", channels=3, size=128):
-    """Return two images with three objects, as Ultralytics' data loader of a task gives them."""
-    images = {"img": torch.rand(2, channels, size, size)}
+    """Return three images with three objects, as Ultralytics' data loader of a task gives them.
+
+    Not two: the masks' prototypes of two images are taken for something else by the loss of Ultralytics 8.4.0.
+    """
+    images = {"img": torch.rand(3, channels, size, size)}
     if task == "classify":
-        return {**images, "cls": torch.tensor([0, 1])}
-    mask = torch.zeros(2, size // 4, size // 4)
-    mask[:, 4:20, 4:20] = 1
+        return {**images, "cls": torch.tensor([0, 1, 1])}
+    mask = torch.zeros(3, size // 4, size // 4)
+    mask[:2, 4:20, 4:20] = 1
     mask[0, 8:16, 8:24] = 2  # in front of the first
     return {
         **images,
         "batch_idx": torch.tensor([0.0, 0.0, 1.0]),
         "cls": torch.tensor([[0.0], [1.0], [2.0]]),
         "bboxes": torch.cat([BOXES, torch.tensor([[0.1], [0.5], [0.9]])], 1) if task == "obb" else BOXES,
-        "resized_shape": [[size, size]] * 2,
+        "resized_shape": [[size, size]] * 3,
         "masks": mask,
         "sem_masks": mask.long(),
         "keypoints": torch.cat([BOXES[:, None, :2].repeat(1, 17, 1), torch.full((3, 17, 1), 2.0)], 2),

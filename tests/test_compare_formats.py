@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from conftest import OF_THE_NEWEST
 
 from yolo_lite import ConfigError
 from yolo_lite.compare import comparison
@@ -51,6 +52,7 @@ def test_a_folder_of_format_1_goes_on(tmp_path):
     assert read_folder(tmp_path / "folder") == old
 
 
+@OF_THE_NEWEST
 def test_results_of_format_1_are_those_of_today(tmp_path):
     shutil.copytree(FORMAT_1, tmp_path / "format-1")
     old, today = read_results(FORMAT_1), gather(tmp_path / "format-1")

@@ -51,7 +51,7 @@ REFUSED = [
     ({"model": "yolov8n"}, "model= is not for a comparison; use models="),
     ({"seed": 1}, "use seeds="),
     ({"resume": True}, "resume= is not for a comparison"),
-    ({"epochs": 0}, "training arguments: 'epochs=0' is an invalid value"),
+    ({"epochs": 0}, "epochs has to be a whole number above 0, found 0"),
     ({"epochs": "ten"}, "training arguments: 'epochs=ten'"),
     ({"lr0": "fast"}, "training arguments: 'lr0=fast'"),
     ({"imgsz": [64, 32]}, "imgsz"),

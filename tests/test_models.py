@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 import yaml
+from conftest import OF_THE_NEWEST
 from steps import train_step
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
@@ -105,6 +106,7 @@ def test_lighter_than_its_base(config):
     assert parameters < of_base and gflops < gflops_of_base
 
 
+@OF_THE_NEWEST
 def test_configs_are_what_make_writes_and_figures_as_measured(script):
     assert script("configs").check() == []
 

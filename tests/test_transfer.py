@@ -64,8 +64,8 @@ def test_other_classes_come_over_by_their_names():
     target.names = {0: "class 7", 1: "another", 2: "class 5"}
     target.load(source, verbose=False)
     theirs, ours = source.model[-1].cv3[0], target.model[-1].cv3[0]
-    assert torch.equal(ours[0].conv.weight, theirs[0].conv.weight)
-    if hasattr(target, "_remap_cls_by_names"):
+    if hasattr(target, "_remap_cls_by_names"):  # releases without it make the branch wider for more classes, too
+        assert torch.equal(ours[0].conv.weight, theirs[0].conv.weight)
         assert torch.equal(ours[2].bias[[0, 2]], theirs[2].bias[[7, 5]])
 
 

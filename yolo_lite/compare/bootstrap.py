@@ -89,8 +89,9 @@ def _class_precision(weights: Array, right: Array, objects: Array) -> Array:
         places = np.flatnonzero(right[:, threshold])
         if len(places) == 0:
             continue
-        # Only right detections raise the precision, so the curve is made by them and by the points just before them.
-        points = np.union1d(places, np.maximum(places - 1, 0))
+        # Only right detections raise the precision, so the curve is made by them and by the points just before them;
+        # and by its end, from which older releases of Ultralytics draw a line to a recall of 1.
+        points = np.union1d([*places, len(right) - 1], np.maximum(places - 1, 0))
         hits = (weights[:, points] * right[points, threshold]).cumsum(1)
         so_far = seen[:, points]
         precision = np.ones(hits.shape)  # where nothing is seen yet the curve begins with 1, as Ultralytics' does

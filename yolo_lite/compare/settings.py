@@ -138,6 +138,8 @@ def _checked_train(train: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"task={train['task']}: detectors are what is compared")
     if train.get("val") is False:
         raise ConfigError("val=False: the curves over the epochs need the validation")
+    if isinstance(train.get("epochs"), int):  # older releases of Ultralytics take any
+        kinds.whole().check("epochs", train["epochs"])
     source = train.get("pretrained")
     if isinstance(source, str):
         if not is_file(source):
