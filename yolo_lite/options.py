@@ -135,7 +135,7 @@ COMMANDS: dict[str, Command] = {
         words=(0, 1),
     ),
     "transfer": Command(
-        "let a model of any architecture begin with what a trained YOLO knows: a checkpoint, without training",
+        "let a model of any architecture begin with what a trained YOLO knows: a checkpoint, without labels",
         "key=value ...",
         "yolo-lite transfer model=yolo26s-lite.yaml source=yolov8n.pt data=my.yaml out=yolo26s-lite-v8n.pt",
         (

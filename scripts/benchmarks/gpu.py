@@ -1,11 +1,13 @@
 """What only a GPU can show: precision, AMP, compilation, latency, two workers; writes docs/gpu.csv and docs/gpu.md.
 
-    python scripts/benchmarks/gpu.py [device=0] [docs=docs]
+    python scripts/benchmarks/gpu.py [device=0] [docs=docs] [only=latency]
     python scripts/benchmarks/gpu.py device=cpu docs=      # a dry check of this script: small, says nothing about a GPU
 
 For three shipped configs and the preset: outputs against the CPU's in float32 (TF32 off), an epoch with AMP on the
 generated dataset, half-precision prediction, a compiled training step, channels-last, the latency in fp16 as a ratio to
 YOLOv8n in the same run (interleaved), and two workers that average their gradients (gloo, both on the one device).
+Rows are kept as they come; `only=` makes the checks whose names begin so, and keeps the others' rows. Nothing else may
+run on the GPU while the latency is measured.
 """
 
 import copy
@@ -29,14 +31,16 @@ COLUMNS = ("check", "model", "value", "needed", "verdict")
 BATCH, ROUNDS = 8, 50
 
 
-def main(device: str = "0", docs: str = "docs") -> int:
+def main(device: str = "0", docs: str = "docs", only: str = "") -> int:
     where = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
     if where.type == "cuda" and not torch.cuda.is_available():
         sys.exit("no CUDA device here; device=cpu is a dry check of this script")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    rows = []
-    for name in MODELS:
-        for label, (check, needed) in CHECKS.items():
+    labels = [label for label in CHECKS if label.startswith(only)]
+    rows = [row for row in read(Path(docs)) if row["check"] not in labels] if docs and only else []
+    for label in labels:
+        check, needed = CHECKS[label]
+        for name in MODELS:
             try:
                 value = check(name, where)
                 verdict = "ok" if needed is None or value <= needed else "FAILS"
@@ -46,8 +50,9 @@ def main(device: str = "0", docs: str = "docs") -> int:
             cells = (label, name.removesuffix(".yaml"), shown, "" if needed is None else f"at most {needed}", verdict)
             rows.append(dict(zip(COLUMNS, cells, strict=True)))
             print(*rows[-1].values(), sep=" | ", flush=True)
-    if docs:
-        write(rows, where, Path(docs))
+            if docs:
+                rows.sort(key=lambda row: [*CHECKS].index(row["check"]))
+                write(rows, where, Path(docs))
     return int(any(row["verdict"] != "ok" for row in rows))
 
 
@@ -192,6 +197,12 @@ CHECKS: dict[str, tuple[Callable[[str, torch.device], float], float | None]] = {
     "latency in fp16 / YOLOv8n's": (latency, None),
     "two workers' gradients, relative": (two_workers, 1e-5),
 }
+
+
+def read(docs):
+    """Return the rows of an earlier run."""
+    file = docs / "gpu.csv"
+    return list(csv.DictReader(file.read_text("utf-8").splitlines())) if file.exists() else []
 
 
 def write(rows, where, docs):

@@ -1,28 +1,38 @@
-"""What a transfer is worth: how much of a source it keeps, and what training gains from it; controls.
+"""What a transfer is worth: what a model keeps of its source, and what training gains from it, with controls.
 
-    python scripts/studies/transfer.py retention source=SOURCE.pt data=bccd.yaml [models=yolo26s-lite,...] [split=val]
-        no label, no gradient step: mAP of the source and of each model after the transfer, by method
-    python scripts/studies/transfer.py gain source=SOURCE.pt data=bccd.yaml [models=yolo26s-lite] [seeds=0,1,2]
-        40 epochs from random weights and from the source, and the controls; one run after the other
+    python scripts/studies/transfer.py sources data=bccd.yaml,aquarium.yaml,aircars.yaml
+        train YOLOv8n on the training split of each dataset, and on those of all the others together
+    python scripts/studies/transfer.py retention data=bccd.yaml,... [models=...] [methods=...] [split=val]
+        no label, no gradient step: mAP of a dataset's source, and of each model after the transfer from it, by method
+    python scripts/studies/transfer.py gain data=bccd.yaml,... [models=...] [starts=...] [seeds=0,1,2]
+        train each model from random weights, from the source of the other datasets, and from the controls
+    python scripts/studies/transfer.py tables
+        print what there is
 
 Everything goes to one folder (folder=runs/transfer) and is kept: the same command goes on where it was interrupted.
-320 px, batch and nbs 16, the last epoch's weights. Settings are chosen on split=val; split=test is looked at once.
+jobs=2 trains that many at once; minutes=10 stops then. 320 px, batch and nbs 16, the last epoch's weights; sources of
+one dataset 100 epochs, of several 60, others 40. Settings are chosen on split=val; split=test is looked at once.
 """
 
 import itertools
-import json
 import os
+import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from statistics import mean, stdev
+from typing import Any, NamedTuple
 
 import torch
+import yaml
 
-import yolo_lite  # noqa: F401  (registers our models)
 from yolo_lite.commands import transfer as command
+from yolo_lite.datasets.images import check_data, files_of
 from yolo_lite.files import read_json, write_json
-from yolo_lite.weights import transfer as method_of
+from yolo_lite.options import COMMANDS
+from yolo_lite.weights import transfer as transferring
 from yolo_lite.weights.fitting import Method
 
 METHODS = {  # what is compared -> how
@@ -34,119 +44,228 @@ METHODS = {  # what is compared -> how
     "norm-copied": Method(norm="copied"),
     "without-regression": Method(regress=False, norm="copied"),
 }
-MODELS = "yolo26s-lite,yolov8n-w0.625,yolo26n-lite"
-RECIPE = {"epochs": 40, "imgsz": 320, "batch": 16, "nbs": 16, "plots": False, "val": False, "workers": 2}
-DEFAULTS = {"models": MODELS, "folder": "runs/transfer", "seeds": "0,1,2,3,4,5", "split": "val", "images": "128",
-            "methods": "transfer", "starts": "random,transfer,untrained,shuffled", "device": "cpu"}  # fmt: skip
+SOURCE = "yolov8n"
+RECIPE = {"imgsz": 320, "batch": 16, "nbs": 16, "plots": False, "val": False, "amp": False, "pretrained": False}
+DEFAULTS = {
+    "data": "", "folder": "runs/transfer", "models": "yolo26s-lite,yolov8n", "methods": "transfer", "images": "128",
+    "starts": "random,transfer", "seeds": "0,1,2,3,4,5", "split": "val", "device": "cpu", "workers": "2",
+    "cache": "", "epochs": "40", "source_epochs": "100", "others_epochs": "60", "jobs": "1", "minutes": "0", "task": "",
+}  # fmt: skip
+SPLITS = ("val", "test")
 
 
-def main(words: list[str]) -> None:
-    """Do what the command line says."""
+class Task(NamedTuple):
+    """A training: of a source, or of a model from a start."""
+
+    kind: str  # "source" or "gain"
+    data: str  # the dataset's YAML; with a + in front: all datasets but this one
+    model: str = SOURCE
+    start: str = "random"
+    seed: int = 0
+
+    def __str__(self) -> str:
+        name = ("others-than-" if self.data.startswith("+") else "") + Path(self.data).stem
+        return f"{self.kind}-{name}" if self.kind == "source" else f"{name}-{self.model}-{self.start}-{self.seed}"
+
+
+def main(words: list[str]) -> int:
+    """Do what the command line says; return the exit status."""
     what, *rest = words or [""]
     given = {**DEFAULTS, **dict(word.split("=", 1) for word in rest)}
-    jobs: dict[str, Callable[[dict[str, str], Path], None]] = {"retention": retention, "gain": gain}
-    if what not in jobs or not {"source", "data"} <= given.keys():
-        sys.exit(__doc__)
     folder = Path(given["folder"]).absolute()
+    if what not in ("sources", "retention", "gain", "tables") or set(given) != set(DEFAULTS):
+        sys.exit(__doc__)
     folder.mkdir(parents=True, exist_ok=True)
-    jobs[what](given, folder)
+    data = [str(Path(each).absolute()) for each in given["data"].split(",") if each]
+    if what == "retention":
+        retention(data, given, folder)
+    elif what != "tables":
+        tasks = sources(data) if what == "sources" else gains(data, given)
+        if given["task"]:
+            train(next(task for task in tasks if str(task) == given["task"]), data, given, folder)
+        else:
+            return run(tasks, words, given, folder)
+    print_tables(folder)
+    return 0
 
 
-def score(weights: Path, given: dict[str, str], folder: Path) -> dict[str, float]:
-    """Return a checkpoint's mAP."""
+def sources(data: Sequence[str]) -> list[Task]:
+    """Return the trainings of sources, the longest first."""
+    return [Task("source", f"+{each}") for each in data if len(data) > 1] + [Task("source", each) for each in data]
+
+
+def gains(data: Sequence[str], given: dict[str, str]) -> list[Task]:
+    """Return the trainings that show what is gained, seed by seed."""
+    models, starts, seeds = (given[key].split(",") for key in ("models", "starts", "seeds"))
+    every = itertools.product(map(int, seeds), data, models, starts)
+    return [Task("gain", each, model, start, seed) for seed, each, model, start in every]
+
+
+def run(tasks: Sequence[Task], words: Sequence[str], given: dict[str, str], folder: Path) -> int:
+    """Do tasks in processes of their own, some at a time; return how many failed."""
+    waiting = [task for task in tasks if not (folder / f"{task}.json").exists()]
+    ends = time.monotonic() + 60 * float(given["minutes"] or "inf") if float(given["minutes"]) else float("inf")
+    running: dict[Task, subprocess.Popen[bytes]] = {}
+    failed = 0
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"} if int(given["jobs"]) > 1 else dict(os.environ)
+    while (waiting or running) and time.monotonic() < ends:
+        while waiting and len(running) < int(given["jobs"]):
+            task = waiting.pop(0)
+            with (folder / f"{task}.log").open("ab") as log:
+                call = [sys.executable, __file__, *words, f"task={task}"]
+                running[task] = subprocess.Popen(call, stdout=log, stderr=log, env=environment)
+        time.sleep(0.5)
+        for task in [task for task, process in running.items() if process.poll() is not None]:
+            status = running.pop(task).returncode
+            failed += status != 0
+            print(f"{task}: {'done' if status == 0 else f'failed, see {task}.log'}; {len(waiting)} wait", flush=True)
+    for process in running.values():
+        process.terminate()
+    return failed
+
+
+def train(task: Task, data: Sequence[str], given: dict[str, str], folder: Path) -> None:
+    """Train, or go on; score the last epoch's weights."""
     from ultralytics import YOLO
 
-    settings = {"imgsz": RECIPE["imgsz"], "split": given["split"], "plots": False, "device": given["device"]}
-    found = YOLO(weights).val(data=given["data"], project=str(folder / "val"), verbose=False, **settings)
-    return {"mAP50": float(found.box.map50), "mAP50-95": float(found.box.map)}
-
-
-def begun(given: dict[str, str], model: str, method: str, source: str, out: Path) -> Path:
-    """Transfer, if that is not done yet; return the checkpoint."""
-    if not out.exists():
-        kept = method_of.transfer.__defaults__
-        method_of.transfer.__defaults__ = (0, METHODS[method])
-        try:
-            values = {"model": model, "source": source, "data": given["data"], "images": int(given["images"]),
-                      "imgsz": RECIPE["imgsz"], "seed": 0, "device": given["device"]}  # fmt: skip
-            command.run(values, out)
-        finally:
-            method_of.transfer.__defaults__ = kept
-    return out
-
-
-def retention(given: dict[str, str], folder: Path) -> None:
-    """Score the source and what became of it in other architectures."""
-    data = Path(given["data"]).stem
-    table = folder / f"retention-{data}-{given['split']}.json"
-    results = read_json(table) or {}
-    if "source" not in results:
-        results["source"] = score(Path(given["source"]), given, folder)
-    for model, method in itertools.product(given["models"].split(","), given["methods"].split(",")):
-        name = f"{model} {method}"
-        if name not in results:
-            out = folder / f"{data}-{model}-{method}.pt"
-            results[name] = score(begun(given, model, method, given["source"], out), given, folder)
-            write_json(table, results)
-    whole = results["source"]["mAP50-95"]
-    for name, found in results.items():
-        share = found["mAP50-95"] / whole if whole else 0
-        print(f"{name:40} mAP50 {found['mAP50']:.3f}  mAP50-95 {found['mAP50-95']:.3f}  {share:.0%} of the source")
-
-
-def gain(given: dict[str, str], folder: Path) -> None:
-    """Train each model from each start, seed by seed."""
-    data = Path(given["data"]).stem
-    table = folder / f"gain-{data}-{given['split']}.json"
-    results = read_json(table) or {}
-    starts, seeds = given["starts"].split(","), map(int, given["seeds"].split(","))
-    for seed, model, start in itertools.product(seeds, given["models"].split(","), starts):
-        name = f"{model} {start} {seed}"
-        if name not in results:
-            weights = train(given, folder / data, model, start, seed)
-            results[name] = score(weights, given, folder)
-            write_json(table, results)
-        print(name, json.dumps(results[name]), flush=True)
-
-
-def train(given: dict[str, str], folder: Path, model: str, start: str, seed: int) -> Path:
-    """Train, or go on; return the last epoch's weights."""
-    from ultralytics import YOLO
-
-    name = f"{model}-{start}-{seed}"
-    last = folder / name / "weights" / "last.pt"
-    os.environ["YOLO_LITE_TRANSFER"] = "1"
-    settings: dict[str, Any] = {**RECIPE, "data": given["data"], "seed": seed, "device": given["device"]}
-    settings |= {"project": str(folder), "name": name, "exist_ok": True}
-    if start != "random":
-        settings["pretrained"] = str(source_of(given, folder, start))
+    last = folder / str(task) / "weights" / "last.pt"
+    where = task.data if not task.data.startswith("+") else str(merged([d for d in data if d != task.data[1:]], folder))
+    settings: dict[str, Any] = {**RECIPE, "data": where, "seed": task.seed, "device": given["device"]}
+    settings |= {"project": str(folder), "name": str(task), "exist_ok": True, "workers": int(given["workers"])}
+    length = "epochs" if task.kind == "gain" else "others_epochs" if task.data.startswith("+") else "source_epochs"
+    settings |= {"epochs": int(given[length])}
+    settings |= {"cache": given["cache"] or False, "deterministic": given["device"] == "cpu"}
+    if task.start != "random":
+        settings["pretrained"] = str(source_of(task, folder))
     if last.exists() and torch.load(last, weights_only=False)["epoch"] >= 0:
         YOLO(last).train(resume=True)
     elif not last.exists():
-        YOLO(f"{model}.yaml").train(**settings)
-    return last
+        YOLO(f"{task.model}.yaml").train(**settings)
+    found = {} if task.data.startswith("+") else {split: score(last, task.data, split, given) for split in SPLITS}
+    write_json(
+        folder / f"{task}.json", {**task._asdict(), "data": Path(task.data).stem, "epochs": settings["epochs"], **found}
+    )
 
 
-def source_of(given: dict[str, str], folder: Path, start: str) -> Path:
-    """Return the source, or what a control has in its place: weights never trained, or shuffled within each tensor."""
-    if start == "transfer":
-        return Path(given["source"]).absolute()
+def score(weights: Path, data: str, split: str, given: dict[str, str]) -> dict[str, float]:
+    """Return a checkpoint's mAP."""
     from ultralytics import YOLO
 
-    path = folder / f"source-{start}.pt"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        yolo = YOLO(given["source"])
-        torch.manual_seed(0)
-        if start == "untrained":
-            yolo.model = type(yolo.model)(yolo.model.yaml, nc=len(yolo.names), verbose=False)
-            yolo.model.names = yolo.names
-        else:
-            for value in yolo.model.state_dict().values():
-                value.copy_(value.flatten()[torch.randperm(value.numel())].view_as(value))
-        yolo.save(path)
+    settings = {"imgsz": RECIPE["imgsz"], "split": split, "plots": False, "device": given["device"], "workers": 0}
+    found = YOLO(weights).val(
+        data=data, verbose=False, project=str(weights.parent), name="val", exist_ok=True, **settings
+    )
+    return {"mAP50": float(found.box.map50), "mAP50-95": float(found.box.map)}
+
+
+def merged(data: Sequence[str], folder: Path) -> Path:
+    """Write the YAML of a dataset that holds the training and validation images of several, with all their classes."""
+    root = folder / "+".join(Path(each).stem for each in data)
+    names: dict[int, str] = {}
+    for each in data:
+        d, first = check_data(each), len(names)
+        names |= {first + number: f"{name}" for number, name in d["names"].items()}
+        for split in ("train", "val"):
+            images, labels = root / "images" / split, root / "labels" / split
+            for path in (images, labels):
+                path.mkdir(parents=True, exist_ok=True)
+            for file in map(Path, files_of(d[split], each)):
+                name = f"{Path(each).stem}-{file.name}"
+                if not (images / name).exists():
+                    (images / name).symlink_to(file)
+                theirs = Path(*("labels" if part == "images" else part for part in file.parts)).with_suffix(".txt")
+                rows = [line.split() for line in theirs.read_text().splitlines() if line.strip()]
+                shifted = "".join(f"{int(row[0]) + first} {' '.join(row[1:])}\n" for row in rows)
+                (labels / name).with_suffix(".txt").write_text(shifted)
+    path = root / f"{root.name}.yaml"
+    path.write_text(yaml.safe_dump({"path": str(root), "train": "images/train", "val": "images/val", "names": names}))
     return path
 
 
+def source_of(task: Task, folder: Path) -> Path:
+    """Return the source, or what a control has in its place: weights never trained, or shuffled within each tensor."""
+    trained = folder / str(Task("source", f"+{task.data}")) / "weights" / "last.pt"
+    path = folder / f"source-{task.start}-{Path(task.data).stem}.pt"
+    if task.start == "transfer":
+        return trained
+    if path.exists():
+        return path
+    from ultralytics import YOLO
+
+    yolo: Any = YOLO(trained)
+    torch.manual_seed(0)
+    if task.start == "untrained":
+        yolo.model = type(yolo.model)(yolo.model.yaml, nc=len(yolo.names), verbose=False)
+        yolo.model.names = yolo.names
+    elif task.start == "shuffled":
+        for value in yolo.model.state_dict().values():
+            value.copy_(value.flatten()[torch.randperm(value.numel())].view_as(value))
+    else:
+        sys.exit(f"starts={task.start}: needed random, transfer, untrained or shuffled")
+    yolo.save(path)
+    return path
+
+
+def retention(data: Sequence[str], given: dict[str, str], folder: Path) -> None:
+    """Score the sources and what becomes of them in other architectures."""
+    for each in data:
+        source = folder / str(Task("source", each)) / "weights" / "last.pt"
+        table = folder / f"retention-{Path(each).stem}-{given['split']}.json"
+        results = read_json(table) or {}
+        if "source" not in results:
+            results["source"] = score(source, each, given["split"], given)
+        for model, method in itertools.product(given["models"].split(","), given["methods"].split(",")):
+            name = f"{model} {method}"
+            if name not in results:
+                out = folder / f"{Path(each).stem}-{model}-{method}.pt"
+                results[name] = score(
+                    moved(source, each, model, METHODS[method], given, out), each, given["split"], given
+                )
+                write_json(table, results)
+
+
+def moved(source: Path, data: str, model: str, method: Method, given: dict[str, str], out: Path) -> Path:
+    """Transfer by a method; return the checkpoint."""
+    kept = transferring.transfer.__defaults__
+    transferring.transfer.__defaults__ = (0, method)
+    try:
+        values = {**COMMANDS["transfer"].defaults, "model": model, "source": str(source), "data": data,
+                  "images": int(given["images"]), "imgsz": RECIPE["imgsz"], "device": given["device"]}  # fmt: skip
+        command.run(values, out)
+    finally:
+        transferring.transfer.__defaults__ = kept
+    return out
+
+
+def print_tables(folder: Path) -> None:
+    """Print what a folder holds."""
+    for path in sorted(folder.glob("retention-*.json")):
+        results = read_json(path) or {}
+        whole = results["source"]["mAP50-95"]
+        print(f"\n{path.stem}")
+        for name, found in results.items():
+            share = found["mAP50-95"] / whole if whole else 0
+            print(f"{name:40} mAP50 {found['mAP50']:.3f}  mAP50-95 {found['mAP50-95']:.3f}  {share:.0%} of the source")
+    groups: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = defaultdict(dict)
+    for path in sorted(folder.glob("*.json")):
+        found = read_json(path) or {}
+        if found.get("kind") == "gain":
+            groups[found["data"], found["model"], found["start"]][found["seed"]] = found
+        elif found.get("kind") == "source" and "test" in found:
+            print(f"{path.stem}: " + ", ".join(f"{split} {found[split]['mAP50-95']:.3f}" for split in SPLITS))
+    for (data, model, start), by_seed in sorted(groups.items()):
+        line = f"{data:10} {model:14} {start:10} {len(by_seed)} seeds"
+        for split in SPLITS:
+            values = [found[split]["mAP50-95"] for found in by_seed.values()]
+            line += f"  {split} {mean(values):.3f}"
+            random = groups.get((data, model, "random"), {})
+            both = [
+                by_seed[seed][split]["mAP50-95"] - random[seed][split]["mAP50-95"] for seed in by_seed if seed in random
+            ]
+            if start != "random" and len(both) > 1:
+                line += f" ({mean(both):+.3f} +- {stdev(both) / len(both) ** 0.5:.3f})"
+        print(line)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

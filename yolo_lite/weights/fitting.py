@@ -15,13 +15,12 @@ from yolo_lite.weights.channels import Channel, Choice, Chooser, StandsFor, affi
 from yolo_lite.weights.head_targets import box_targets, class_rows
 from yolo_lite.weights.regression import Moments, solve
 from yolo_lite.weights.roles import IMAGE, Layer, Maps, Part, Unit, convolution, is_depthwise, layers_of, outputs_of
-from yolo_lite.weights.sampling import Given, Images, Running, Size, at
+from yolo_lite.weights.sampling import HELD, Given, Images, Running, Size, at
 from yolo_lite.weights.selection import taken
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
-HELD = 8  # every eighth image is held back to choose the ridge
 FLOOR = 0.02  # weight of a pixel of the head without any object
 SAME = 1e-4  # of the largest value: outputs that differ by less are the same
 

@@ -17,14 +17,13 @@ from yolo_lite.errors import ConfigError
 from yolo_lite.weights import roles
 from yolo_lite.weights.regression import DEAD
 from yolo_lite.weights.roles import IMAGE, Maps, Unit
-from yolo_lite.weights.sampling import BATCH
+from yolo_lite.weights.sampling import BATCH, HELD
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
 RATE = 2e-3  # of AdamW at its height
 WARMUP = 0.05  # part of the time in which the rate rises
-HELD = 8  # every eighth image is held back
 
 
 def mimic(

@@ -13,6 +13,7 @@ from yolo_lite.weights.roles import IMAGE, Layer, Maps, Unit, convolution
 from yolo_lite.weights.store import Store
 
 BATCH = 8  # images at a time
+HELD = 8  # every eighth image is held back: to choose the ridge, and to say how large an error is
 PIXELS = 24_000  # that a layer is fitted to, of all images together
 
 Size: TypeAlias = tuple[int, int]  # height and width of a map
