@@ -60,7 +60,7 @@ def job_of(plan: "Plan", run: "Run") -> Job:
         seed=run.seed,
         command=command_of(plan, run),
         data=plan.data.path,
-        settings=plan.settings.train,
+        settings=_settings(plan, run),
         split=plan.settings.split,
         samples=[sample.file for sample in plan.data.samples],
         restart=plan.settings.restart,
@@ -70,8 +70,12 @@ def job_of(plan: "Plan", run: "Run") -> Job:
 def command_of(plan: "Plan", run: "Run") -> str:
     """Return the stock command that does the same training."""
     given = run.model.given if run.model.given.endswith((".pt", ".yaml", ".yml")) else f"{run.model.given}.yaml"
-    settings = {"model": given, "data": plan.settings.data, **plan.settings.train, "seed": run.seed}
+    settings = {"model": given, "data": plan.settings.data, **_settings(plan, run), "seed": run.seed}
     return " ".join(["yolo train", *(f"{key}={_shell(value)}" for key, value in settings.items())])
+
+
+def _settings(plan: "Plan", run: "Run") -> dict[str, Any]:
+    return {**plan.settings.train, "imgsz": plan.comparison.imgsz(run.model.label)}
 
 
 def _shell(value: object) -> str:

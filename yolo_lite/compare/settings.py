@@ -23,7 +23,8 @@ TAKEN = {  # training arguments that a comparison decides itself: what to use in
 }
 STAYS = {"plots": False, "deterministic": True}  # unless the user says otherwise
 _OURS = {option.name for option in options.COMMANDS["compare"].options}
-ALL = "all"  # in seeds: the models that have none of their own
+ALL = "all"  # in seeds and image sizes: the models that have none of their own
+SIZES = kinds.keyed(kinds.IMGSZ, "for each model")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Settings:
         latency: Whether it is measured after the training.
         runtimes, threads: What latency is measured with; no runtimes are all that are installed.
         folder: The comparison's folder.
-        train: Ultralytics' training arguments as they are written down, all but `data`.
+        sizes: Height and width of the images, pixels, by model, as the user calls it; `ALL` for the others.
+        train: Ultralytics' training arguments as they are written down, all but `data`; `imgsz` is the largest.
     """
 
     models: tuple[str, ...]
@@ -64,6 +66,7 @@ class Settings:
     runtimes: tuple[str, ...]
     threads: tuple[int, ...]
     folder: Path
+    sizes: Mapping[str, int]
     train: Mapping[str, Any]
 
 
@@ -80,12 +83,16 @@ def read(settings: str | Path | Mapping[str, Any] | None = None, more: Mapping[s
     given = _given(settings) | dict(more or {})
     _check_names(given)
     ours = options.checked("compare", {key: value for key, value in given.items() if key in _OURS})
-    train = _checked_train({key: value for key, value in given.items() if key not in _OURS})
+    train = {key: value for key, value in given.items() if key not in _OURS}
+    sizes = SIZES.check("imgsz", train["imgsz"]) if isinstance(train.get("imgsz"), dict) else {}
+    train = _checked_train({**train, "imgsz": max(sizes.values())} if sizes else train)
     seeds = ours["seeds"] if isinstance(ours["seeds"], dict) else {ALL: ours["seeds"]}
     folder = Path(ours.pop("project"), ours.pop("name")).absolute()
     ours["seeds"] = {name: tuple(each) for name, each in seeds.items()}
     ours |= {key: tuple(ours[key] or ()) for key in ("models", "match_for", "runtimes", "threads")}
-    found = Settings(**ours, folder=folder, train=train)  # every other option is a field
+    found = Settings(
+        **ours, folder=folder, sizes=sizes or {ALL: train["imgsz"]}, train=train
+    )  # every other option is a field
     _check_together(found)
     return found
 
@@ -108,6 +115,8 @@ def parse(words: Iterable[str]) -> tuple[str | None, dict[str, Any]]:
             f"compare takes {options.COMMANDS['compare'].usage}, found {wrong[0]!r}; like models=yolov8n,yolov8n-mnv3"
         )
     train = {key: smart_value(word) for key, word in keys.items() if key not in _OURS}
+    if ":" in keys.get("imgsz", ""):
+        train["imgsz"] = SIZES.read(keys["imgsz"])
     ours = options.read("compare", {key: word for key, word in keys.items() if key in _OURS})
     return files[0] if files else None, {**ours, **train}
 
@@ -166,6 +175,8 @@ def _check_together(settings: Settings) -> None:
     Raises:
         ConfigError: Settings do not go together, or a package is missing.
     """
+    if settings.match and len({*settings.sizes.values()}) > 1:
+        raise ConfigError(f"match={settings.match}: needs one imgsz for all models, found {dict(settings.sizes)}")
     if settings.match_for and settings.match is None:
         raise ConfigError(f"match_for={','.join(settings.match_for)}: needs match=gflops or match=latency")
     for package in ["scipy", "statsmodels"] + (["ray"] if settings.ray else []):
