@@ -67,6 +67,17 @@ def work(model: "BaseModel", imgsz: int) -> Work:
     return dict(found)
 
 
+def at_size(done: Work, ratio: float) -> Work:
+    """Return what the layers do for an image of another size.
+
+    Args:
+        done: For an image that they were counted at.
+        ratio: Of the other's height and width to its.
+    """
+    same = ("weights", "convolutions", "other calls")
+    return {kind: amount if kind in same else amount * ratio**2 for kind, amount in done.items()}
+
+
 def _channels(model: nn.Module) -> int:
     return int(next(module for module in model.modules() if isinstance(module, nn.Conv2d)).in_channels)
 

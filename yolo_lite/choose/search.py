@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from yolo_lite.choose.schedule import REDUCTION
+
 if TYPE_CHECKING:
     import optuna
 
-REDUCTION = 3  # of that many candidates one goes on, and for that many times as long
 NAME = "choose"
 Parts = Mapping[str, str | int | float]  # what a candidate is made of; all candidates have the same keys
 
@@ -69,7 +70,10 @@ class Search:
         began = self.study.get_trials(deepcopy=False)
         for trial in began:
             if trial.state == optuna.trial.TrialState.RUNNING:  # of a command that was killed
-                self.waiting.append(optuna.Trial(self.study, trial._trial_id))
+                if "candidate" in trial.user_attrs:
+                    self.waiting.append(optuna.Trial(self.study, trial._trial_id))
+                else:
+                    self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         self.waiting.sort(key=_done)
         if not began:
             for parts in list(self.candidates.values())[:first]:
@@ -110,6 +114,10 @@ class Search:
         found = [label for label, count in alike.items() if count == most]
         return found[0] if most == len(wanted) else self.random.choice(found)
 
+    def put_back(self, step: Step) -> None:
+        """Take back a step that is not made now, for another time."""
+        self.waiting.append(self.working.pop(step.trial))
+
     def report(self, step: Step, score: float) -> bool:
         """Take in what a step gave; return whether its candidate goes on, or has got to the end."""
         import optuna
@@ -133,6 +141,16 @@ class Search:
         trial = self.working.pop(step.trial)
         trial.set_user_attr("failed", reason)
         self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+    def tried(self) -> dict[str, tuple[int, float | None, str | None]]:
+        """Return what became of candidates: epochs, score, and why it failed; by label."""
+        found = {}
+        for trial in self.study.get_trials(deepcopy=False):
+            values, label = trial.intermediate_values, trial.user_attrs.get("candidate")
+            if label is not None:
+                done = max(values, default=0)
+                found[label] = (done, values.get(done), trial.user_attrs.get("failed"))
+        return found
 
     def ranking(self) -> list[str]:
         """Return the candidates that have been trained, the longest first, and of those the best first."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from yolo_lite.bench.interleaved import measure
 from yolo_lite.choose.candidates import Candidate
 from yolo_lite.choose.cost_model import CostModel, Work, fit
-from yolo_lite.errors import ConfigError
+from yolo_lite.errors import ConfigError, one_line
 from yolo_lite.files import read_json, write_json
 
 FIRST = 36  # candidates that the cost model is fitted to
@@ -39,26 +39,28 @@ class Timings:
     def __init__(self, file: Path, models: Path, device: Device, say: Say) -> None:
         self.file, self.models, self.device, self.say = file, models, device, say
         self.known: dict[str, float] = read_json(file) or {}
+        self.failed: dict[str, str] = {}  # what cannot be exported or run -> why
 
     def measure(self, candidates: Sequence[Candidate]) -> None:
-        """Measure those that are not known, interleaved with others of their image size."""
-        for size in sorted({each.imgsz for each in candidates}):
-            new = [each for each in candidates if each.imgsz == size and each.label not in self.known]
-            for start in range(0, len(new), BATCH):
-                self._measure(new[start : start + BATCH], size)
+        """Measure those that are not known, some interleaved with each other."""
+        new = [each for each in candidates if each.label not in {*self.known, *self.failed}]
+        for start in range(0, len(new), BATCH):
+            self._measure(new[start : start + BATCH])
 
-    def _measure(self, candidates: Sequence[Candidate], size: int) -> None:
+    def _measure(self, candidates: Sequence[Candidate]) -> None:
         names = {each.label: self.models / f"{each.name}.yaml" for each in candidates}
+        sizes = {each.label: each.imgsz for each in candidates}
         device = self.device
         try:
             found = measure(
-                names, [device.runtime], [device.threads], size, SECONDS, data=device.data, say=self.say
+                names, [device.runtime], [device.threads], sizes, SECONDS, data=device.data, say=self.say
             )  # fmt: skip
-        except ConfigError:
+        except ConfigError as error:
             if len(candidates) == 1:
-                raise
+                self.failed[candidates[0].label] = one_line(error)
+                return
             for each in candidates:  # one of them cannot be exported, or run
-                self._measure([each], size)
+                self._measure([each])
             return
         precision = "int8" if device.data else "fp32"
         self.known |= {row.model: row.p50 for row in found if not row.control and row.precision == precision}
@@ -85,9 +87,9 @@ def spread(works: Mapping[Candidate, Work], count: int) -> list[Candidate]:
     return chosen
 
 
-def fitted(timings: Timings, works: Mapping[Candidate, Work]) -> CostModel:
+def fitted(timings: Timings, works: Mapping[Candidate, Work], first: int = FIRST) -> CostModel:
     """Measure a first few candidates and fit the cost model to all that are known."""
-    timings.measure(spread(works, FIRST))
+    timings.measure(spread(works, first))
     known = [each for each in works if each.label in timings.known]
     return fit([works[each] for each in known], [timings.known[each.label] for each in known])
 

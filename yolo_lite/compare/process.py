@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from yolo_lite.compare.record import RunRecord, read_run
 from yolo_lite.errors import ConfigError
@@ -49,6 +49,31 @@ class Job:
     split: str = "val"
     samples: Sequence[str] = ()
     restart: bool = False
+
+
+class Workers(Protocol):
+    """Where runs are done, some at a time; a context, at whose end those at work are ended.
+
+    Attributes:
+        queues: Whether a run may have to wait after it was begun.
+    """
+
+    queues: bool
+
+    def has_room(self) -> bool:
+        """Tell whether another run may begin."""
+
+    def begin(self, job: Job) -> None:
+        """Begin a run."""
+
+    def expect(self, folder: Path) -> None:
+        """Get ready for the run of a folder, which is the next one to begin, soon."""
+
+    def ended(self) -> list[tuple[Job, RunRecord]]:
+        """Wait a moment; return the runs that have ended meanwhile."""
+
+    def close(self) -> None:
+        """End the runs that are at work."""
 
 
 def job_of(plan: "Plan", run: "Run") -> Job:
