@@ -4,19 +4,20 @@ import csv
 import random
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from yolo_lite.choose.candidates import Candidate, space
-from yolo_lite.choose.cost_model import CostModel, Work, at_size, work
+from yolo_lite.choose.cost_model import Work, at_size, work
 from yolo_lite.choose.settings import Settings
 from yolo_lite.choose.timing import FIRST, Device, Say, Timings, check_budget, fitted, within
 from yolo_lite.errors import ConfigError, one_line
 from yolo_lite.files import read_json, write, write_json
 
+FILE = "field.json"
 PART = 0.08  # of the hours may be spent on building candidates
 NEAR = 24  # candidates for each hour that are measured because they may fit the budget
 STOCK = 6  # of these at least so many stock models, or shrunk ones, if there are as many
@@ -31,7 +32,7 @@ class Field:
         predicted: Likewise of all, as the cost model tells them.
         parameters: Of all, in millions.
         budget: Milliseconds.
-        cost_model: None where the times come from a table.
+        error: Median relative error of the cost model; None where the times come from a table.
         failed: Why some could not be exported or run, by label.
     """
 
@@ -39,8 +40,31 @@ class Field:
     predicted: Mapping[Candidate, float]
     parameters: Mapping[Candidate, float]
     budget: float
-    cost_model: CostModel | None = None
+    error: float | None = None
     failed: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Field":
+        """Read what `field.json` holds."""
+        rows = [(Candidate(**row["candidate"]), row) for row in plain["candidates"]]
+        times, predicted, parameters = (
+            {each: row[key] for each, row in rows if row[key] is not None}
+            for key in ("time", "predicted", "parameters")
+        )
+        return cls(times, predicted, parameters, plain["budget"], plain["error"], plain["failed"])
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as it stands in `field.json`."""
+        rows = [
+            {
+                "candidate": asdict(each),
+                "time": self.times.get(each),
+                "predicted": time,
+                "parameters": self.parameters[each],
+            }
+            for each, time in self.predicted.items()
+        ]
+        return {"budget": self.budget, "error": self.error, "failed": dict(self.failed), "candidates": rows}
 
     @property
     def within(self) -> list[Candidate]:
@@ -66,6 +90,15 @@ def find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
     Raises:
         ConfigError: Nothing meets the budget.
     """
+    known = read_json(wanted.folder / FILE)
+    if known is not None:
+        return Field.from_plain(known)
+    found = _find(wanted, data, say)
+    write_json(wanted.folder / FILE, found.to_plain())
+    return found
+
+
+def _find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
     models = wanted.folder / "candidates"
     table = _table(Path(wanted.latency)) if wanted.latency else None
     everything = space(wanted.imgsz, wanted.bases, wanted.backbones)
@@ -95,7 +128,7 @@ def find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
     check_budget(predicted.values(), wanted.budget)
     timings.measure(_near(predicted, wanted.budget, max(8, round(NEAR * wanted.hours))))
     times = {each: timings.known[each.label] for each in works if each.label in timings.known}
-    found = Field(times, predicted, parameters, wanted.budget, model, timings.failed)
+    found = Field(times, predicted, parameters, wanted.budget, model.error, timings.failed)
     if not found.within:
         fastest = min(times.values())
         raise ConfigError(f"budget={wanted.budget:g}ms: the fastest of the candidates takes {fastest:.1f} ms")

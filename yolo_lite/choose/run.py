@@ -12,22 +12,21 @@ from yolo_lite.choose import held_out
 from yolo_lite.choose.candidates import Candidate
 from yolo_lite.choose.field import Field, find
 from yolo_lite.choose.schedule import FINAL as FINAL_PART
-from yolo_lite.choose.schedule import Clock, Finals, epochs_within, finals_within, rungs_of
+from yolo_lite.choose.schedule import Clock, Finals, Pace, epochs_within, finals_within, rungs_of
 from yolo_lite.choose.search import Search, Step
 from yolo_lite.choose.settings import Settings
-from yolo_lite.compare import compare
 from yolo_lite.compare import run as comparing
 from yolo_lite.compare.local import locked
+from yolo_lite.compare.plan import Run, make_plan, write_folder
 from yolo_lite.compare.process import Job, Workers
 from yolo_lite.compare.record import RunRecord, is_finished, read_run
-from yolo_lite.compare.report import page
 from yolo_lite.compare.report import search as reported
-from yolo_lite.compare.report.results import Results
 from yolo_lite.datasets import scan
 from yolo_lite.errors import ConfigError, one_line
 from yolo_lite.files import read_json, write, write_json
 
 FORMAT = 1
+IMPORTS = 5.0  # seconds that a process takes before it counts its own
 MAIN = "mAP50-95"
 SAME = (
     "budget",
@@ -49,14 +48,14 @@ class Outcome:
     """What became of a search.
 
     Attributes:
-        folder: Its folder.
-        results: Of the finalists' comparison.
-        failed: How many of its runs, or of the candidates, failed.
+        folder: Of the finalists' comparison, with the report.
+        finished: Its runs that have figures.
+        failed: The others.
     """
 
     folder: Path
-    results: Results
-    failed: int
+    finished: Sequence[Run]
+    failed: Sequence[Run]
 
 
 def execute(wanted: Settings) -> Outcome:
@@ -82,13 +81,13 @@ def execute(wanted: Settings) -> Outcome:
             halving.run()
             finals = _finals(halving, clock)
             clock.tick(0)
-            outcome = compare(_comparison(wanted, finals))
+            plan = make_plan(_comparison(wanted, finals))
+            write_folder(plan)
+            write_json(plan.folder / reported.FILE, asdict(halving.report()))  # the page that compare writes has it
+            outcome = comparing.execute(plan)
         finally:
             clock.tick(0)
-        write_json(outcome.folder / reported.FILE, asdict(halving.report(finals)))
-        results = page.write_report(outcome.folder, _say)
-    _say(results.recommendation.sentence, f"Results saved to {outcome.folder}; see report.html")
-    return Outcome(wanted.folder, results, len(outcome.failed))
+    return Outcome(outcome.folder, outcome.finished, outcome.failed)
 
 
 def _known_by(wanted: Settings, digest: str) -> dict[str, Any]:
@@ -130,7 +129,7 @@ class Halving:
         self.wanted, self.field, self.clock, self.lock = wanted, field, clock, lock
         self.folder = wanted.folder / "halving"
         self.candidates = {each.label: each for each in field.within}
-        self.paces: dict[str, list[float]] = {}  # seconds of an epoch, by label
+        self.paces: dict[str, Pace] = {}  # by label
         self.data = self._data()
         self.plan = read_json(wanted.folder / "schedule.json") or {}
         self.search: Search | None = None
@@ -208,7 +207,7 @@ class Halving:
             return
         pace = _pace(record, step.epochs - step.done)
         if pace is not None:
-            self.paces.setdefault(step.candidate, []).append(pace)
+            self.paces[step.candidate] = pace
         score = record.metrics.figures[MAIN]
         goes_on = search.report(step, score)
         last = step.epochs == self.plan["rungs"][-1]
@@ -217,12 +216,12 @@ class Halving:
 
     def _seconds(self, step: Step) -> float:
         """Return how long a step will take; 0 while nothing is known."""
-        return 1.1 * self.pace(step.candidate) * (step.epochs - step.done)
+        return 1.1 * self.pace(step.candidate).seconds(step.epochs - step.done)
 
-    def pace(self, label: str) -> float:
-        """Return the seconds of an epoch of a candidate, those of others where it has not been trained."""
-        known = self.paces.get(label) or [pace for paces in self.paces.values() for pace in paces]
-        return statistics.median(known) if known else 0.0
+    def pace(self, label: str) -> Pace:
+        """Return the pace of a candidate, the median of others' where it has not been trained."""
+        known = [self.paces[label]] if label in self.paces else list(self.paces.values()) or [Pace(0.0, 0.0)]
+        return Pace(*(statistics.median(getattr(each, part) for each in known) for part in ("start", "epoch")))
 
     def _folder(self, step: Step) -> Path:
         return self.folder / step.candidate / str(step.epochs)
@@ -238,7 +237,7 @@ class Halving:
             settings["pretrained"] = self.wanted.source
         return Job(str(folder), step.candidate, str(source), 0, "", str(self.data), settings)
 
-    def report(self, finals: Finals) -> reported.Search:
+    def report(self) -> reported.Search:
         """Return what the report says of the search."""
         assert self.search is not None
         tried = self.search.tried()
@@ -258,7 +257,7 @@ class Halving:
             else:
                 outcome = f"dropped after {epochs} epochs" if epochs else "no time left to train it"
             rows.append(reported.Row(each.label, time, self.field.parameters[each], each.imgsz, epochs, score, outcome))
-        cost, wanted = self.field.cost_model, self.wanted
+        wanted = self.wanted
         way = (
             f"{wanted.runtime} {'int8' if wanted.int8 else 'fp32'}, {wanted.threads} thread{'s' * (wanted.threads > 1)}"
         )
@@ -266,16 +265,17 @@ class Halving:
             budget=wanted.budget,
             way=f"from {Path(wanted.latency).name}" if wanted.latency else way,
             candidates=len(self.field.predicted),
-            error=cost.error if cost else None,
-            hours=self.clock.spent / 3600,
+            error=self.field.error,
             data=Path(wanted.data).name,
             rows=rows,
         )
 
 
-def _pace(record: RunRecord, epochs: int) -> float | None:
-    """Return the seconds that an epoch took, start and evaluation in it."""
-    return record.wall_seconds / epochs if record.wall_seconds and record.status == "finished" else None
+def _pace(record: RunRecord, epochs: int) -> Pace | None:
+    """Return how long a run took; None where it was interrupted, or failed."""
+    if record.status != "finished" or not record.wall_seconds or record.train_seconds is None:
+        return None
+    return Pace(IMPORTS + record.wall_seconds - record.train_seconds, record.train_seconds / epochs)
 
 
 def _parts(candidate: Candidate) -> dict[str, str | int | float]:

@@ -23,39 +23,52 @@ class Finals:
     epochs: int
 
 
+@dataclass(frozen=True)
+class Pace:
+    """Seconds that a run takes to start and to be evaluated, and that an epoch of it takes."""
+
+    start: float
+    epoch: float
+
+    def seconds(self, epochs: int) -> float:
+        """Return the seconds of a run."""
+        return self.start + epochs * self.epoch
+
+
 def rungs_of(epochs: int) -> list[int]:
     """Return the epochs after which candidates are compared, below those of the finalists."""
     found = {max(1, round(epochs / REDUCTION**power)) for power in range(1, RUNGS + 1)}
     return sorted(found - {epochs}) or [1]
 
 
-def epochs_within(seconds: float, pace: float, parallel: int) -> int:
+def epochs_within(seconds: float, pace: Pace, parallel: int) -> int:
     """Return the finalists' epochs, as many as the time kept for them allows.
 
     Args:
         seconds: Of the whole search.
-        pace: Seconds of an epoch.
+        pace: Of a candidate.
         parallel: Runs side by side.
     """
     count, seeds = SIZES[1]
-    return int(min(max(0.9 * FINAL * seconds * parallel / (count * seeds * pace), LEAST), MOST))
+    each = 0.9 * FINAL * seconds * parallel / (count * seeds)
+    return int(min(max((each - pace.start) / pace.epoch, LEAST), MOST))
 
 
-def finals_within(seconds: float, paces: Sequence[float], epochs: int, parallel: int) -> Finals:
+def finals_within(seconds: float, paces: Sequence[Pace], epochs: int, parallel: int) -> Finals:
     """Return the largest final comparison that fits; the smallest with fewer epochs where none does.
 
     Args:
         seconds: That are left.
-        paces: Seconds of an epoch of each candidate, the best first.
+        paces: Of the candidates, the best first.
         epochs: That they should have.
         parallel: Runs side by side.
     """
     for count, seeds in SIZES:
-        if len(paces) >= count and epochs * seeds * sum(paces[:count]) / parallel <= seconds:
+        if len(paces) >= count and seeds * sum(pace.seconds(epochs) for pace in paces[:count]) / parallel <= seconds:
             return Finals(count, seeds, epochs)
-    count = min(SIZES[-1][0], len(paces))
-    fits = seconds * parallel / (SIZES[-1][1] * sum(paces[:count]))
-    return Finals(count, SIZES[-1][1], max(1, min(int(fits), epochs)))
+    count, seeds = min(SIZES[-1][0], len(paces)), SIZES[-1][1]
+    fits = seconds * parallel / seeds - sum(pace.start for pace in paces[:count])
+    return Finals(count, seeds, max(1, min(int(fits / sum(pace.epoch for pace in paces[:count])), epochs)))
 
 
 class Clock:

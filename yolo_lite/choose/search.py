@@ -53,6 +53,7 @@ class Search:
     ) -> None:
         import optuna
 
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.rungs, self.candidates, self.random = list(rungs), dict(candidates), random.Random(seed)
         self.values = {
             key: list(dict.fromkeys(parts[key] for parts in candidates.values()))

@@ -45,7 +45,6 @@ class Search:
         way: How they were measured.
         candidates: How many there were.
         error: Median relative error of the cost model, None without one.
-        hours: That it took.
         data: The dataset's YAML file.
         rows: The candidates that were measured.
     """
@@ -54,7 +53,6 @@ class Search:
     way: str
     candidates: int
     error: float | None
-    hours: float
     data: str
     rows: Sequence[Row]
 
