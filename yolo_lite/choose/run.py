@@ -212,7 +212,7 @@ class Halving:
         goes_on = search.report(step, score)
         last = step.epochs == self.plan["rungs"][-1]
         then = "at the end of its way" if last else "goes on" if goes_on else "dropped"
-        _say(f"{step.candidate}: {step.epochs} epochs, {MAIN} {score:.3f}, {then}; {time}")
+        _say(f"{step.candidate}: {_epochs(step.epochs)}, {MAIN} {score:.3f}, {then}; {time}")
 
     def _seconds(self, step: Step) -> float:
         """Return how long a step will take; 0 while nothing is known."""
@@ -239,10 +239,23 @@ class Halving:
 
     def report(self) -> reported.Search:
         """Return what the report says of the search."""
+        wanted = self.wanted
+        way = (
+            f"{wanted.runtime} {'int8' if wanted.int8 else 'fp32'}, {wanted.threads} thread{'s' * (wanted.threads > 1)}"
+        )
+        return reported.Search(
+            budget=wanted.budget,
+            way=f"from {Path(wanted.latency).name}" if wanted.latency else way,
+            candidates=len(self.field.predicted),
+            error=self.field.error,
+            data=Path(wanted.data).name,
+            rows=self.report_of(read_json(wanted.folder / "finals.json")["models"]),
+        )
+
+    def report_of(self, finalists: Sequence[str]) -> list[reported.Row]:
+        """Return what became of the candidates that were measured, the slowest first."""
         assert self.search is not None
-        tried = self.search.tried()
-        finalists = (read_json(self.wanted.folder / "finals.json") or {})["models"]
-        rows = []
+        tried, rows = self.search.tried(), []
         for each in sorted(self.field.predicted, key=lambda each: -self.field.times.get(each, 0)):
             time, trial = self.field.times.get(each), tried.get(each.label)
             if time is None and each.label not in self.field.failed:
@@ -255,20 +268,9 @@ class Halving:
             elif time is not None and time > self.field.budget:
                 outcome = "over the budget"
             else:
-                outcome = f"dropped after {epochs} epochs" if epochs else "no time left to train it"
+                outcome = f"dropped after {_epochs(epochs)}" if epochs else "no time left to train it"
             rows.append(reported.Row(each.label, time, self.field.parameters[each], each.imgsz, epochs, score, outcome))
-        wanted = self.wanted
-        way = (
-            f"{wanted.runtime} {'int8' if wanted.int8 else 'fp32'}, {wanted.threads} thread{'s' * (wanted.threads > 1)}"
-        )
-        return reported.Search(
-            budget=wanted.budget,
-            way=f"from {Path(wanted.latency).name}" if wanted.latency else way,
-            candidates=len(self.field.predicted),
-            error=self.field.error,
-            data=Path(wanted.data).name,
-            rows=rows,
-        )
+        return rows
 
 
 def _pace(record: RunRecord, epochs: int) -> Pace | None:
@@ -276,6 +278,10 @@ def _pace(record: RunRecord, epochs: int) -> Pace | None:
     if record.status != "finished" or not record.wall_seconds or record.train_seconds is None:
         return None
     return Pace(IMPORTS + record.wall_seconds - record.train_seconds, record.train_seconds / epochs)
+
+
+def _epochs(number: int) -> str:
+    return f"{number} epoch{'s' * (number != 1)}"
 
 
 def _parts(candidate: Candidate) -> dict[str, str | int | float]:
