@@ -125,8 +125,8 @@ def test_cost_counts_what_is_there():
 @pytest.mark.slow
 @pytest.mark.parametrize(("config", "letter"), SCALES)
 def test_every_scale_builds_and_costs_what_its_header_says(config, letter, script):
-    configs = script("configs")
-    row = configs.figures(config, configs.shipped()[config], letter)
+    written = script("configs")
+    row = written.figures(config, written.shipped()[config], letter)
     assert config not in LIGHT or (row.parameters < row.base_parameters and row.gflops < row.base_gflops)
     assert figure_line(letter, row) in configs.configs()[config].read_text("utf-8").splitlines()
 
