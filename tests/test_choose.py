@@ -43,6 +43,11 @@ def test_work_is_what_the_layers_do():
     assert (done["convolutions"], done["other calls"]) == (3, 1)
 
 
+def test_work_at_another_size_is_what_it_is_counted_there():
+    found = cost_model.at_size(cost_model.work(Net(), 64), 96 / 64)
+    assert found == pytest.approx(cost_model.work(Net(), 96))
+
+
 def test_prices_are_found_again():
     generator = np.random.default_rng(0)
     true = {"a": 0.5, "b": 2.0, "c": 0.0}
