@@ -77,8 +77,8 @@ def test_rounds_are_interleaved_and_warm_up_is_not_counted(monkeypatch, capsys):
 
     fake = {"fake": replace(runtimes.RUNTIMES["onnxruntime"], open=opened)}
     monkeypatch.setattr(timing, "RUNTIMES", fake)
-    models = [[name, "fp32"] for name in "abc"]
-    timing.main({"runtime": "fake", "threads": 1, "imgsz": 32, "seconds": 1e-9, "models": models})
+    models = [[name, "fp32", 32] for name in "abc"]
+    timing.main({"runtime": "fake", "threads": 1, "seconds": 1e-9, "models": models})
     rounds = ["".join(ran[i : i + 3]) for i in range(0, len(ran), 3)]
     assert all(sorted(each) == list("abc") for each in rounds) and len(set(rounds)) > 1
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -89,8 +89,8 @@ def test_ratios_are_those_within_a_round(tmp_path):
     """A machine that gets slower all the time: medians of single models would say nothing."""
     rounds = [[100.0 * k, 80.0 * k, 100.0 * k] for k in range(1, 41)]
     (tmp_path / "x").write_bytes(b"12345")
-    entries = [process.Entry(export.Exported(name, tmp_path / "x"), "fp32", tmp_path / "x") for name in "abc"]
-    rows = interleaved.summarised(process.Conditions("onnxruntime", 1, 32), entries, rounds)
+    entries = [process.Entry(export.Exported(name, tmp_path / "x"), "fp32", tmp_path / "x", 32) for name in "abc"]
+    rows = interleaved.summarised(process.Conditions("onnxruntime", 1), entries, rounds)
     assert [(row.ratio, row.low, row.high) for row in rows] == [pytest.approx((each,) * 3) for each in (1, 0.8, 1)]
     assert (rows[0].p50, rows[0].size) == (2050, 5)
 
@@ -297,9 +297,9 @@ def test_folders_may_be_called_anything(runtime, tmp_path):
 
 
 def test_a_crash_is_one_sentence(tmp_path):
-    entry = process.Entry(export.Exported("m", tmp_path / "no.onnx"), "fp32", tmp_path / "no.onnx")
+    entry = process.Entry(export.Exported("m", tmp_path / "no.onnx"), "fp32", tmp_path / "no.onnx", 32)
     with pytest.raises(ConfigError, match=r"^onnxruntime cannot run .*no.onnx: .*"):
-        process.time_in_process(process.Conditions("onnxruntime", 1, 32), [entry], 1, lambda text: None)
+        process.time_in_process(process.Conditions("onnxruntime", 1), [entry], 1, lambda text: None)
 
 
 def test_command(tmp_path):
@@ -367,10 +367,10 @@ def test_bf16_is_shown_apart_where_openvino_would_use_it(tmp_path, monkeypatch):
     for bf16, expected in ((True, ["fp32", "bf16", "int8", "fp32"]), (False, ["fp32", "int8", "fp32"])):
         openvino = replace(runtimes.RUNTIMES["openvino"], chooses_bf16=lambda bf16=bf16: bf16)
         monkeypatch.setitem(runtimes.RUNTIMES, "openvino", openvino)
-        entries = interleaved.exported([model], "openvino", tmp_path, 32, "data.yaml", silently)
+        entries = interleaved.exported([model], "openvino", tmp_path, {"m": 32}, "data.yaml", silently)
         assert [entry.precision for entry in entries] == expected
         assert [entry.control for entry in entries] == [False] * (len(entries) - 1) + [True]
-    entries = interleaved.exported([model], "ncnn", tmp_path, 32, "data.yaml", silently)
+    entries = interleaved.exported([model], "ncnn", tmp_path, {"m": 32}, "data.yaml", silently)
     assert [entry.precision for entry in entries] == ["fp32"] * 2
 
 

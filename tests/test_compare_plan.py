@@ -14,9 +14,10 @@ from yolo_lite import ConfigError
 from yolo_lite.compare import baselines, compare
 from yolo_lite.compare import plan as planning
 from yolo_lite.compare import settings as given
+from yolo_lite.compare.comparison import Comparison
 from yolo_lite.compare.latency import Conditions
 from yolo_lite.compare.plan import make_plan, write_folder
-from yolo_lite.compare.process import command_of
+from yolo_lite.compare.process import command_of, job_of
 from yolo_lite.compare.settings import parse
 
 MODELS = "yolov8n,yolov8n-mnv3"
@@ -55,6 +56,10 @@ REFUSED = [
     ({"epochs": "ten"}, "training arguments: 'epochs=ten'"),
     ({"lr0": "fast"}, "training arguments: 'lr0=fast'"),
     ({"imgsz": [64, 32]}, "imgsz"),
+    ({"imgsz": {"yolov8n": 32}}, "imgsz: yolov8n-mnv3 has none; name it or give all:"),
+    ({"imgsz": {"all": 32, "yolov8m": 64}}, "imgsz=yolov8m: is none of the models; did you mean 'yolov8n'"),
+    ({"imgsz": {"all": 32, "yolov8n": 33}}, "imgsz has to be a multiple of 32, or such for each model"),
+    ({"imgsz": {"all": 32, "yolov8n": 64}, "match": "gflops"}, "match=gflops: needs one imgsz for all models"),
     ({"imgsz": 300}, "imgsz has to be a multiple of 32, found 300; near it is 288"),
     ({"batch": -1}, "batch has to be a whole number above 0, found -1"),
     ({"batch": 0.7}, "batch has to be a whole number above 0, found 0.7; chosen by memory, it would differ"),
@@ -130,6 +135,24 @@ def test_plan(settings, tmp_path):
     }  # fmt: skip
     assert str(tmp_path) not in json.dumps(plan.comparison.to_plain())
     assert plan.models[0].parameters > plan.models[1].parameters > 0
+
+
+def test_image_sizes_by_model(settings):
+    plan = make_plan({**settings, "imgsz": {"all": 32, "yolov8n-mnv3": 64}})
+    assert [plan.comparison.imgsz(model.label) for model in plan.models] == [32, 64]
+    for run in plan.runs:
+        size = 64 if run.model.label == "yolov8n-mnv3" else 32
+        assert job_of(plan, run).settings["imgsz"] == size and f" imgsz={size} " in command_of(plan, run)
+    small, large = (make_plan({**settings, "imgsz": size}).models[1].gflops for size in (32, 64))
+    assert plan.models[1].gflops == large > small
+    assert plan.conditions.sizes == {"yolov8n": 32, "yolov8n-mnv3": 64}
+    assert Comparison.from_plain(plan.comparison.to_plain()).models == plan.comparison.models
+    write_folder(plan)
+    with pytest.raises(ConfigError, match="yolov8n at 32 px, found 64 px"):
+        make_plan({**settings, "imgsz": 64})
+    _, words = parse(["imgsz=all:32,yolov8n-mnv3:64"])
+    assert words["imgsz"] == {"all": 32, "yolov8n-mnv3": 64}
+    assert not make_plan({**settings, "imgsz": {"all": 32}, "name": "same"}).comparison.differ_in_imgsz
 
 
 def test_yaml_file_and_command_line_say_the_same(settings, tmp_path):

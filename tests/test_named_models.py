@@ -20,11 +20,11 @@ def test_a_name_and_its_file_are_the_same_model(tmp_path, monkeypatch):
 
 
 def test_for_a_number_of_classes_it_is_the_same_model_with_another_head():
-    (detector,) = models.load_detectors(["yolov8n"], 3, 64)
+    (detector,) = models.load_detectors(["yolov8n"], 3, [64])
     opened = models.load("yolov8n", 64)
     assert detector.digest == opened.digest and detector.parameters < opened.parameters
     known = {("yolov8n", detector.digest): "stock"}
-    assert models.load_detectors(["yolov8n"], 3, 64, known) == [replace(detector, label="stock")]
+    assert models.load_detectors(["yolov8n"], 3, [64], known) == [replace(detector, label="stock")]
 
 
 def test_a_checkpoint_is_known_by_its_bytes(tmp_path):
@@ -34,7 +34,7 @@ def test_a_checkpoint_is_known_by_its_bytes(tmp_path):
     for name in ("a.pt", "b.pt"):
         YOLO("yolov8n.yaml").save(tmp_path / name)
         opened = models.load(tmp_path / name, 64)
-        (detector,) = models.load_detectors([tmp_path / name], 80, 64)
+        (detector,) = models.load_detectors([tmp_path / name], 80, [64])
         assert detector.digest == opened.digest and not models.is_random(opened.source)
         digests.add(opened.digest)
     assert len(digests) == 2
@@ -76,7 +76,7 @@ def test_the_same_sentence_everywhere(given, message, tmp_path, monkeypatch):
     (tmp_path / "yolov8-torn.yaml").write_text(stock.replace("C2f", "C2g"))
     (tmp_path / "yolov8-wrong.yaml").write_text(stock.replace("C2f", "ASPPP"))
     said = []
-    for read in (lambda: models.load(given, 64), lambda: models.load_detectors([given], 3, 64)):
+    for read in (lambda: models.load(given, 64), lambda: models.load_detectors([given], 3, [64])):
         with pytest.raises(ConfigError) as refusal:
             read()
         said.append(str(refusal.value))
@@ -85,7 +85,7 @@ def test_the_same_sentence_everywhere(given, message, tmp_path, monkeypatch):
 
 def test_what_a_comparison_refuses():
     with pytest.raises(ConfigError, match=r"^models: 'yolov8n.yaml' is named twice$"):
-        models.load_detectors(["yolov8n", "yolov8n.yaml"], 3, 64)
+        models.load_detectors(["yolov8n", "yolov8n.yaml"], 3, [64, 64])
     with pytest.raises(ConfigError, match=r"^yolov8n-seg.yaml: is a model for the task 'segment'; detectors are"):
-        models.load_detectors(["yolov8n-seg"], 3, 64)
+        models.load_detectors(["yolov8n-seg"], 3, [64])
     assert models.load("yolov8n-seg", 64).yolo.task == "segment"

@@ -95,6 +95,19 @@ def number(most: float = math.inf, least: float | None = None) -> Kind:
     return Kind(text, read, holds)
 
 
+def measured(unit: str) -> Kind:
+    """Finite numbers above 0, with or without their unit."""
+    plain = number()
+
+    def read(word: str) -> Any:
+        return plain.read(word.strip().removesuffix(unit))
+
+    def form(value: Any) -> Any:
+        return read(value) if isinstance(value, str) else value
+
+    return Kind(f"{plain.wanted}, in {unit}", read, plain.holds, form=form)
+
+
 def one_of(*choices: str, meant: Mapping[str, str] | None = None) -> Kind:
     """One of some words.
 

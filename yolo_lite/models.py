@@ -89,7 +89,7 @@ def load(given: str | Path, imgsz: int, label: str | None = None) -> Opened:
 def load_detectors(
     given: Sequence[str | Path],
     classes: int,
-    imgsz: int,
+    imgsz: Sequence[int],
     known: Mapping[tuple[str, str], str] | None = None,
 ) -> list[Model]:
     """Find the detectors that a user names, build them for a number of classes and count them.
@@ -97,7 +97,7 @@ def load_detectors(
     Args:
         given: Names (`yolov8n`), YAML files or .pt files.
         classes: How many classes they detect.
-        imgsz: Height and width of the images, pixels.
+        imgsz: Height and width of the images of each, pixels.
         known: Labels that models have already, by (what the user wrote, digest).
 
     Returns:
@@ -108,10 +108,10 @@ def load_detectors(
     """
     sources = [find(each) for each in given]
     models = []
-    for label, source, name in zip(labels(sources, given), sources, given, strict=True):
+    for label, source, name, size in zip(labels(sources, given), sources, given, imgsz, strict=True):
         with _one_sentence(name, source):
             network, digest = build(source, classes)
-            model = Model(label, source, str(name), digest, *measure(network, imgsz))
+            model = Model(label, source, str(name), digest, *measure(network, size))
         models.append(replace(model, label=(known or {}).get((model.given, digest), label)))
     return models
 

@@ -11,7 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from yolo_lite.errors import ConfigError, UsageError, one_line, suggest
-from yolo_lite.kinds import FLAG, IMGSZ, KEYS, NAME, TEXT, WEIGHTS, Kind, keyed, listed, number, one_of, whole
+from yolo_lite.kinds import (
+    FLAG,
+    IMGSZ,
+    KEYS,
+    NAME,
+    TEXT,
+    WEIGHTS,
+    Kind,
+    keyed,
+    listed,
+    measured,
+    number,
+    one_of,
+    whole,
+)  # fmt: skip
 
 REQUIRED: Any = object()  # the default of an option that has to be given
 ANY: int = 1 << 31  # so many words that it does not matter
@@ -201,6 +215,37 @@ COMMANDS: dict[str, Command] = {
             Option("threads", THREADS, (1,), "numbers of threads that latency is measured with", "1,2"),
             Option("project", TEXT, "runs/compare", "the folder of the comparison's folder", "runs/compare"),
             Option("name", TEXT, "compare", "the comparison's folder", "compare"),
+        ),
+        words=(0, 1),
+        trains=True,
+    ),
+    "choose": Command(
+        "search for the best light detector for a dataset, on a device, within a budget of time",
+        "[SETTINGS.yaml] key=value ...",
+        "yolo-lite choose data=shapes.yaml budget=3ms imgsz=128 hours=1",
+        (
+            Option("data", TEXT, REQUIRED, "the dataset's YAML", "my.yaml"),
+            Option("budget", measured("ms"), REQUIRED, "milliseconds that the model may take for an image", "15ms"),
+            Option("runtime", NAME, "onnxruntime", "in which it is measured, as for yolo-lite bench", "openvino"),
+            Option("threads", whole(), 1, "with so many threads", "2"),
+            Option("int8", FLAG, False, "measure int8, calibrated with the dataset's training images", "True"),
+            Option("max_params", measured("M"), None, "millions of parameters that it may have", "2M"),
+            Option("max_size", measured("MB"), None, "megabytes of float32 weights that it may have", "8MB"),
+            Option("bases", NAMES, None, "without it yolov8, yolo11 and yolo26", "yolo26"),
+            Option("backbones", NAMES, None, "names of yolo-lite list; without it one or two of each family", "lite"),
+            Option("source", NAME, None, "a trained YOLO that all candidates begin from, as by transfer", "yolov8n.pt"),
+            Option(
+                "latency", TEXT, None,
+                "a results.csv of yolo-lite bench, made on the device: its models are the candidates", "board.csv",
+            ),
+            Option("hours", number(), 2, "that the search may take", "1.5"),
+            Option("split", NAME, "val", "the split that the finalists are compared on", "test"),
+            Option("parallel", whole(), 1, "runs side by side on this machine", "2"),
+            Option("ray", TEXT, None, "auto or an address: send the runs to a Ray cluster, as compare does", "auto"),
+            Option("cpus", number(least=0), 1, "a run's share of the cluster's CPUs", "2"),
+            Option("gpus", number(least=0), None, "a run's share of the cluster's GPUs", "1"),
+            Option("project", TEXT, "runs/choose", "the folder of the search's folder", "runs/choose"),
+            Option("name", TEXT, "choose", "the search's folder", "choose"),
         ),
         words=(0, 1),
         trains=True,

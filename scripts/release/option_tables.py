@@ -16,6 +16,7 @@ PAGES = {
     "compare": DOCS / "compare.md",
     "bench": DOCS / "deploy.md",
     "transfer": DOCS / "transfer.md",
+    "choose": DOCS / "choose.md",
 }
 
 

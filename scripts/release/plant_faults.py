@@ -63,6 +63,18 @@ FAULTS = [
         "pass",
         ("test_files.py", "failure_leaves"),
     ),
+    Fault(
+        "choose/run.py",
+        "if stock and not set(stock) & set(chosen):",
+        "if stock and set(stock) & set(chosen):",
+        ("test_choose_run.py", "test_halving"),
+    ),
+    Fault(
+        "choose/cost_model.py",
+        "else amount * ratio**2",
+        "else amount * ratio",
+        ("test_choose.py", "another_size"),
+    ),
     Fault("output.py", "_said.add(text)", "_said.add(None)", ("test_files.py", "said_once")),
     Fault(
         "kinds.py", "IMGSZ = whole(least=32, multiple=32)", "IMGSZ = whole(least=32)", ("test_options.py", "refused")

@@ -21,6 +21,7 @@ from yolo_lite.bench.runtimes import RUNTIMES, check_runtimes, is_exported
 from yolo_lite.errors import ConfigError
 
 Names = Sequence[str | Path] | Mapping[str, str | Path]
+Size = int | Mapping[str, int]  # height and width of the images, pixels; or by label
 Keep = Callable[[list[Measurement]], None]
 
 
@@ -28,7 +29,7 @@ def measure(
     models: Names,
     runtimes: Iterable[str] = ("onnxruntime",),
     threads: Iterable[int] = (1,),
-    imgsz: int = 640,
+    imgsz: Size = 640,
     seconds: float = 10,
     folder: str | Path | None = None,
     data: str | Path | None = None,
@@ -42,7 +43,7 @@ def measure(
             exported files. All are compared with the first.
         runtimes: Names in `RUNTIMES`.
         threads: Numbers of threads.
-        imgsz: Height and width of the image, pixels.
+        imgsz: Height and width of the image, pixels, for all models or by label.
         seconds: How long each model runs in each process; at least 20 rounds.
         folder: Keeps the exports for the next time; None for a temporary one.
         data: A dataset's YAML: measure int8 too, calibrated with its training images.
@@ -59,15 +60,16 @@ def measure(
     """
     runtimes, threads = list(runtimes), list(threads)
     named = _named(models)
-    _check(named, runtimes, threads, imgsz, seconds, data)
-    subjects = [load(label, name, imgsz) for label, name in named.items()]
+    sizes = dict(imgsz) if isinstance(imgsz, Mapping) else dict.fromkeys(named, imgsz)
+    _check(named, runtimes, threads, sizes, seconds, data)
+    subjects = [load(label, name, sizes[label]) for label, name in named.items()]
     for runtime in runtimes:
-        _check_exported(subjects, runtime, imgsz)
+        _check_exported(subjects, runtime, sizes)
     measured: list[Measurement] = []
     with contextlib.ExitStack() as stack:
         folder = Path(folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo_lite_")))
-        entries = {runtime: exported(subjects, runtime, folder, imgsz, data, say) for runtime in runtimes}
-        for how in (Conditions(runtime, number, imgsz) for runtime in runtimes for number in threads):
+        entries = {runtime: exported(subjects, runtime, folder, sizes, data, say) for runtime in runtimes}
+        for how in (Conditions(runtime, number) for runtime in runtimes for number in threads):
             mine = entries[how.runtime]
             say(f"{how.runtime}, {threads_in_words(how.threads)}: {len(mine)} models, interleaved")
             rounds = time_in_process(how, mine, seconds * len(mine), say)
@@ -77,11 +79,17 @@ def measure(
 
 
 def exported(
-    subjects: Iterable[Subject], runtime: str, folder: Path, imgsz: int, data: str | Path | None, say: Say
+    subjects: Iterable[Subject],
+    runtime: str,
+    folder: Path,
+    sizes: Mapping[str, int],
+    data: str | Path | None,
+    say: Say,
 ) -> list[Entry]:
-    """Export the models; return what the runtime has to run, the first one again at the end."""
+    """Export each model for its image size; return what the runtime has to run, the first one again at the end."""
     entries = []
     for subject in subjects:
+        imgsz = sizes[subject.label]
         precisions: dict[Precision, str | Path | None] = {"fp32": None}
         if isinstance(subject, Exported):
             precisions = {"as exported": None}
@@ -91,9 +99,9 @@ def exported(
             if not isinstance(subject, Exported):
                 say(f"{subject.label}: export for {runtime}, {precision}")
             path = export(subject, runtime, folder, imgsz, calibration)
-            entries.append(Entry(subject, precision, path))
+            entries.append(Entry(subject, precision, path, imgsz))
             if precision == "fp32" and RUNTIMES[runtime].chooses_bf16():
-                entries.append(Entry(subject, "bf16", path))
+                entries.append(Entry(subject, "bf16", path, imgsz))
     return [*entries, replace(entries[0], control=True)]
 
 
@@ -136,7 +144,7 @@ def _check(
     named: Mapping[str, str | Path],
     runtimes: Sequence[str],
     threads: Sequence[int],
-    imgsz: int,
+    sizes: Mapping[str, int],
     seconds: float,
     data: str | Path | None,
 ) -> None:
@@ -144,7 +152,8 @@ def _check(
         raise ConfigError(f"there are no {'runtimes' if named else 'models'} to measure")
     for number in threads or [0]:
         kinds.whole().check("threads", number)
-    kinds.IMGSZ.check("imgsz", imgsz)
+    for label in named:
+        kinds.IMGSZ.check("imgsz", sizes.get(label))
     kinds.number().check("seconds", seconds)
     check_runtimes(runtimes, int8=data is not None)
     if data is not None:
@@ -153,7 +162,7 @@ def _check(
         training_files(data)
 
 
-def _check_exported(subjects: Iterable[Subject], runtime: str, imgsz: int) -> None:
+def _check_exported(subjects: Iterable[Subject], runtime: str, sizes: Mapping[str, int]) -> None:
     """Refuse exported files that a runtime cannot open, before anything else is exported."""
     files = [subject for subject in subjects if isinstance(subject, Exported)]
     for file in files:
@@ -161,5 +170,5 @@ def _check_exported(subjects: Iterable[Subject], runtime: str, imgsz: int) -> No
             fitting = [name for name, each in RUNTIMES.items() if file.path.name.endswith(each.suffixes)]
             raise ConfigError(f"{file.path} does not run in {runtime}, but in {', '.join(fitting)}")
     if files:
-        opened = [Entry(file, "as exported", file.path) for file in files]
-        time_in_process(Conditions(runtime, 1, imgsz), opened, 0, lambda text: None)
+        opened = [Entry(file, "as exported", file.path, sizes[file.label]) for file in files]
+        time_in_process(Conditions(runtime, 1), opened, 0, lambda text: None)

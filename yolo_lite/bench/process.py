@@ -22,21 +22,21 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Entry:
-    """What a runtime opens."""
+    """What a runtime opens, and the height and width of its images, pixels."""
 
     subject: Subject
     precision: Precision
     path: Path
+    imgsz: int
     control: bool = False
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What is the same for all models of a process: runtime, threads, pixels."""
+    """What is the same for all models of a process."""
 
     runtime: str
     threads: int
-    imgsz: int
 
 
 @dataclass
@@ -51,7 +51,7 @@ def time_in_process(how: Conditions, entries: Sequence[Entry], seconds: float, s
     """Run models in a process of their own, interleaved.
 
     Args:
-        how: Runtime, threads and image size.
+        how: Runtime and threads.
         entries: What to run.
         seconds: How long all of them run together; 0 to open them only.
         say: Called with the progress.
@@ -66,7 +66,7 @@ def time_in_process(how: Conditions, entries: Sequence[Entry], seconds: float, s
     with tempfile.TemporaryFile("w+") as errors:
         process = _start(how, entries, seconds, errors)
         try:
-            _listen(process, how, entries, seconds, heard, say)
+            _listen(process, entries, seconds, heard, say)
             status = process.wait()
         finally:
             process.kill()
@@ -86,9 +86,8 @@ def _start(how: Conditions, entries: Sequence[Entry], seconds: float, errors: IO
     job = timing.Job(
         runtime=how.runtime,
         threads=how.threads,
-        imgsz=how.imgsz,
         seconds=seconds,
-        models=[(str(entry.path.absolute()), entry.precision) for entry in entries],
+        models=[(str(entry.path.absolute()), entry.precision, entry.imgsz) for entry in entries],
     )
     environment = {
         **os.environ,
@@ -101,7 +100,6 @@ def _start(how: Conditions, entries: Sequence[Entry], seconds: float, errors: IO
 
 def _listen(
     process: "subprocess.Popen[str]",
-    how: Conditions,
     entries: Sequence[Entry],
     seconds: float,
     heard: _Heard,
@@ -113,17 +111,17 @@ def _listen(
             continue  # a runtime says something
         answer = json.loads(line)
         if "shape" in answer:
-            _check_shape(entries[heard.opened], answer["shape"], how.imgsz)
+            _check_shape(entries[heard.opened], answer["shape"])
             heard.opened += 1
         else:
             heard.rounds.append(answer["times"])
             say(f"  round {len(heard.rounds)}, {time.monotonic() - start:.0f} of about {seconds:.0f} s\r")
 
 
-def _check_shape(entry: Entry, shape: Sequence[int], imgsz: int) -> None:
+def _check_shape(entry: Entry, shape: Sequence[int]) -> None:
     if not isinstance(entry.subject, Exported):
         return
-    if list(shape[-2:]) != [imgsz, imgsz]:
-        raise ConfigError(f"{entry.path} takes images of {list(shape[-2:])}, imgsz is {imgsz}")
+    if list(shape[-2:]) != [entry.imgsz, entry.imgsz]:
+        raise ConfigError(f"{entry.path} takes images of {list(shape[-2:])}, imgsz is {entry.imgsz}")
     if shape[0] != 1:
         raise ConfigError(f"{entry.path} takes {shape[0]} images at a time; export it with batch=1")

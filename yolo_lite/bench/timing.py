@@ -1,10 +1,10 @@
 """The process that times models, interleaved.
 
-    python -m yolo_lite.bench.timing '{"runtime": ..., "threads": ..., "imgsz": ..., "seconds": ..., "models": [...]}'
+    python -m yolo_lite.bench.timing '{"runtime": ..., "threads": ..., "seconds": ..., "models": [...]}'
 
 writes one JSON line for each model's input shape, then one for each round with the milliseconds of every model; a model
-is [path, precision]. It is a process of its own, so that a runtime has the stated number of threads, and no other
-runtime's threads beside it. Neither torch nor Ultralytics is imported, except for TorchScript.
+is [path, precision, image size]. It is a process of its own, so that a runtime has the stated number of threads, and no
+other runtime's threads beside it. Neither torch nor Ultralytics is imported, except for TorchScript.
 """
 
 import json
@@ -26,17 +26,16 @@ class Job(TypedDict):
 
     runtime: str
     threads: int
-    imgsz: int
     seconds: float
-    models: list[tuple[str, str]]
+    models: list[tuple[str, str, int]]
 
 
 def main(job: Job) -> None:
     """Open the models, time them, and print what comes of it."""
     opened = []
-    for path, precision in job["models"]:
+    for path, precision, imgsz in job["models"]:
         run, shape = RUNTIMES[job["runtime"]].open(Path(path), job["threads"], precision)
-        free = [1, 3, job["imgsz"], job["imgsz"]]  # what an export with dynamic sizes leaves open
+        free = [1, 3, imgsz, imgsz]  # what an export with dynamic sizes leaves open
         sizes = [size if isinstance(size, int) else free[i] for i, size in enumerate(shape)]
         print(json.dumps({"shape": sizes}), flush=True)
         opened.append((run, sizes))

@@ -145,6 +145,16 @@ def write_yaml(one: SizeMatched, folder: Path, label: str | None = None, pretrai
 
     With `pretrained`, its rows being Ultralytics' own, it asks for the transfer that models of ours get unasked.
     """
+    text = text_of(one)
+    if pretrained:
+        text += "transfer: true\n"
+    path = folder / f"{label or one.label}.yaml"
+    write(path, text)
+    return path
+
+
+def text_of(one: SizeMatched) -> str:
+    """Return a shrunk model's YAML."""
     import yaml
 
     text = f"# {one.base} at {one.width:g} of its width, channels in multiples of {STEP}\n"
@@ -153,11 +163,7 @@ def write_yaml(one: SizeMatched, folder: Path, label: str | None = None, pretrai
             text += f"{key}:\n" + "".join(f"  - {json.dumps(row)}\n" for row in value)  # JSON is YAML, a row a line
         else:
             text += yaml.safe_dump({key: value}, default_flow_style=None if isinstance(value, dict) else False)
-    if pretrained:
-        text += "transfer: true\n"
-    path = folder / f"{label or one.label}.yaml"
-    write(path, text)
-    return path
+    return text
 
 
 def gflops_of(one: SizeMatched, conditions: Conditions) -> float:

@@ -1,4 +1,4 @@
-"""The runs of a plan on a Ray cluster: Ray decides when and where, each run is the same process as on one machine.
+"""Runs on a Ray cluster: Ray decides when and where, each run is the same process as on one machine.
 
 The comparison's folder and the dataset have to be at the same paths on every node, on a shared file system.
 """
@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_lite.compare.comparison import FILE
-from yolo_lite.compare.plan import Plan, Run
-from yolo_lite.compare.process import Job, finish, job_of, start, write_failed
-from yolo_lite.compare.progress import Progress
+from yolo_lite.compare.process import Job, finish, start, write_failed
 from yolo_lite.compare.record import RunRecord, read_run
 from yolo_lite.errors import ConfigError, one_line
 
@@ -38,46 +36,69 @@ def connect(address: str | None) -> Any:
     return ray
 
 
-def run_all(plan: Plan, runs: Sequence[Run], progress: Progress, lock: int | None) -> None:
-    """Work through runs, as many at a time as the cluster has room for."""
-    ray = connect(plan.settings.ray)
-    cpus, gpus = plan.settings.cpus, _gpus(plan, ray)
-    remote = ray.remote(max_retries=0, num_cpus=cpus, num_gpus=gpus)(work)
-    environment = {name: os.environ.get(name) for name in PASSED_ON}
-    _warn_of_room(cpus, gpus, ray)
-    pending = {
-        remote.remote(job_of(plan, run), str(plan.folder), os.getcwd(), sys.path, environment): run for run in runs
-    }
-    try:
-        while pending:
-            ready, _ = ray.wait(list(pending), timeout=0.5)
-            for reference in ready:
-                run = pending.pop(reference)
-                progress.ended(run, _record(plan, run, reference, ray))
-            progress.show()
-    finally:
-        for reference in pending:
-            ray.cancel(reference, force=True)
+class Cluster:
+    """Workers on a Ray cluster, which decides when and where a run begins.
+
+    Args:
+        address: Of the cluster.
+        folder: That all nodes have.
+        cpus: A run's share of the cluster's.
+        gpus: Likewise; None for as many as `device` names, where there are any.
+        device: Ultralytics' training argument.
+        at_once: So many runs are sent at a time; None for all.
+    """
+
+    queues = True
+
+    def __init__(
+        self, address: str, folder: Path, cpus: float, gpus: float | None, device: object, at_once: int | None = None
+    ) -> None:
+        self.ray, self.folder, self.at_once = connect(address), folder, at_once
+        gpus = _gpus(device, self.ray) if gpus is None else gpus
+        self.remote = self.ray.remote(max_retries=0, num_cpus=cpus, num_gpus=gpus)(work)
+        self.environment = {name: os.environ.get(name) for name in PASSED_ON}
+        self.pending: dict[Any, Job] = {}
+        _warn_of_room(cpus, gpus, self.ray)
+
+    def has_room(self) -> bool:
+        """Tell whether another run may be sent."""
+        return self.at_once is None or len(self.pending) < self.at_once
+
+    def begin(self, job: Job) -> None:
+        """Send a run."""
+        reference = self.remote.remote(job, str(self.folder), os.getcwd(), sys.path, self.environment)
+        self.pending[reference] = job
+
+    def expect(self, folder: Path) -> None:
+        """Do nothing: the cluster does."""
+
+    def ended(self) -> list[tuple[Job, RunRecord]]:
+        """Wait a moment; return the runs that have ended meanwhile."""
+        ready, _ = self.ray.wait(list(self.pending), timeout=0.5)
+        over = [(self.pending.pop(each), each) for each in ready]
+        return [(job, self._record(job, each)) for job, each in over]
+
+    def _record(self, job: Job, reference: Any) -> RunRecord:
+        """Return the record of a run that is over, as its node read it: here, a shared folder may lag behind."""
+        try:
+            record: RunRecord = self.ray.get(reference)
+        except Exception as error:  # its node is lost, or has no such folder
+            record = read_run(Path(job.folder), job.model, job.seed)
+            return record if record.status else write_failed(job, one_line(error))
+        return record
+
+    def close(self) -> None:
+        """End the runs that are at work."""
+        for reference in self.pending:
+            self.ray.cancel(reference, force=True)
 
 
-def _record(plan: Plan, run: Run, reference: Any, ray: Any) -> RunRecord:
-    """Return the record of a run that is over, as its node read it: here, a shared folder may lag behind."""
-    try:
-        record: RunRecord = ray.get(reference)
-    except Exception as error:  # its node is lost, or has no such folder
-        record = read_run(run.folder, run.model.label, run.seed)
-        return record if record.status else write_failed(job_of(plan, run), one_line(error))
-    return record
-
-
-def _gpus(plan: Plan, ray: Any) -> float:
-    """Return the share of GPUs of a run: what the user says, else as many as `device` names, where there are any."""
-    if plan.settings.gpus is not None:
-        return plan.settings.gpus
-    device = str(plan.settings.train.get("device", "")).strip("[]() ")
-    if device in ("cpu", "mps") or not ray.cluster_resources().get("GPU"):
+def _gpus(device: object, ray: Any) -> float:
+    """Return as many GPUs as `device` names, where there are any."""
+    named = str(device or "").strip("[]() ")
+    if named in ("cpu", "mps") or not ray.cluster_resources().get("GPU"):
         return 0
-    return max(1, len([part for part in device.split(",") if part.strip()]))
+    return max(1, len([part for part in named.split(",") if part.strip()]))
 
 
 def _warn_of_room(cpus: float, gpus: float, ray: Any) -> None:

@@ -76,6 +76,7 @@ class ModelRecord:
         digest: Of its content: a changed file is another model.
         parameters, gflops, size: Of the fused model; size in bytes of float32 weights.
         size_matched: What makes it a size-matched baseline, None where it is none.
+        imgsz: Of its images, pixels, where models differ in that; else None.
     """
 
     given: str
@@ -84,18 +85,21 @@ class ModelRecord:
     gflops: float
     size: int
     size_matched: SizeMatched | None = None
+    imgsz: int | None = None
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "ModelRecord":
         """Read a model's record."""
         matched = SizeMatched.from_plain(plain) if plain["size_matched"] else None
         known = {key: plain[key] for key in ("given", "digest", "parameters", "gflops", "size")}
-        return cls(**known, size_matched=matched)
+        return cls(**known, size_matched=matched, imgsz=plain.get("imgsz"))
 
     def to_plain(self) -> dict[str, Any]:
         """Return it as plain data: the fields of a size-matched baseline stand beside the others."""
         plain = asdict(self)
         matched = plain.pop("size_matched")
+        if self.imgsz is None:
+            del plain["imgsz"]
         return {**plain, "size_matched": matched is not None, **(matched or {})}
 
 
@@ -128,6 +132,20 @@ class Comparison:
         """The label of its size-matched baseline, by model."""
         found = ((label, model.size_matched) for label, model in self.models.items())
         return {model: label for label, matched in found if matched for model in matched.match_for}
+
+    def imgsz(self, label: str) -> int:
+        """Return height and width of a model's images, pixels."""
+        return int(self.models[label].imgsz or self.train["imgsz"])
+
+    @property
+    def differ_in_imgsz(self) -> bool:
+        """Whether models have images of different sizes."""
+        return any(model.imgsz for model in self.models.values())
+
+    @property
+    def pixels(self) -> str:
+        """The sizes of the images, in words."""
+        return " or ".join(map(str, sorted({self.imgsz(label) for label in self.models})))
 
     @property
     def fraction(self) -> Any:

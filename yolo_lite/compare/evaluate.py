@@ -30,7 +30,7 @@ def evaluate(job: Job) -> Evaluation:
     settings = {key: job.settings[key] for key in PASSED_ON if key in job.settings}
     results, files, lists = _validated(YOLO(last), job, settings)
     write_images(folder / "images.npz", files, lists)
-    write_json(folder / "samples.json", _detections(YOLO(last), job, settings))
+    write_json(folder / "samples.json", _detections(YOLO(last), job, settings) if job.samples else [])
     box, names = results.box, results.names
     counts = np.bincount(np.concatenate(lists["target_cls"]).astype(int), minlength=len(names))
     return Evaluation(

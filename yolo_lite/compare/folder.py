@@ -60,6 +60,8 @@ def _check_models(old: Comparison, new: Comparison, where: str) -> None:
             raise ConfigError(f"{where}: it has the model {label} too; {_ADVICE}")
         if model.digest != new.models[label].digest:
             raise ConfigError(f"{where}: {label} has changed since ({model.given}); choose another name=")
+        if old.imgsz(label) != new.imgsz(label):
+            raise ConfigError(f"{where}: {label} at {old.imgsz(label)} px, found {new.imgsz(label)} px; {_ADVICE}")
         missing = set(old.seeds[label]) - set(new.seeds[label])
         if missing:
             raise ConfigError(f"{where}: it has {label} with seed {min(missing)} too; {_ADVICE}")

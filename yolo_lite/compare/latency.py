@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,14 @@ class Conditions:
         classes: How many they detect.
         imgsz: Height and width of the image, pixels.
         runtimes, threads: What latency is measured with; no runtimes are all that are installed.
+        sizes: Of the images by label, where they differ.
     """
 
     classes: int
     imgsz: int
     runtimes: Sequence[str]
     threads: Sequence[int]
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Latency:
 
     Attributes:
         models: The digests of the models, by label.
-        classes, imgsz, seconds, runtimes, threads: What was measured with; seconds for each model in each runtime.
+        classes, imgsz, seconds, runtimes, threads, sizes: What was measured with; seconds for each model in each
+            runtime, sizes of the images by label where they differ.
         environment: The machine and versions.
         measurements: The models in order, for each runtime and number of threads, at last the first one again.
     """
@@ -86,6 +89,7 @@ class Latency:
     measurements: Sequence[Row]
     classes: int | None = None
     seconds: float | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Latency":
@@ -142,12 +146,14 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="yolo_lite_") as folder:
         files = {model.label: str(_checkpoint(model, conditions.classes, Path(folder))) for model in models}
         exports = Path(folder) / "exports"
-        found = interleaved.measure(files, runtimes, threads, conditions.imgsz, seconds, folder=exports, say=say)
+        size = conditions.sizes or conditions.imgsz
+        found = interleaved.measure(files, runtimes, threads, size, seconds, folder=exports, say=say)
     return Latency(
         models=_digests(models),
         classes=conditions.classes,
         imgsz=conditions.imgsz,
         seconds=seconds,
+        sizes=conditions.sizes,
         runtimes=runtimes,
         threads=threads,
         environment=bench.environment(runtimes),
@@ -178,6 +184,7 @@ def is_current(old: Latency | None, models: Sequence[zoo.Model], conditions: Con
         old is not None
         and old.models == _digests(models)
         and old.imgsz == conditions.imgsz
+        and old.sizes == conditions.sizes
         and list(old.threads) == list(conditions.threads)
         and list(old.runtimes) == runtimes_of(conditions.runtimes)
     )

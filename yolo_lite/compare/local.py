@@ -1,45 +1,59 @@
-"""The runs of a plan on this machine, side by side; the lock that keeps two commands apart."""
+"""Runs on this machine, side by side; the lock that keeps two commands apart."""
 
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from yolo_lite.compare.plan import Plan, Run
-from yolo_lite.compare.process import Process, begin, finish, job_of, kill, open_process
-from yolo_lite.compare.progress import Progress
+from yolo_lite.compare.process import Job, Process, begin, finish, kill, open_process
+from yolo_lite.compare.record import RunRecord
 from yolo_lite.errors import ConfigError
 
 PATIENCE = 15  # seconds that the runs of a killed command have to end
 
 
-def run_here(plan: Plan, runs: Sequence[Run], progress: Progress, lock: int | None) -> None:
-    """Work through runs, `parallel` of them at a time.
+class Here:
+    """Workers on this machine, each a process.
 
-    The next run's process opens in the last epoch of a present one, since its imports take a second or two.
+    Args:
+        parallel: So many at a time.
+        lock: A file descriptor that they hold open as long as they live.
     """
-    waiting = list(runs)
-    working: dict[Run, Process] = {}
-    opened: list[Process] = []
-    try:
-        while waiting or working:
-            while waiting and len(working) < plan.settings.parallel:
-                run = waiting.pop(0)
-                working[run] = opened.pop() if opened else open_process(run.folder, [lock])
-                begin(working[run], job_of(plan, run))
-                progress.began(run)
-            if waiting and not opened and any(progress.is_ending(run) for run in working):
-                with contextlib.suppress(OSError):  # a full disk, perhaps: no reason to end the runs at work
-                    opened.append(open_process(waiting[0].folder, [lock]))
-            for run, process in list(working.items()):
-                if process.poll() is not None:
-                    del working[run]
-                    progress.ended(run, finish(process, job_of(plan, run)))
-            progress.show()
-            time.sleep(0.2)
-    finally:
-        for process in [*working.values(), *opened]:
+
+    queues = False
+
+    def __init__(self, parallel: int, lock: int | None) -> None:
+        self.parallel, self.lock = parallel, lock
+        self.working: list[tuple[Job, Process]] = []
+        self.opened: list[Process] = []
+
+    def has_room(self) -> bool:
+        """Tell whether another run may begin."""
+        return len(self.working) < self.parallel
+
+    def begin(self, job: Job) -> None:
+        """Begin a run."""
+        process = self.opened.pop() if self.opened else open_process(Path(job.folder), [self.lock])
+        self.working.append((job, process))
+        begin(process, job)
+
+    def expect(self, folder: Path) -> None:
+        """Open the process of the next run, since its imports take a second or two."""
+        if not self.opened:
+            with contextlib.suppress(OSError):  # a full disk, perhaps: no reason to end the runs at work
+                self.opened.append(open_process(folder, [self.lock]))
+
+    def ended(self) -> list[tuple[Job, RunRecord]]:
+        """Wait a moment; return the runs that have ended meanwhile."""
+        time.sleep(0.2)
+        over = [(job, process) for job, process in self.working if process.poll() is not None]
+        self.working = [each for each in self.working if each not in over]
+        return [(job, finish(process, job)) for job, process in over]
+
+    def close(self) -> None:
+        """End the runs that are at work."""
+        for process in [*(process for _, process in self.working), *self.opened]:
             kill(process)
 
 

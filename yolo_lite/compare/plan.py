@@ -62,7 +62,9 @@ class Plan:
     @property
     def conditions(self) -> Conditions:
         """What all models are measured with."""
-        return _conditions(self.settings, self.data)
+        sizes = {model.label: self.comparison.imgsz(model.label) for model in self.models}
+        own = sizes if self.comparison.differ_in_imgsz else {}
+        return _conditions(self.settings, self.data, own)
 
 
 def make_plan(settings: str | Path | Mapping[str, Any] | None = None, more: Mapping[str, Any] | None = None) -> Plan:
@@ -82,14 +84,17 @@ def make_plan(settings: str | Path | Mapping[str, Any] | None = None, more: Mapp
     old = read_folder(wanted.folder)
     data = scan.load(wanted.data, wanted.split)
     known = {(each.given, each.digest): label for label, each in old.models.items()} if old else {}
-    models = zoo.load_detectors(wanted.models, len(data.record["classes"]), wanted.train["imgsz"], known)
+    sizes = _sizes(wanted)
+    models = zoo.load_detectors(wanted.models, len(data.record["classes"]), sizes, known)
     seeds = _seeds(wanted.seeds, models)
     found = _baselines(wanted, models, data, old)
     for each in found:
         seeds[each.model.label] = sorted({seed for label in each.size_matched.match_for for seed in seeds[label]})
     everything = [*models, *(each.model for each in found)]
     _check_labels(everything)
-    comparison = _comparison(wanted, everything, found, seeds, data)
+    differ = len(set(sizes)) > 1
+    own = {model.label: size for model, size in zip(models, sizes, strict=True)} if differ else {}
+    comparison = _comparison(wanted, everything, found, seeds, data, own)
     check_same(old, comparison, wanted.folder)
     plan = Plan(comparison, wanted, everything, _runs(wanted.folder, everything, seeds), data)
     left = [run.model.parameters for run in plan.runs if not is_finished(run.folder)]
@@ -122,6 +127,7 @@ def _comparison(
     found: Sequence[Baseline],
     seeds: Mapping[str, Sequence[int]],
     data: Dataset,
+    sizes: Mapping[str, int],
 ) -> Comparison:
     """Put together what is written down."""
     matched = {each.model.label: each.size_matched for each in found}
@@ -133,7 +139,13 @@ def _comparison(
         train=wanted.train,
         models={
             each.label: ModelRecord(
-                each.given, each.digest, each.parameters, each.gflops, each.size, matched.get(each.label)
+                each.given,
+                each.digest,
+                each.parameters,
+                each.gflops,
+                each.size,
+                matched.get(each.label),
+                sizes.get(each.label),
             )
             for each in models
         },
@@ -175,8 +187,25 @@ def _seeds(wanted: Mapping[str, Sequence[int]], models: Sequence[zoo.Model]) -> 
     return {model.label: named[model.label if model.label in named else ALL] for model in models}
 
 
-def _conditions(settings: Settings, data: Dataset) -> Conditions:
-    return Conditions(len(data.content.classes), settings.train["imgsz"], settings.runtimes, settings.threads)
+def _sizes(wanted: Settings) -> list[int]:
+    """Return the size of each model's images, pixels."""
+    named = {name for name in wanted.sizes if name != ALL}
+    found = []
+    for model in wanted.models:
+        names = {model, Path(model).name.removesuffix(".yaml"), f"{model}.yaml"} & named
+        named -= names
+        if not names and ALL not in wanted.sizes:
+            raise ConfigError(f"imgsz: {model} has none; name it or give {ALL}:")
+        found.append(wanted.sizes[names.pop() if names else ALL])
+    if named:
+        name = min(named)
+        raise ConfigError(f"imgsz={name}: is none of the models{suggest(name, wanted.models)}")
+    return found
+
+
+def _conditions(settings: Settings, data: Dataset, sizes: Mapping[str, int] | None = None) -> Conditions:
+    classes, imgsz = len(data.content.classes), settings.train["imgsz"]
+    return Conditions(classes, imgsz, settings.runtimes, settings.threads, sizes or {})
 
 
 def _baselines(wanted: Settings, models: Sequence[zoo.Model], data: Dataset, old: Comparison | None) -> list[Baseline]:

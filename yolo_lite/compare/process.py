@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from yolo_lite.compare.record import RunRecord, read_run
 from yolo_lite.errors import ConfigError
@@ -51,6 +51,31 @@ class Job:
     restart: bool = False
 
 
+class Workers(Protocol):
+    """Where runs are done, some at a time; a context, at whose end those at work are ended.
+
+    Attributes:
+        queues: Whether a run may have to wait after it was begun.
+    """
+
+    queues: bool
+
+    def has_room(self) -> bool:
+        """Tell whether another run may begin."""
+
+    def begin(self, job: Job) -> None:
+        """Begin a run."""
+
+    def expect(self, folder: Path) -> None:
+        """Get ready for the run of a folder, which is the next one to begin, soon."""
+
+    def ended(self) -> list[tuple[Job, RunRecord]]:
+        """Wait a moment; return the runs that have ended meanwhile."""
+
+    def close(self) -> None:
+        """End the runs that are at work."""
+
+
 def job_of(plan: "Plan", run: "Run") -> Job:
     """Return what the worker of a run has to know."""
     return Job(
@@ -60,7 +85,7 @@ def job_of(plan: "Plan", run: "Run") -> Job:
         seed=run.seed,
         command=command_of(plan, run),
         data=plan.data.path,
-        settings=plan.settings.train,
+        settings=_settings(plan, run),
         split=plan.settings.split,
         samples=[sample.file for sample in plan.data.samples],
         restart=plan.settings.restart,
@@ -70,8 +95,12 @@ def job_of(plan: "Plan", run: "Run") -> Job:
 def command_of(plan: "Plan", run: "Run") -> str:
     """Return the stock command that does the same training."""
     given = run.model.given if run.model.given.endswith((".pt", ".yaml", ".yml")) else f"{run.model.given}.yaml"
-    settings = {"model": given, "data": plan.settings.data, **plan.settings.train, "seed": run.seed}
+    settings = {"model": given, "data": plan.settings.data, **_settings(plan, run), "seed": run.seed}
     return " ".join(["yolo train", *(f"{key}={_shell(value)}" for key, value in settings.items())])
+
+
+def _settings(plan: "Plan", run: "Run") -> dict[str, Any]:
+    return {**plan.settings.train, "imgsz": plan.comparison.imgsz(run.model.label)}
 
 
 def _shell(value: object) -> str:

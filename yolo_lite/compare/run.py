@@ -1,13 +1,16 @@
 """Do a plan: its runs, then the report, then the latency."""
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from yolo_lite.compare import latency
-from yolo_lite.compare.local import locked, run_here
+from yolo_lite.compare.local import Here, locked
 from yolo_lite.compare.plan import Plan, Run, check_folder, write_folder
+from yolo_lite.compare.process import Workers, job_of
 from yolo_lite.compare.progress import Progress
 from yolo_lite.compare.record import is_finished
 from yolo_lite.compare.report import data_files
@@ -57,14 +60,54 @@ def execute(plan: Plan) -> Outcome:
 
 
 def _train(plan: Plan, lock: int | None) -> None:
-    left = [run for run in plan.runs if not is_finished(run.folder)]
-    if not left:
+    """Work through the runs that are left."""
+    waiting = [run for run in plan.runs if not is_finished(run.folder)]
+    if not waiting:
         return
-    run_all = run_here
-    if plan.settings.ray:
-        from yolo_lite.compare.cluster import run_all
-    with Progress(plan) as progress:
-        run_all(plan, left, progress, lock)
+    working: dict[str, Run] = {}
+    settings = plan.settings
+    at_work = workers(settings.parallel, lock, settings.ray, plan.folder, settings.cpus, settings.gpus, settings.train)
+    with Progress(plan) as progress, contextlib.closing(at_work):
+        while waiting or working:
+            while waiting and at_work.has_room():
+                run = waiting.pop(0)
+                at_work.begin(job_of(plan, run))
+                working[str(run.folder)] = run
+                if not at_work.queues:
+                    progress.began(run)
+            if waiting and any(progress.is_ending(run) for run in working.values()):
+                at_work.expect(waiting[0].folder)
+            for job, record in at_work.ended():
+                progress.ended(working.pop(job.folder), record)
+            progress.show()
+
+
+def workers(
+    parallel: int,
+    lock: int | None,
+    ray: str | None,
+    folder: Path,
+    cpus: float,
+    gpus: float | None,
+    train: Mapping[str, Any],
+    at_once: int | None = None,
+) -> Workers:
+    """Return what does runs: this machine or a cluster.
+
+    Args:
+        parallel: So many at a time on this machine.
+        lock: Of the folder.
+        ray: The cluster's address, None for this machine.
+        folder: Of the command.
+        cpus, gpus: A run's share of the cluster.
+        train: Ultralytics' training arguments.
+        at_once: So many at a time on the cluster; None for as many as it takes.
+    """
+    if ray is None:
+        return Here(parallel, lock)
+    from yolo_lite.compare.cluster import Cluster
+
+    return Cluster(ray, folder, cpus, gpus, train.get("device"), at_once)
 
 
 def _report(plan: Plan) -> None:

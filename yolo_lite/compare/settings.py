@@ -23,7 +23,8 @@ TAKEN = {  # training arguments that a comparison decides itself: what to use in
 }
 STAYS = {"plots": False, "deterministic": True}  # unless the user says otherwise
 _OURS = {option.name for option in options.COMMANDS["compare"].options}
-ALL = "all"  # in seeds: the models that have none of their own
+ALL = "all"  # in seeds and image sizes: the models that have none of their own
+SIZES = kinds.keyed(kinds.IMGSZ, "for each model")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Settings:
         latency: Whether it is measured after the training.
         runtimes, threads: What latency is measured with; no runtimes are all that are installed.
         folder: The comparison's folder.
-        train: Ultralytics' training arguments as they are written down, all but `data`.
+        sizes: Height and width of the images, pixels, by model, as the user calls it; `ALL` for the others.
+        train: Ultralytics' training arguments as they are written down, all but `data`; `imgsz` is the largest.
     """
 
     models: tuple[str, ...]
@@ -64,6 +66,7 @@ class Settings:
     runtimes: tuple[str, ...]
     threads: tuple[int, ...]
     folder: Path
+    sizes: Mapping[str, int]
     train: Mapping[str, Any]
 
 
@@ -78,20 +81,28 @@ def read(settings: str | Path | Mapping[str, Any] | None = None, more: Mapping[s
         ConfigError: One is unknown, missing, or has a value that it cannot have; a package is missing.
     """
     given = _given(settings) | dict(more or {})
-    _check_names(given)
+    check_names("compare", given, TAKEN)
     ours = options.checked("compare", {key: value for key, value in given.items() if key in _OURS})
-    train = _checked_train({key: value for key, value in given.items() if key not in _OURS})
+    train = {key: value for key, value in given.items() if key not in _OURS}
+    sizes = SIZES.check("imgsz", train["imgsz"]) if isinstance(train.get("imgsz"), dict) else {}
+    train = checked_train({**train, "imgsz": max(sizes.values())} if sizes else train)
     seeds = ours["seeds"] if isinstance(ours["seeds"], dict) else {ALL: ours["seeds"]}
     folder = Path(ours.pop("project"), ours.pop("name")).absolute()
     ours["seeds"] = {name: tuple(each) for name, each in seeds.items()}
     ours |= {key: tuple(ours[key] or ()) for key in ("models", "match_for", "runtimes", "threads")}
-    found = Settings(**ours, folder=folder, train=train)  # every other option is a field
+    found = Settings(
+        **ours, folder=folder, sizes=sizes or {ALL: train["imgsz"]}, train=train
+    )  # every other option is a field
     _check_together(found)
     return found
 
 
-def parse(words: Iterable[str]) -> tuple[str | None, dict[str, Any]]:
+def parse(words: Iterable[str], command: str = "compare") -> tuple[str | None, dict[str, Any]]:
     """Turn the words of a command line, `key=value` and at most one YAML file, into settings.
+
+    Args:
+        words: Behind the command.
+        command: That trains.
 
     Returns:
         (str | None, dict): The YAML file, and the settings.
@@ -101,14 +112,16 @@ def parse(words: Iterable[str]) -> tuple[str | None, dict[str, Any]]:
     """
     from ultralytics.cfg import smart_value
 
-    keys, files = options.split("compare", words)
+    keys, files = options.split(command, words)
     wrong = [file for number, file in enumerate(files) if number > 0 or not file.endswith((".yaml", ".yml"))]
     if wrong:
-        raise UsageError(
-            f"compare takes {options.COMMANDS['compare'].usage}, found {wrong[0]!r}; like models=yolov8n,yolov8n-mnv3"
-        )
-    train = {key: smart_value(word) for key, word in keys.items() if key not in _OURS}
-    ours = options.read("compare", {key: word for key, word in keys.items() if key in _OURS})
+        known = options.COMMANDS[command]
+        raise UsageError(f"{command} takes {known.usage}, found {wrong[0]!r}; like {known.example}")
+    mine = {option.name for option in options.COMMANDS[command].options}
+    train = {key: smart_value(word) for key, word in keys.items() if key not in mine}
+    if ":" in keys.get("imgsz", ""):
+        train["imgsz"] = SIZES.read(keys["imgsz"])
+    ours = options.read(command, {key: word for key, word in keys.items() if key in mine})
     return files[0] if files else None, {**ours, **train}
 
 
@@ -119,19 +132,36 @@ def _given(settings: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
     return options.read_file("compare", settings)
 
 
-def _check_names(settings: Mapping[str, Any]) -> None:
+def check_names(command: str, settings: Iterable[str], taken: Mapping[str, str]) -> None:
+    """Refuse settings that are neither options of a command nor training arguments.
+
+    Args:
+        command: That trains.
+        settings: Their names.
+        taken: Training arguments that the command decides itself, and what to use instead.
+
+    Raises:
+        ConfigError: One is.
+    """
     from ultralytics.utils import DEFAULT_CFG_DICT
 
-    known = [*_OURS, *(key for key in DEFAULT_CFG_DICT if key not in TAKEN)]
+    ours = [option.name for option in options.COMMANDS[command].options]
+    known = [*ours, *(key for key in DEFAULT_CFG_DICT if key not in taken)]
     for key in settings:
-        if key in TAKEN:
-            raise ConfigError(f"{key}= is not for a comparison; use {TAKEN[key]}")
+        if key in ours:
+            continue
+        if key in taken:
+            raise ConfigError(f"{key}= is not for yolo-lite {command}; use {taken[key]}")
         if key not in known:
             raise ConfigError(f"unknown setting {key}={suggest(key, known)}")
 
 
-def _checked_train(train: Mapping[str, Any]) -> dict[str, Any]:
-    """Let Ultralytics check its arguments; return those that the user gave, and what a comparison sets."""
+def checked_train(train: Mapping[str, Any]) -> dict[str, Any]:
+    """Let Ultralytics check its arguments; return those that the user gave, and what a comparison sets.
+
+    Raises:
+        ConfigError: It refuses one, or with it models could not be compared.
+    """
     from ultralytics.cfg import get_cfg
 
     if train.get("task", "detect") != "detect":
@@ -166,6 +196,8 @@ def _check_together(settings: Settings) -> None:
     Raises:
         ConfigError: Settings do not go together, or a package is missing.
     """
+    if settings.match and len({*settings.sizes.values()}) > 1:
+        raise ConfigError(f"match={settings.match}: needs one imgsz for all models, found {dict(settings.sizes)}")
     if settings.match_for and settings.match is None:
         raise ConfigError(f"match_for={','.join(settings.match_for)}: needs match=gflops or match=latency")
     for package in ["scipy", "statsmodels"] + (["ray"] if settings.ray else []):

@@ -1,5 +1,7 @@
 """Model YAMLs: where ours are, where Ultralytics' are, and how one is found by its name."""
 
+import functools
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +37,13 @@ def stock_configs() -> dict[str, Path]:
 
 def stock_levels(d: dict[str, Any]) -> list[int]:
     """Return the level k (stride 2**k) of the output of every row but the head in a stock model dictionary."""
-    return levels({**d, "scale": next(iter(d.get("scales") or {"": None}))})
+    return list(_levels(json.dumps({**d, "scale": next(iter(d.get("scales") or {"": None}))})))
+
+
+@functools.cache
+def _levels(d: str) -> tuple[int, ...]:
+    """Return the levels of a model dictionary, written as JSON; a process that composes hundreds asks again."""
+    return tuple(levels(json.loads(d)))
 
 
 # Wrappers, see hooks.py -----------------------------------------------------------------------------------------------

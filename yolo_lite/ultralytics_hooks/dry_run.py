@@ -107,6 +107,7 @@ def levels(d: Mapping[str, Any]) -> list[int]:
 
     def run() -> list[int]:
         layers, _ = internals.tasks().parse_model(copy.deepcopy(d), 3, False)
+        layers.eval()
         x: Any = torch.zeros(2, 3, SIZE, SIZE)
         outputs: list[Any] = []
         for layer in layers[:-1]:

@@ -92,7 +92,15 @@ def summary(results: Results) -> str:
     comparison = results.comparison
     data = comparison.data
     part = f" (fraction={comparison.fraction} of those to train)" if comparison.fraction != 1 else ""
-    header = ["model", "seeds", "params, M", "GFLOPs", *(f"{way}, ms" for way in results.ways), *METRICS]
+    header = [
+        "model",
+        "seeds",
+        *["images, px"] * comparison.differ_in_imgsz,
+        "params, M",
+        "GFLOPs",
+        *(f"{way}, ms" for way in results.ways),
+        *METRICS,
+    ]
     header += [f"{MAIN} to baseline", "verdict"]
     lines = [
         f"# {escaped(comparison.name)}",
@@ -123,6 +131,7 @@ def _cells(results: Results, label: str) -> list[object]:
     return [
         label,
         len(model.seeds),
+        *[results.comparison.imgsz(label)] * results.comparison.differ_in_imgsz,
         f"{model.record.parameters / 1e6:.2f}",
         f"{model.record.gflops:.2f}",
         *(f"{times[way]:.1f}" if way in times else "" for way in results.ways),

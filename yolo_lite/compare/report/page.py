@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolo_lite.compare.report import data_files, plots
+from yolo_lite.compare.report import data_files, plots, search
 from yolo_lite.compare.report.figures import COLOURS, INK, plots_of, styles_of
 from yolo_lite.compare.report.plots import Drawn
 from yolo_lite.compare.report.results import Results, gather
@@ -66,11 +66,13 @@ def write_report(folder: str | Path, say: Callable[[str], None] = lambda text: N
     for name, content in files.items():
         write(folder / "plots" / name, content)
     data_files.write_files(results, folder)
-    write(folder / "report.html", page(results, drawn, samples(results, folder)))
+    write(folder / "report.html", page(results, drawn, samples(results, folder), search.read(folder)))
     return results
 
 
-def page(results: Results, drawn: Sequence[Drawn], images: Sequence[SampleImage]) -> str:
+def page(
+    results: Results, drawn: Sequence[Drawn], images: Sequence[SampleImage], searched: search.Search | None = None
+) -> str:
     """Fill the page's template; style and script are written into the page."""
     import jinja2
 
@@ -90,6 +92,9 @@ def page(results: Results, drawn: Sequence[Drawn], images: Sequence[SampleImage]
         ink=INK,
         colours=COLOURS,
         samples=images,
+        search=searched,
+        commands=search.commands(results, searched) if searched else [],
+        faster=search.faster(results) if searched else None,
         environments=environments(results),
     )
 

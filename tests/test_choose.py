@@ -1,0 +1,248 @@
+"""What a search for a model is made of: candidates, their cost, images held out, successive halving."""
+
+import csv
+import random
+import statistics
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from torch import nn
+from ultralytics import YOLO
+
+from yolo_lite.choose import candidates, cost_model, held_out, timing
+from yolo_lite.choose.candidates import Candidate
+from yolo_lite.compare import baselines
+from yolo_lite.errors import ConfigError
+from yolo_lite.files import write
+
+# Cost -----------------------------------------------------------------------------------------------------------------
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 32, 3, 2, 1), nn.SiLU(), nn.Conv2d(32, 32, 5, 1, 2, groups=32), nn.ReLU(), nn.Conv2d(32, 64, 1)
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def test_work_is_what_the_layers_do():
+    done = cost_model.work(Net(), 64)
+    values = 32 * 32  # of a map
+    assert done["narrow dense"] == pytest.approx(values * 32 * 3 * 9 / 1e6)
+    assert done["depthwise 5"] == pytest.approx(values * 32 * 25 / 1e6)
+    assert done["pointwise"] == pytest.approx(values * 64 * 32 / 1e6)
+    assert done["SiLU values"] == pytest.approx(values * 32 / 1e6) and "ReLU values" not in done
+    assert done["written by convolutions"] == pytest.approx(values * (32 + 32 + 64) / 1e6)
+    assert (done["convolutions"], done["other calls"]) == (3, 1)
+
+
+def test_work_at_another_size_is_what_it_is_counted_there():
+    found = cost_model.at_size(cost_model.work(Net(), 64), 96 / 64)
+    assert found == pytest.approx(cost_model.work(Net(), 96))
+
+
+def test_prices_are_found_again():
+    generator = np.random.default_rng(0)
+    true = {"a": 0.5, "b": 2.0, "c": 0.0}
+    works = [dict(zip(true, generator.uniform(1, 100, 3), strict=True)) for _ in range(20)]
+    times = [sum(true[kind] * amount for kind, amount in each.items()) for each in works]
+    found = cost_model.fit(works, times)
+    assert found.prices == pytest.approx(true, abs=1e-6) and found.error < 1e-6 and found.worst < 1e-6
+    assert found.predict({"a": 2, "b": 1, "never seen": 5}) == pytest.approx(3.0)
+    noisy = cost_model.fit(works, [each * factor for each, factor in zip(times, [0.9, 1.1] * 10, strict=True)])
+    assert 0.05 < noisy.error < 0.2 and min(noisy.prices.values()) >= 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_the_times_of_the_shipped_configs_are_told(runtime):
+    """Those that bench_configs.py measured, each told from all the others."""
+    from yolo_lite.cost import _shapes_only
+
+    times = {}
+    for row in csv.DictReader((ROOT / "docs/latency.csv").open(encoding="utf-8")):
+        if (row["runtime"], row["threads"], row["precision"]) == (runtime, "1", "fp32") and "timm" not in row["model"]:
+            times.setdefault(row["model"], []).append(float(row["p50"]))
+    works = []
+    for name in times:
+        with torch.device("meta"):
+            works.append(cost_model.work(_shapes_only(YOLO(f"{name}.yaml").model), 640))
+    found = cost_model.fit(works, [statistics.median(each) for each in times.values()])
+    assert len(works) > 50 and found.error < 0.1
+
+
+# Candidates -----------------------------------------------------------------------------------------------------------
+
+
+def test_candidates_are_many_and_each_has_a_name_of_its_own():
+    found = candidates.space(320)
+    assert len(found) > 500 and len({each.label for each in found}) == len(found)
+    assert {each.imgsz for each in found} == {320, 256, 192}
+    assert Candidate("yolo26", "s", 320) in found and Candidate("yolov8", "n", 256, width=0.5) in found
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        Candidate("yolo11", "n", 320),
+        Candidate("yolov8", "n", 320, width=0.625),
+        Candidate("yolo26", "s", 320, "mobilenetv4_conv_small", 0.5, "light", "slim"),
+        Candidate("yolov8", "n", 320, "shufflenet_v2_x1_0", 0.75, "slim", "slim"),
+    ],
+    ids=lambda each: each.label,
+)
+def test_a_candidate_is_a_yaml(candidate, tmp_path):
+    path = tmp_path / f"{candidate.name}.yaml"
+    write(path, candidate.text())
+    model = YOLO(path)
+    assert model.task == "detect" and sum(p.numel() for p in model.model.parameters()) < 12e6
+    assert model.model.yaml["scale"] in (candidate.scale, "")
+
+
+def test_shrunk_models_have_the_same_yaml_as_baselines(tmp_path):
+    path = baselines.write_yaml(baselines.shrunk("yolov8n", 0.5), tmp_path)
+    assert path.read_text("utf-8") == Candidate("yolov8", "n", 640, width=0.5).text()
+
+
+def test_what_is_measured_is_spread_and_near_the_budget():
+    found = [each for each in candidates.space(320) if each.imgsz == 320]
+    works = {each: {"a": float(number)} for number, each in enumerate(found)}
+    chosen = timing.spread(works, 40)
+    assert len({*chosen}) == 40 and len({each.backbone for each in chosen}) == len({each.backbone for each in found})
+    predicted = {each: float(number) for number, each in enumerate(found)}
+    near = timing.within(predicted, 100, 20)
+    assert len({*near}) == 20 and max(predicted[each] for each in near) == 110
+    assert sum(predicted[each] > 90 for each in near) == 15
+    assert len(timing.within(predicted, 5, 20)) == 6
+    with pytest.raises(ConfigError, match="budget=2ms: the fastest of the candidates takes about 7.0 ms"):
+        timing.check_budget([9, 7], 2)
+
+
+# Images held out ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def images(tmp_path):
+    """30 images, of which 10 are nearly the same as another one."""
+    generator = np.random.default_rng(0)
+    files = []
+    for number in range(20):
+        small = generator.integers(0, 255, (8, 9, 3), np.uint8)
+        image = cv2.resize(small, (90, 80), interpolation=cv2.INTER_NEAREST)
+        for copy in range(2 if number < 10 else 1):
+            files.append(tmp_path / f"{number:02}-{copy}.png")
+            cv2.imwrite(str(files[-1]), np.clip(image.astype(int) + 3 * copy, 0, 255).astype(np.uint8))
+    return files
+
+
+def test_images_that_are_nearly_the_same_stay_together(images):
+    kept, held = held_out.split(images, seed=1)
+    assert len(kept) + len(held) == 30 and 4 <= len(held) <= 7
+    assert not {each.name[:2] for each in kept} & {each.name[:2] for each in held}
+    assert held_out.split(images, seed=1) == (kept, held) != held_out.split(images, seed=2)
+
+
+def test_the_dataset_to_choose_by(images, tmp_path):
+    path = held_out.write_dataset({"names": {0: "a"}, "nc": 1, "val": "elsewhere"}, images, tmp_path / "inner")
+    train, val = ((path.parent / f"{name}.txt").read_text().splitlines() for name in ("train", "val"))
+    assert sorted([*train, *val]) == sorted(map(str, images))
+    assert "elsewhere" not in path.read_text() and "names" in path.read_text()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_images_that_cannot_be_split(images, count):
+    with pytest.raises(ConfigError, match=f"its {count} training images are too few, or too much alike"):
+        held_out.split(images[:count])  # the two are nearly the same
+
+
+# Search ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def search():
+    optuna = pytest.importorskip("optuna")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    from yolo_lite.choose import search
+
+    return search
+
+
+def parts(count):
+    return {f"c{number}": {"base": "ab"[number % 2], "width": number // 2} for number in range(count)}
+
+
+def test_halving_goes_on_with_a_third(search):
+    found = search.Search(parts(30), [1, 3, 9], first=30)
+    scores = dict(zip(parts(30), random.Random(0).sample(range(30), 30), strict=True))
+    trained = {1: [], 3: [], 9: []}
+    while (step := found.next()) is not None:
+        assert step.done in (0, step.epochs // 3)
+        trained[step.epochs].append(step.candidate)
+        found.report(step, scores[step.candidate] + step.epochs)
+    assert sorted(trained[1]) == sorted(parts(30)) and 5 <= len(trained[3]) <= 15 and 2 <= len(trained[9]) <= 8
+    assert scores[found.ranking()[0]] == 29 and len(found.ranking()) == 30
+
+
+def test_a_failed_candidate_is_out_and_the_rest_goes_on(search):
+    found = search.Search(parts(6), [1, 3], first=6)
+    failed = found.next()
+    found.fail(failed, "out of memory")
+    while (step := found.next()) is not None:
+        assert step.candidate != failed.candidate
+        found.report(step, 1.0)
+    assert failed.candidate not in found.ranking() and len(found.ranking()) == 5
+
+
+def test_a_killed_search_goes_on(search, tmp_path):
+    """Nothing that was reported is trained again, what was under way is."""
+    storage = f"sqlite:///{tmp_path / 'search.db'}"
+    first = search.Search(parts(6), [1, 3], first=6, storage=storage)
+    done = [first.next() for _ in range(3)]
+    first.report(done[0], 5.0)
+    again = search.Search(parts(6), [1, 3], first=6, storage=storage)
+    steps = []
+    while (step := again.next()) is not None:
+        steps.append((step.candidate, step.epochs))
+        again.report(step, 1.0)
+    assert (done[0].candidate, 1) not in steps and (done[0].candidate, 3) in steps
+    assert {(each.candidate, 1) for each in done[1:]} <= {*steps} and len({*steps}) == len(steps)
+    assert sorted(again.ranking()) == sorted(parts(6)) and again.ranking()[0] == done[0].candidate
+
+
+def test_candidates_beyond_the_first_are_chosen_by_the_sampler(search):
+    """It learns that wide ones are better."""
+    found, order = search.Search(parts(60), [1], first=20, seed=3), []
+    while len(order) < 40:
+        step = found.next()
+        order.append(int(step.candidate[1:]))
+        found.report(step, float(step.candidate[1:]))
+    assert order[:20] == list(range(20)) and len({*order}) == 40
+    assert statistics.mean(order[20:]) > 40.5  # of those that were left
+
+
+def planted(search, seed, count=100):
+    """Return how far the answer of a search is from the best of known accuracies, and what part of all it trained."""
+    generator, rungs, epochs = np.random.default_rng(seed), [1, 3, 9], 27
+    truth = generator.normal(0, 3, count)
+    misleads = generator.normal(0, 1, count)  # what short runs say beside the truth, the less the longer they are
+    scale = {done: (9 / like**2 - 9 - 1) ** 0.5 for done, like in zip(rungs, (0.7, 0.78, 0.86), strict=True)}
+    found = search.Search({f"c{number}": {"number": number} for number in range(count)}, rungs, count, seed=seed)
+    trained = 0
+    while (step := found.next()) is not None:
+        number, trained = int(step.candidate[1:]), trained + step.epochs - step.done
+        found.report(step, truth[number] + scale[step.epochs] * misleads[number] + generator.normal(0, 1))
+    means = {label: truth[int(label[1:])] + generator.normal(0, 1, 2).mean() for label in found.ranking()[:6]}
+    best = max(means, key=means.get)
+    return truth.max() - truth[int(best[1:])], (trained + 6 * 2 * epochs) / (count * epochs)
+
+
+def test_a_planted_answer_is_found(search):
+    results = [planted(search, seed) for seed in range(12)]
+    assert sum(gap <= 1 for gap, _ in results) >= 9 and max(share for _, share in results) < 1 / 3

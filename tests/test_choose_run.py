@@ -1,0 +1,353 @@
+"""A search as a whole: settings, the field, how the hours are spent, halving and finalists; and the real command."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("optuna")
+
+from yolo_lite.choose import candidates, field, run, schedule, timing
+from yolo_lite.choose import settings as given
+from yolo_lite.choose.candidates import Candidate
+from yolo_lite.choose.field import Field
+from yolo_lite.choose.schedule import Clock, Finals, Pace
+from yolo_lite.compare.record import Evaluation, RunRecord
+from yolo_lite.compare.report import search as reported
+from yolo_lite.errors import ConfigError
+from yolo_lite.files import read_json, write_json
+
+# Settings -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return {"data": str(tiny_data), "budget": "3ms", "imgsz": 64, "hours": 0.1}
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"data": None}, "choose needs data="),
+        ({"budget": None}, "choose needs budget=, milliseconds"),
+        ({"budget": 0}, "budget has to be a finite number above 0, in ms, found 0"),
+        ({"budget": "15s"}, "budget has to be a finite number above 0, in ms, found '15s'; like budget=15ms"),
+        ({"runtime": "onnx"}, "onnx"),
+        ({"bases": "yolov9000"}, "bases=yolov9000: Ultralytics has no such model"),
+        ({"backbones": "lite_100"}, "backbones=lite_100: there is no such backbone; did you mean 'csplite_100'"),
+        ({"source": "no.pt"}, "source=no.pt: there is no such file"),
+        ({"latency": "no.csv"}, "latency=no.csv: there is no such file"),
+        ({"pretrained": "a.pt"}, "pretrained= is not for yolo-lite choose; use source="),
+        ({"model": "yolov8n"}, "model= is not for yolo-lite choose; use bases= and backbones="),
+        ({"imgsz": {"all": 64}}, "imgsz: one number, the largest"),
+        ({"hour": 3}, "unknown setting hour=; did you mean 'hours'"),
+    ],
+)
+def test_refused(settings, change, message):
+    with pytest.raises(ConfigError, match=message):
+        given.read(settings, change)
+
+
+def test_settings(settings, tmp_path):
+    found = given.read(settings, {"max_params": "2M", "project": "out", "name": "mine", "lr0": 0.02})
+    assert (found.budget, found.max_params, found.imgsz, found.folder) == (3, 2, 64, tmp_path / "out/mine")
+    assert found.bases == candidates.BASES and found.train["lr0"] == 0.02 and "epochs" not in found.train
+    assert given.read(settings, {"epochs": 30}).train["epochs"] == 30
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"data": "nowhere.yaml"}, "data=nowhere.yaml"),
+        ({"split": "test"}, "split=test: .*no such images; there are train, val"),
+    ],
+)
+def test_refused_before_anything_is_written(settings, tmp_path, change, message):
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match=message):
+        run.execute(given.read(settings, change))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_of_another_search_is_refused(settings, tmp_path):
+    wanted = given.read(settings)
+    write_json(wanted.folder / "choose.json", run._known_by(wanted, "digest"))
+    run._check_folder(replace(wanted, hours=5, parallel=2), "digest")  # more time is welcome
+    with pytest.raises(ConfigError, match=r"holds another search: budget=5.0, found there budget=3"):
+        run._check_folder(replace(wanted, budget=5.0), "digest")
+    with pytest.raises(ConfigError, match="holds another search: other images or labels"):
+        run._check_folder(wanted, "other")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").touch()
+    with pytest.raises(ConfigError, match="holds something that is no search"):
+        run._check_folder(replace(wanted, folder=tmp_path / "full"), "digest")
+
+
+# Time -----------------------------------------------------------------------------------------------------------------
+
+
+def test_rungs():
+    assert schedule.rungs_of(27) == [1, 3, 9] and schedule.rungs_of(40) == [1, 4, 13]
+    assert schedule.rungs_of(9) == [1, 3] and schedule.rungs_of(2) == [1] == schedule.rungs_of(1)
+
+
+def test_what_fits_into_the_time():
+    pace = Pace(start=10, epoch=2)
+    epochs = schedule.epochs_within(3600, pace, parallel=1)
+    assert 0.8 * schedule.FINAL * 3600 < 9 * pace.seconds(epochs) < schedule.FINAL * 3600
+    assert schedule.epochs_within(60, pace, 1) == schedule.LEAST
+    paces = [pace] * 6
+    assert schedule.finals_within(12 * pace.seconds(20), paces, 20, 1) == Finals(4, 3, 20)
+    assert schedule.finals_within(12 * pace.seconds(20) - 1, paces, 20, 1) == Finals(3, 3, 20)
+    assert schedule.finals_within(6 * pace.seconds(20), paces, 20, 1) == Finals(3, 2, 20)
+    assert schedule.finals_within(6 * pace.seconds(20), paces, 20, 2) == Finals(4, 3, 20)
+    assert schedule.finals_within(4 * pace.seconds(20), paces, 20, 1) == Finals(2, 2, 20)
+    assert schedule.finals_within(4 * pace.seconds(7), paces, 20, 1) == Finals(2, 2, 7)
+    assert schedule.finals_within(-100, paces, 20, 1) == Finals(2, 2, 1)
+
+
+def test_the_clock_goes_on(tmp_path):
+    write_json(tmp_path / "clock.json", {"seconds": 100})
+    clock = Clock(tmp_path / "clock.json", 0.5)
+    assert 100 <= clock.spent < 160 and clock.left == pytest.approx(1800 - clock.spent, abs=1)
+    clock.tick()
+    assert read_json(tmp_path / "clock.json") == {"seconds": 100}  # not every moment
+    clock.tick(0)
+    assert read_json(tmp_path / "clock.json")["seconds"] >= 100
+
+
+# Field ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """A space of a dozen candidates, and times that are what a layer's products say."""
+    monkeypatch.setattr(candidates, "WIDTHS", (0.5,))
+    monkeypatch.setattr(candidates, "SHRUNK", (0.5,))
+    monkeypatch.setattr(candidates, "SCALES", ("n",))
+    monkeypatch.setattr(candidates, "SIZES", (1.0, 0.5))
+    monkeypatch.setattr(candidates, "PARTS", (("base", "base"), ("slim", "slim")))
+    measured = []
+
+    def measure(names, runtimes, threads, sizes, seconds, data=None, say=None):
+        measured.extend(names)
+        works = read_json(next(iter(names.values())).parents[1] / "works.json") or {}
+        times = {}
+        for label, path in names.items():
+            if "mobilenet" in label and sizes[label] == 32:
+                raise ConfigError("cannot be exported")
+            done = works.get(path.stem, {"work": {"dense": 1.0}})["work"]
+            times[label] = 0.1 + done["dense"] * (sizes[label] / 64) ** 2
+        return [SimpleNamespace(model=k, p50=v, control=False, precision="fp32") for k, v in times.items()]
+
+    monkeypatch.setattr(timing, "measure", measure)
+    return measured
+
+
+def test_the_field(settings, few, capsys):
+    wanted = given.read({**settings, "bases": "yolov8", "backbones": "mobilenetv3_small_100"})
+    found = field.find(wanted, {"nc": 3}, print)
+    assert {each.imgsz for each in found.predicted} == {64, 32} and len(found.predicted) == 8
+    assert len(found.failed) == 2 and set(found.failed.values()) == {"cannot be exported"}
+    assert len(found.times) == 6 == len([*few]) - 2 * 2 or len(found.times) == 6
+    assert all((wanted.folder / "candidates" / f"{each.name}.yaml").exists() for each in found.times)
+    few.clear()
+    assert field.find(wanted, {"nc": 3}, print) == found and not few  # nothing is measured twice
+    assert Field.from_plain(json.loads(json.dumps(found.to_plain()))) == found
+
+
+def test_a_budget_that_nothing_meets(settings, few):
+    wanted = given.read({**settings, "budget": 1e-3, "bases": "yolov8", "backbones": "mobilenetv3_small_100"})
+    with pytest.raises(ConfigError, match=r"budget=0.001ms: the fastest of the candidates takes about"):
+        field.find(wanted, {"nc": 3}, print)
+
+
+def test_limits_of_size(settings, few):
+    wanted = {**settings, "bases": "yolov8", "backbones": "mobilenetv3_small_100"}
+    with pytest.raises(ConfigError, match="max_params=0.001, max_size=None: every candidate has more"):
+        field.find(given.read(wanted, {"max_params": 0.001}), {"nc": 3}, print)
+    found = field.find(given.read(wanted, {"max_params": 2, "name": "small"}), {"nc": 3}, print)
+    assert found.parameters and max(found.parameters.values()) <= 2
+
+
+def test_a_table_of_times_measured_elsewhere(settings, few, tmp_path):
+    table = tmp_path / "board.csv"
+    table.write_text(
+        "model,p50,control\nyolov8n-64,2.5,False\nyolov8n-w0p5-32,1.5,False\nyolov8n,9,True\nother,1,False\n"
+    )
+    wanted = given.read({**settings, "latency": str(table), "bases": "yolov8", "backbones": "mobilenetv3_small_100"})
+    found = field.find(wanted, {"nc": 3}, print)
+    assert {each.label: time for each, time in found.times.items()} == {"yolov8n-64": 2.5, "yolov8n-w0p5-32": 1.5}
+    assert not few and found.error is None
+    table.write_text("model,p50\nmine,1\n")
+    with pytest.raises(ConfigError, match="none of its models is a candidate; they are called like yolov8n-64"):
+        field.find(replace(wanted, folder=tmp_path / "other"), {"nc": 3}, print)
+    table.write_text("a,b\n1,2\n")
+    with pytest.raises(ConfigError, match="needs a results.csv of yolo-lite bench"):
+        field.find(replace(wanted, folder=tmp_path / "third"), {"nc": 3}, print)
+
+
+# Halving --------------------------------------------------------------------------------------------------------------
+
+
+class Workers:
+    """Runs that end at once, with an accuracy that is known."""
+
+    queues = False
+
+    def __init__(self, accuracy, limit=10**9):
+        self.accuracy, self.limit, self.jobs, self.over = accuracy, limit, [], []
+
+    def has_room(self):
+        return len(self.over) < 2
+
+    def begin(self, job):
+        if len(self.jobs) == self.limit:
+            raise KeyboardInterrupt
+        self.jobs.append(job)
+        score = self.accuracy(job.model)
+        record = RunRecord(job.model, 0, status="failed", error="it broke")
+        if score is not None:
+            figures = {"mAP50-95": score, "mAP50": score, "F1": score, "P": score, "R": score}
+            record = replace(record, status="finished", error=None, wall_seconds=3.0, train_seconds=2.0)
+            record = replace(record, metrics=Evaluation("val", 2, figures, {}, 100))
+        write_json(Path(job.folder) / "run.json", record.to_plain())
+        self.over.append((job, record))
+
+    def ended(self):
+        over, self.over = self.over, []
+        return over
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def halving(settings, monkeypatch):
+    """Return what makes a halving of nine candidates, and the jobs that it made."""
+
+    def make(accuracy, limit=10**9, hours=10, **more):
+        wanted = given.read(settings, {"epochs": 27, "hours": hours, **more})
+        names = [Candidate("yolov8", "n", 64, width=0.1 * number) for number in range(1, 3)]
+        names += [Candidate("yolov8", "n", 64, "csplite_100", 0.1 * number) for number in range(1, 8)]
+        times = {each: 1.0 + 10 * each.width for each in names}
+        for each in names:
+            (wanted.folder / "candidates").mkdir(parents=True, exist_ok=True)
+            (wanted.folder / "candidates" / f"{each.name}.yaml").write_text(f"# {each.name}\n")
+        workers = Workers(accuracy, limit)
+        monkeypatch.setattr(run.comparing, "workers", lambda *args, **kwargs: workers)
+        found = Field(times, times, dict.fromkeys(names, 1.0), 7.5, 0.05)
+        return run.Halving(wanted, found, Clock(wanted.folder / "clock.json", hours), None), workers
+
+    return make
+
+
+def width(label):
+    return int(label.split("p")[-1].split("-")[0]) / 10
+
+
+def test_halving(halving):
+    found, workers = halving(width)
+    found.run()
+    over = [each for each in found.field.times if found.field.times[each] > 7.5]
+    assert over and not {each.label for each in over} & {job.model for job in workers.jobs}
+    first = [job for job in workers.jobs if job.settings["epochs"] == 1]
+    assert {job.model for job in first} == {*found.candidates} and all(job.source.endswith(".yaml") for job in first)
+    later = [job for job in workers.jobs if job not in first]
+    assert later and all(job.source.endswith("weights/last.pt") and job.settings["imgsz"] == 64 for job in later)
+    assert len({job.folder for job in workers.jobs}) == len(workers.jobs) < 3 * len(first)
+    finals = run._finals(found, found.clock)
+    known = read_json(found.wanted.folder / "finals.json")
+    assert finals == Finals(4, 3, 27) and known["models"][0] == max(found.candidates, key=width)
+    assert any("csplite" not in label for label in known["models"])  # a stock one is always asked
+    assert {path.stem for path in (found.wanted.folder / "models").iterdir()} == {*known["models"]}
+    settings = run._comparison(found.wanted, finals)
+    assert settings["epochs"] == 27 and settings["seeds"] == [0, 1, 2] and len(settings["models"]) == 4
+    rows = {row.label: row for row in found.report().rows}
+    assert rows[over[0].label].outcome == "over the budget" and rows[known["models"][0]].outcome == "finalist"
+    assert any(row.outcome.startswith("dropped after") for row in rows.values())
+
+
+def test_a_source_is_where_candidates_begin(halving, tmp_path):
+    (tmp_path / "source.pt").write_bytes(b"x")
+    found, workers = halving(width, source=str(tmp_path / "source.pt"))
+    found.run()
+    for job in workers.jobs:
+        assert job.settings.get("pretrained") == (str(tmp_path / "source.pt") if job.source.endswith(".yaml") else None)
+    assert run._comparison(found.wanted, run._finals(found, found.clock))["pretrained"] == str(tmp_path / "source.pt")
+
+
+def test_a_failure_is_a_row_and_the_rest_goes_on(halving):
+    bad = "yolov8n-csplite100-a0p3-64"
+    found, workers = halving(lambda label: None if label == bad else width(label))
+    found.run()
+    assert {row.label: row.outcome for row in found.report_of([])}[bad] == "failed: it broke"
+    assert sum(job.model == bad for job in workers.jobs) == 1 and bad not in found.search.ranking()
+
+
+def test_a_killed_halving_goes_on(halving):
+    """Whatever ended is taken in, nothing is trained twice."""
+    made = []
+    for _ in range(30):
+        found, workers = halving(width, limit=2)
+        try:
+            found.run()
+        except KeyboardInterrupt:
+            made += workers.jobs
+            continue
+        made += workers.jobs
+        break
+    assert len(made) > 8 and len({job.folder for job in made}) == len(made)
+    assert found.search.ranking()[0] == max(found.candidates, key=width)
+
+
+def test_the_time_is_kept(halving):
+    """Each run takes 8 s for an epoch or more: with 90 s there is time for some, and the finalists' part is left."""
+    found, workers = halving(width, hours=90 / 3600)
+    began = time.monotonic()
+    found.clock.began -= 40
+    found.run()
+    assert 2 <= len(workers.jobs) < 9 and time.monotonic() - began < 30
+    assert found.clock.left > schedule.FINAL * 90 - 20
+    assert run._finals(found, found.clock).epochs < 27
+
+
+def test_too_few_to_choose_from(halving):
+    found, _ = halving(lambda label: None)
+    found.run()
+    with pytest.raises(ConfigError, match="0 candidates were trained, too few to choose from; give more hours="):
+        run._finals(found, found.clock)
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_command_killed_and_continued(tmp_path):
+    """Killed at random moments; at the end there is a recommendation, and no process is left."""
+    words = "data=shapes.yaml budget=50ms imgsz=64 hours=0.12 bases=yolov8 backbones=csplite_100 batch=16 fraction=0.2"
+    command = [sys.executable, "-m", "yolo_lite", "choose", *words.split(), "name=mine", "project=out", "epochs=3"]
+    for seconds in (15, 45, 90, 120, None):
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        try:
+            _, said = process.communicate(timeout=seconds)
+            break
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            process.stderr.close()
+    assert process.returncode == 0, said
+    folder = tmp_path / "out/mine/finals"
+    page = (folder / "report.html").read_text("utf-8")
+    searched = reported.read(folder)
+    assert "The search" in page and searched is not None and len(searched.rows) >= 8
+    assert sum(row.outcome == "finalist" for row in searched.rows) >= 2
+    assert not list((tmp_path / "out/mine").rglob("*.tmp"))

@@ -1,0 +1,199 @@
+"""The field of a search: candidates as files, what they cost, and those within the budget, measured."""
+
+import csv
+import random
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yolo_lite.choose.candidates import Candidate, space
+from yolo_lite.choose.cost_model import Work, at_size, work
+from yolo_lite.choose.settings import Settings
+from yolo_lite.choose.timing import FIRST, Device, Say, Timings, check_budget, fitted, within
+from yolo_lite.errors import ConfigError, one_line
+from yolo_lite.files import read_json, write, write_json
+
+FILE = "field.json"
+PART = 0.08  # of the hours may be spent on building candidates
+NEAR = 24  # candidates for each hour that are measured because they may fit the budget
+STOCK = 6  # of these at least so many stock models, or shrunk ones, if there are as many
+
+
+@dataclass(frozen=True)
+class Field:
+    """What is known of the candidates before any is trained.
+
+    Attributes:
+        times: Milliseconds of those measured, by candidate.
+        predicted: Likewise of all, as the cost model tells them.
+        parameters: Of all, in millions.
+        budget: Milliseconds.
+        error: Median relative error of the cost model; None where the times come from a table.
+        failed: Why some could not be exported or run, by label.
+    """
+
+    times: Mapping[Candidate, float]
+    predicted: Mapping[Candidate, float]
+    parameters: Mapping[Candidate, float]
+    budget: float
+    error: float | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Field":
+        """Read what `field.json` holds."""
+        rows = [(Candidate(**row["candidate"]), row) for row in plain["candidates"]]
+        times, predicted, parameters = (
+            {each: row[key] for each, row in rows if row[key] is not None}
+            for key in ("time", "predicted", "parameters")
+        )
+        return cls(times, predicted, parameters, plain["budget"], plain["error"], plain["failed"])
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as it stands in `field.json`."""
+        rows = [
+            {
+                "candidate": asdict(each),
+                "time": self.times.get(each),
+                "predicted": time,
+                "parameters": self.parameters[each],
+            }
+            for each, time in self.predicted.items()
+        ]
+        return {"budget": self.budget, "error": self.error, "failed": dict(self.failed), "candidates": rows}
+
+    @property
+    def within(self) -> list[Candidate]:
+        """The measured candidates within the budget, the slowest first; a stock or shrunk one now and then."""
+        fits = sorted((each for each, time in self.times.items() if time <= self.budget), key=self.times.__getitem__)
+        own = [each for each in fits[::-1] if each.backbone is not None]
+        stock = [each for each in fits[::-1] if each.backbone is None]
+        mixed: list[Candidate] = []
+        while own or stock:
+            mixed += [*stock[:1], *own[:4]]
+            own, stock = own[4:], stock[1:]
+        return mixed
+
+
+def find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
+    """Build candidates, measure some, and those of the others that may fit the budget.
+
+    Args:
+        wanted: The settings.
+        data: The dataset's description.
+        say: Called with lines of text on the way.
+
+    Raises:
+        ConfigError: Nothing meets the budget.
+    """
+    known = read_json(wanted.folder / FILE)
+    if known is not None:
+        return Field.from_plain(known)
+    found = _find(wanted, data, say)
+    write_json(wanted.folder / FILE, found.to_plain())
+    return found
+
+
+def _find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
+    models = wanted.folder / "candidates"
+    table = _table(Path(wanted.latency)) if wanted.latency else None
+    everything = space(wanted.imgsz, wanted.bases, wanted.backbones)
+    if table is not None:  # a file called like a candidate without its image size was measured at the largest
+        table |= {f"{name}-{wanted.imgsz}": time for name, time in table.items()}
+        everything = [each for each in everything if each.label in table]
+        if not everything:
+            raise ConfigError(
+                f"latency={wanted.latency}: none of its models is a candidate; they are called like "
+                f"{space(wanted.imgsz, wanted.bases, wanted.backbones)[0].label}"
+            )
+    works, parameters = {}, {}
+    for each, done, count in _described(everything, models, wanted, int(data["nc"]), say):
+        if count <= (wanted.max_params or count) and 4 * count <= (wanted.max_size or 4 * count):
+            works[each], parameters[each] = done, count
+    if not works:
+        raise ConfigError(f"max_params={wanted.max_params}, max_size={wanted.max_size}: every candidate has more")
+    if table is not None:
+        times = {each: table[each.label] for each in works}
+        check_budget(times.values(), wanted.budget)
+        return Field(times, times, parameters, wanted.budget)
+    device = Device(wanted.runtime, wanted.threads, wanted.data if wanted.int8 else None)
+    timings = Timings(wanted.folder / "latency.json", models, device, say)
+    model = fitted(timings, works, min(FIRST, round(12 + 24 * wanted.hours)))
+    say(f"the cost model is off by {model.error:.1%} at the median, {model.worst:.1%} at the ninth decile")
+    predicted = {each: model.predict(done) for each, done in works.items()}
+    check_budget(predicted.values(), wanted.budget)
+    timings.measure(_near(predicted, wanted.budget, max(8, round(NEAR * wanted.hours))))
+    times = {each: timings.known[each.label] for each in works if each.label in timings.known}
+    found = Field(times, predicted, parameters, wanted.budget, model.error, timings.failed)
+    if not found.within:
+        fastest = min(times.values())
+        raise ConfigError(f"budget={wanted.budget:g}ms: the fastest of the candidates takes {fastest:.1f} ms")
+    return found
+
+
+def _near(predicted: Mapping[Candidate, float], budget: float, count: int) -> list[Candidate]:
+    """Return the candidates that are worth measuring, stock ones among them."""
+    stock = {each: time for each, time in predicted.items() if each.backbone is None}
+    return list(dict.fromkeys([*within(predicted, budget, count), *within(stock, budget, STOCK)]))
+
+
+def _described(
+    candidates: list[Candidate], folder: Path, wanted: Settings, classes: int, say: Say
+) -> Iterator[tuple[Candidate, Work, float]]:
+    """Yield candidates with their work and millions of parameters; their YAMLs are written on the way."""
+    file = wanted.folder / "works.json"
+    known: dict[str, Any] = read_json(file) or {}
+    names: dict[str, list[Candidate]] = {}
+    for each in candidates:
+        names.setdefault(each.name, []).append(each)
+    ends = time.monotonic() + PART * 3600 * wanted.hours
+    for name in _order(names):
+        sizes = names[name]
+        if name not in known:
+            if time.monotonic() > ends:
+                continue
+            known[name] = _one(sizes[0], folder, wanted.imgsz, classes)
+            say(f"candidates: {len(known)} built\r")
+            if len(known) % 20 == 0:
+                write_json(file, known)
+        if "work" in known[name]:
+            for each in sizes:
+                yield each, at_size(known[name]["work"], each.imgsz / wanted.imgsz), known[name]["parameters"]
+    write_json(file, known)
+
+
+def _order(names: Mapping[str, list[Candidate]]) -> list[str]:
+    """Return names in an order of which any first part is a fair sample, stock models in front."""
+    shuffled = sorted(names)
+    random.Random(0).shuffle(shuffled)
+    return sorted(shuffled, key=lambda name: names[name][0].backbone is not None)
+
+
+def _one(candidate: Candidate, folder: Path, imgsz: int, classes: int) -> dict[str, Any]:
+    """Write a candidate's YAML; return its work, or why it cannot be built."""
+    from ultralytics.nn.tasks import DetectionModel
+
+    from yolo_lite.output import errors_only
+
+    try:
+        text = candidate.text()
+        d = {**yaml.safe_load(text), "scale": candidate.scale, "nc": classes}
+        with errors_only():
+            model = DetectionModel(d, verbose=False).eval().fuse(verbose=False)
+    except ConfigError as error:  # a head that a base has no form for, a backbone that a width leaves too narrow
+        return {"failed": one_line(error)}
+    write(folder / f"{candidate.name}.yaml", text)
+    return {"work": work(model, imgsz), "parameters": sum(each.numel() for each in model.parameters()) / 1e6}
+
+
+def _table(file: Path) -> dict[str, float]:
+    """Return the milliseconds in a table of `yolo-lite bench`, by model."""
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    if not rows or not {"model", "p50"} <= rows[0].keys():
+        raise ConfigError(f"latency={file}: needs a results.csv of yolo-lite bench, with model and p50")
+    return {row["model"]: float(row["p50"]) for row in rows if row.get("control", "False") != "True"}

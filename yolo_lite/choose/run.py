@@ -1,0 +1,342 @@
+"""A search, done: the field, successive halving on a part of the training images, the finalists' comparison."""
+
+import contextlib
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from yolo_lite.choose import held_out
+from yolo_lite.choose.candidates import Candidate
+from yolo_lite.choose.field import Field, find
+from yolo_lite.choose.schedule import FINAL as FINAL_PART
+from yolo_lite.choose.schedule import Clock, Finals, Pace, epochs_within, finals_within, rungs_of
+from yolo_lite.choose.search import Search, Step
+from yolo_lite.choose.settings import Settings
+from yolo_lite.compare import run as comparing
+from yolo_lite.compare.local import locked
+from yolo_lite.compare.plan import Run, make_plan, write_folder
+from yolo_lite.compare.process import Job, Workers
+from yolo_lite.compare.record import RunRecord, is_finished, read_run
+from yolo_lite.compare.report import search as reported
+from yolo_lite.datasets import scan
+from yolo_lite.errors import ConfigError, one_line
+from yolo_lite.files import read_json, write, write_json
+
+FORMAT = 1
+IMPORTS = 5.0  # seconds that a process takes before it counts its own
+MAIN = "mAP50-95"
+SAME = (
+    "budget",
+    "runtime",
+    "threads",
+    "int8",
+    "max_params",
+    "max_size",
+    "bases",
+    "backbones",
+    "source",
+    "split",
+    "train",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a search.
+
+    Attributes:
+        folder: Of the finalists' comparison, with the report.
+        finished: Its runs that have figures.
+        failed: The others.
+    """
+
+    folder: Path
+    finished: Sequence[Run]
+    failed: Sequence[Run]
+
+
+def execute(wanted: Settings) -> Outcome:
+    """Search, or go on with it.
+
+    Raises:
+        ConfigError: The dataset cannot be used, nothing meets the budget, or the folder holds another search.
+    """
+    data = scan.load(wanted.data, wanted.split)
+    _check_folder(wanted, data.content.digest)
+    if wanted.ray:
+        from yolo_lite.compare.cluster import connect
+
+        connect(wanted.ray)
+    wanted.folder.mkdir(parents=True, exist_ok=True)
+    with locked(wanted.folder) as lock:
+        _check_folder(wanted, data.content.digest)
+        write_json(wanted.folder / "choose.json", _known_by(wanted, data.content.digest))
+        clock = Clock(wanted.folder / "clock.json", wanted.hours)
+        try:
+            field = find(wanted, data.record | {"nc": len(data.content.classes)}, _say)
+            halving = Halving(wanted, field, clock, lock)
+            halving.run()
+            finals = _finals(halving, clock)
+            clock.tick(0)
+            plan = make_plan(_comparison(wanted, finals))
+            write_folder(plan)
+            write_json(plan.folder / reported.FILE, asdict(halving.report()))  # the page that compare writes has it
+            outcome = comparing.execute(plan)
+        finally:
+            clock.tick(0)
+    return Outcome(outcome.folder, outcome.finished, outcome.failed)
+
+
+def _known_by(wanted: Settings, digest: str) -> dict[str, Any]:
+    """Return what a search is, as it stands in its folder."""
+    settings = asdict(wanted)
+    return {"format": FORMAT, "data": digest, **{key: settings[key] for key in SAME}}
+
+
+def _check_folder(wanted: Settings, digest: str) -> None:
+    """Refuse a folder that holds something else.
+
+    Raises:
+        ConfigError: It does.
+    """
+    advice = "use the same settings to go on with it, or choose another name="
+    old, new = read_json(wanted.folder / "choose.json"), _known_by(wanted, digest)
+    if old is None:
+        if wanted.folder.exists() and any(not path.name.startswith(".") for path in wanted.folder.iterdir()):
+            raise ConfigError(f"{wanted.folder}: holds something that is no search; choose another name=")
+        return
+    for key, value in new.items():
+        before = old.get(key)
+        if before != (list(value) if isinstance(value, tuple) else value):
+            found = "other images or labels" if key == "data" else f"{key}={value}, found there {key}={before}"
+            raise ConfigError(f"{wanted.folder} holds another search: {one_line(found)}; {advice}")
+
+
+class Halving:
+    """Successive halving: short runs of many candidates, longer ones of those that are ahead.
+
+    Args:
+        wanted: The settings.
+        field: The candidates.
+        clock: Of the search.
+        lock: Of its folder.
+    """
+
+    def __init__(self, wanted: Settings, field: Field, clock: Clock, lock: int | None) -> None:
+        self.wanted, self.field, self.clock, self.lock = wanted, field, clock, lock
+        self.folder = wanted.folder / "halving"
+        self.candidates = {each.label: each for each in field.within}
+        self.paces: dict[str, Pace] = {}  # by label
+        self.data = self._data()
+        self.plan = read_json(wanted.folder / "schedule.json") or {}
+        self.search: Search | None = None
+
+    def _data(self) -> Path:
+        from yolo_lite.datasets.images import check_data, training_files
+
+        known = self.folder / "data.yaml"
+        if not known.exists():
+            held_out.write_dataset(check_data(self.wanted.data), training_files(self.wanted.data), self.folder)
+        return known
+
+    def run(self) -> None:
+        """Train until the time for it is over, or nothing is left to train."""
+        wanted = self.wanted
+        settings = (wanted.parallel, self.lock, wanted.ray, self.folder, wanted.cpus, wanted.gpus, wanted.train)
+        with contextlib.closing(comparing.workers(*settings, at_once=wanted.parallel)) as at_work:
+            if not self.plan:
+                self._make_plan(at_work)
+            self.search = self._open()
+            self._work(at_work, self.search)
+
+    def _make_plan(self, at_work: Workers) -> None:
+        """Find out how long an epoch takes, and how many there can be."""
+        first = next(iter(self.candidates.values()))
+        epochs = self.wanted.train.get("epochs")
+        if epochs is None:
+            step = Step(-1, first.label, 0, 2)
+            at_work.begin(self._job(step, self.folder / "pilot"))
+            ended: list[tuple[Job, RunRecord]] = []
+            while not ended:
+                ended = at_work.ended()
+            pace = _pace(ended[0][1], 2)
+            if pace is None:
+                raise ConfigError(f"{first.label} cannot be trained: {ended[0][1].error}")
+            epochs = epochs_within(self.wanted.hours * 3600, pace, self.wanted.parallel)
+        self.plan = {"epochs": epochs, "rungs": rungs_of(epochs)}
+        _say(f"finalists get {epochs} epochs, candidates are compared after {', '.join(map(str, self.plan['rungs']))}")
+        write_json(self.wanted.folder / "schedule.json", self.plan)
+
+    def _open(self) -> Search:
+        parts = {label: _parts(each) for label, each in self.candidates.items()}
+        storage = f"sqlite:///{self.wanted.folder / 'halving.db'}"
+        return Search(parts, self.plan["rungs"], len(parts), storage)
+
+    def _work(self, at_work: Workers, search: Search) -> None:
+        steps: dict[str, Step] = {}
+        over = False
+        while True:
+            while not over and at_work.has_room():
+                step = search.next()
+                if step is None:
+                    break
+                folder = self._folder(step)
+                if is_finished(folder):  # of a command that was killed before it could take it in
+                    self._take(search, step, read_run(folder, step.candidate, 0))
+                elif self._seconds(step) > self.clock.left - FINAL_PART * self.clock.seconds:
+                    search.put_back(step)
+                    over = True
+                else:
+                    steps[str(folder)] = step
+                    at_work.begin(self._job(step, folder))
+            if not steps:
+                return
+            for job, record in at_work.ended():
+                self._take(search, steps.pop(job.folder), record)
+            self.clock.tick()
+
+    def _take(self, search: Search, step: Step, record: RunRecord) -> None:
+        """Take in a run that is over."""
+        time = f"{max(self.clock.left, 0) / 60:.0f} min left"
+        if record.metrics is None:
+            search.fail(step, record.error or "it failed")
+            _say(f"{step.candidate}: FAILED: {record.error}; {time}")
+            return
+        pace = _pace(record, step.epochs - step.done)
+        if pace is not None:
+            self.paces[step.candidate] = pace
+        score = record.metrics.figures[MAIN]
+        goes_on = search.report(step, score)
+        last = step.epochs == self.plan["rungs"][-1]
+        then = "at the end of its way" if last else "goes on" if goes_on else "dropped"
+        _say(f"{step.candidate}: {_epochs(step.epochs)}, {MAIN} {score:.3f}, {then}; {time}")
+
+    def _seconds(self, step: Step) -> float:
+        """Return how long a step will take; 0 while nothing is known."""
+        return 1.1 * self.pace(step.candidate).seconds(step.epochs - step.done)
+
+    def pace(self, label: str) -> Pace:
+        """Return the pace of a candidate, the median of others' where it has not been trained."""
+        known = [self.paces[label]] if label in self.paces else list(self.paces.values()) or [Pace(0.0, 0.0)]
+        return Pace(*(statistics.median(getattr(each, part) for each in known) for part in ("start", "epoch")))
+
+    def _folder(self, step: Step) -> Path:
+        return self.folder / step.candidate / str(step.epochs)
+
+    def _job(self, step: Step, folder: Path) -> Job:
+        """Return a run that goes on from the one before, as its worker has to know it."""
+        candidate = self.candidates[step.candidate]
+        settings: dict[str, Any] = {**self.wanted.train, "imgsz": candidate.imgsz, "epochs": step.epochs - step.done}
+        source = self.wanted.folder / "candidates" / f"{candidate.name}.yaml"
+        if step.done:
+            source = self.folder / step.candidate / str(step.done) / "weights" / "last.pt"
+        elif self.wanted.source:
+            settings["pretrained"] = self.wanted.source
+        return Job(str(folder), step.candidate, str(source), 0, "", str(self.data), settings)
+
+    def report(self) -> reported.Search:
+        """Return what the report says of the search."""
+        wanted = self.wanted
+        way = (
+            f"{wanted.runtime} {'int8' if wanted.int8 else 'fp32'}, {wanted.threads} thread{'s' * (wanted.threads > 1)}"
+        )
+        return reported.Search(
+            budget=wanted.budget,
+            way=f"from {Path(wanted.latency).name}" if wanted.latency else way,
+            candidates=len(self.field.predicted),
+            error=self.field.error,
+            data=Path(wanted.data).name,
+            rows=self.report_of(read_json(wanted.folder / "finals.json")["models"]),
+        )
+
+    def report_of(self, finalists: Sequence[str]) -> list[reported.Row]:
+        """Return what became of the candidates that were measured, the slowest first."""
+        assert self.search is not None
+        tried, rows = self.search.tried(), []
+        for each in sorted(self.field.predicted, key=lambda each: -self.field.times.get(each, 0)):
+            time, trial = self.field.times.get(each), tried.get(each.label)
+            if time is None and each.label not in self.field.failed:
+                continue
+            epochs, score, failed = trial or (0, None, self.field.failed.get(each.label))
+            if each.label in finalists:
+                outcome = "finalist"
+            elif failed:
+                outcome = f"failed: {failed}"
+            elif time is not None and time > self.field.budget:
+                outcome = "over the budget"
+            else:
+                outcome = f"dropped after {_epochs(epochs)}" if epochs else "no time left to train it"
+            rows.append(reported.Row(each.label, time, self.field.parameters[each], each.imgsz, epochs, score, outcome))
+        return rows
+
+
+def _pace(record: RunRecord, epochs: int) -> Pace | None:
+    """Return how long a run took; None where it was interrupted, or failed."""
+    if record.status != "finished" or not record.wall_seconds or record.train_seconds is None:
+        return None
+    return Pace(IMPORTS + record.wall_seconds - record.train_seconds, record.train_seconds / epochs)
+
+
+def _epochs(number: int) -> str:
+    return f"{number} epoch{'s' * (number != 1)}"
+
+
+def _parts(candidate: Candidate) -> dict[str, str | int | float]:
+    return {**asdict(candidate), "backbone": candidate.backbone or "its own"}
+
+
+def _finals(halving: Halving, clock: Clock) -> Finals:
+    """Decide who is compared, and write their YAMLs; the same again where that was decided before."""
+    folder = halving.wanted.folder
+    known = read_json(folder / "finals.json")
+    if known:
+        return Finals(len(known["models"]), known["seeds"], known["epochs"])
+    assert halving.search is not None
+    ranking = halving.search.ranking()
+    if len(ranking) < 2:
+        raise ConfigError(f"{len(ranking)} candidates were trained, too few to choose from; give more hours=")
+    epochs = halving.plan["epochs"]
+    paces = [halving.pace(label) for label in ranking]
+    found = finals_within(clock.left, paces, epochs, halving.wanted.parallel)
+    chosen = ranking[: found.candidates]
+    stock = [label for label in ranking if halving.candidates[label].backbone is None]
+    if stock and not set(stock) & set(chosen):
+        chosen[-1] = stock[0]  # a smaller YOLO may be the better answer: it is always asked
+    for label in chosen:
+        source = folder / "candidates" / f"{halving.candidates[label].name}.yaml"
+        write(folder / "models" / f"{label}.yaml", source.read_text("utf-8"))
+    sizes = {label: halving.candidates[label].imgsz for label in chosen}
+    write_json(folder / "finals.json", {"models": chosen, "seeds": found.seeds, "epochs": found.epochs, "imgsz": sizes})
+    return found
+
+
+def _comparison(wanted: Settings, finals: Finals) -> Mapping[str, Any]:
+    """Return the settings of the finalists' comparison."""
+    known = read_json(wanted.folder / "finals.json")
+    models: Sequence[str] = known["models"]
+    settings = {
+        **wanted.train,
+        "models": [str(wanted.folder / "models" / f"{label}.yaml") for label in models],
+        "imgsz": {str(wanted.folder / "models" / f"{label}.yaml"): known["imgsz"][label] for label in models},
+        "data": wanted.data,
+        "seeds": list(range(finals.seeds)),
+        "epochs": finals.epochs,
+        "split": wanted.split,
+        "parallel": wanted.parallel,
+        "latency": wanted.latency is None,
+        "runtimes": [wanted.runtime],
+        "threads": [wanted.threads],
+        "project": str(wanted.folder),
+        "name": "finals",
+    }
+    settings |= {"pretrained": wanted.source} if wanted.source else {}
+    return settings | ({"ray": wanted.ray, "cpus": wanted.cpus, "gpus": wanted.gpus} if wanted.ray else {})
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        if not line.endswith("\r"):
+            print(line, file=sys.stderr, flush=True)

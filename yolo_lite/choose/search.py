@@ -1,0 +1,170 @@
+"""Which candidates are trained, and how long: successive halving, one trial of Optuna for each candidate.
+
+A trial's rungs are runs that go on from each other; Optuna's pruner decides after each whether there is a next one. The
+study lies in one SQLite file, which this process alone writes and Optuna's dashboard opens.
+
+Source: Li et al. 2020, ASHA, https://arxiv.org/abs/1810.05934.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from yolo_lite.choose.schedule import REDUCTION
+
+if TYPE_CHECKING:
+    import optuna
+
+NAME = "choose"
+Parts = Mapping[str, str | int | float]  # what a candidate is made of; all candidates have the same keys
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to be trained next.
+
+    Attributes:
+        trial: The number of the trial.
+        candidate: Its label.
+        done: Epochs that it has behind it.
+        epochs: Those that it has to have then.
+    """
+
+    trial: int
+    candidate: str
+    done: int
+    epochs: int
+
+
+class Search:
+    """The state of a search.
+
+    Args:
+        candidates: What they are made of, by label, those first that are to be tried first.
+        rungs: Epochs after which candidates are compared, each `REDUCTION` times the one before.
+        first: So many are tried in the order in which they stand; the sampler chooses the others.
+        storage: Optuna's; None for one in memory.
+        seed: Of the sampler.
+    """
+
+    def __init__(
+        self, candidates: Mapping[str, Parts], rungs: Sequence[int], first: int, storage: Any = None, seed: int = 0
+    ) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.rungs, self.candidates, self.random = list(rungs), dict(candidates), random.Random(seed)
+        self.values = {
+            key: list(dict.fromkeys(parts[key] for parts in candidates.values()))
+            for key in next(iter(candidates.values()))
+        }
+        self.study = optuna.create_study(
+            storage=storage,
+            study_name=NAME,
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(seed=seed),
+            pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=rungs[0], reduction_factor=REDUCTION),
+            load_if_exists=True,
+        )
+        self.waiting: list[optuna.Trial] = []  # those that go on, the furthest last
+        began = self.study.get_trials(deepcopy=False)
+        for trial in began:
+            if trial.state == optuna.trial.TrialState.RUNNING:  # of a command that was killed
+                if "candidate" in trial.user_attrs:
+                    self.waiting.append(optuna.Trial(self.study, trial._trial_id))
+                else:
+                    self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        self.waiting.sort(key=_done)
+        if not began:
+            for parts in list(self.candidates.values())[:first]:
+                self.study.enqueue_trial(dict(parts))
+        self.working: dict[int, optuna.Trial] = {}
+
+    @property
+    def untried(self) -> list[str]:
+        """The candidates that no trial has had."""
+        tried = {trial.user_attrs.get("candidate") for trial in self.study.get_trials(deepcopy=False)}
+        return [label for label in self.candidates if label not in tried]
+
+    def next(self, new: bool = True) -> Step | None:
+        """Return what to train next: what goes on before what is new; None where there is nothing.
+
+        Args:
+            new: Whether a candidate may be begun.
+        """
+        if self.waiting:
+            trial = self.waiting.pop()
+        else:
+            untried = self.untried if new else []
+            if not untried:
+                return None
+            trial = self.study.ask()
+            wanted: dict[str, Any] = {
+                key: trial.suggest_categorical(key, values) for key, values in self.values.items()
+            }
+            trial.set_user_attr("candidate", self._nearest(wanted, untried))
+        self.working[trial.number] = trial
+        done = _done(trial)
+        return Step(trial.number, trial.user_attrs["candidate"], done, next(each for each in self.rungs if each > done))
+
+    def _nearest(self, wanted: Parts, untried: Sequence[str]) -> str:
+        """Return the candidate that is most like what the sampler wants."""
+        alike = {label: sum(self.candidates[label][key] == value for key, value in wanted.items()) for label in untried}
+        most = max(alike.values())
+        found = [label for label, count in alike.items() if count == most]
+        return found[0] if most == len(wanted) else self.random.choice(found)
+
+    def put_back(self, step: Step) -> None:
+        """Take back a step that is not made now, for another time."""
+        self.waiting.append(self.working.pop(step.trial))
+
+    def report(self, step: Step, score: float) -> bool:
+        """Take in what a step gave; return whether its candidate goes on, or has got to the end."""
+        import optuna
+
+        trial = self.working.pop(step.trial)
+        trial.report(score, step.epochs)
+        if step.epochs == self.rungs[-1]:
+            self.study.tell(trial, score)
+            return True
+        if trial.should_prune():
+            self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            return False
+        self.waiting.append(trial)
+        self.waiting.sort(key=_done)
+        return True
+
+    def fail(self, step: Step, reason: str) -> None:
+        """Take in that a step failed; its candidate is out, the rest goes on."""
+        import optuna
+
+        trial = self.working.pop(step.trial)
+        trial.set_user_attr("failed", reason)
+        self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+    def tried(self) -> dict[str, tuple[int, float | None, str | None]]:
+        """Return what became of candidates: epochs, score, and why it failed; by label."""
+        found = {}
+        for trial in self.study.get_trials(deepcopy=False):
+            values, label = trial.intermediate_values, trial.user_attrs.get("candidate")
+            if label is not None:
+                done = max(values, default=0)
+                found[label] = (done, values.get(done), trial.user_attrs.get("failed"))
+        return found
+
+    def ranking(self) -> list[str]:
+        """Return the candidates that have been trained, the longest first, and of those the best first."""
+        found = []
+        for trial in self.study.get_trials(deepcopy=False):
+            values = trial.intermediate_values
+            if values and "failed" not in trial.user_attrs:
+                done = max(values)
+                found.append(((done, values[done]), trial.user_attrs["candidate"]))
+        return [label for _, label in sorted(found, key=lambda each: each[0], reverse=True)]
+
+
+def _done(trial: "optuna.Trial") -> int:
+    """Return the epochs that a trial has behind it."""
+    values = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+    return max(values, default=0)
