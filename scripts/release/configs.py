@@ -10,7 +10,7 @@ import csv
 import functools
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +177,16 @@ def slower_line() -> str:
     return f"Slower than their bases in fp32, of all configs but the experiments: {', '.join(found) or 'none'}."
 
 
+def by_time(lines: Sequence[str]) -> list[str]:
+    """Return a table of configs' lines, the fastest in onnxruntime first."""
+
+    def time(line: str) -> float:
+        cell = line.split("|")[-3].strip(" *")
+        return float(cell) if cell[0].isdigit() else float("inf")
+
+    return [*HEAD, *sorted(lines, key=time)]
+
+
 def tables(lines: Mapping[str, str]) -> list[str]:
     """Return the tables of docs/configs.md, one a base, from each config's line."""
     found: list[str] = []
@@ -197,6 +207,8 @@ def write_pages(configs: bool = True) -> None:
     page, readme = ROOT / "docs" / "configs.md", ROOT / "README.md"
     write(page, between(page.read_text("utf-8"), "figures", tables(lines)))
     shown = [line for name, line in lines.items() if name.startswith("yolov8") and not experiment(name)]
+    which = ROOT / "docs" / "which.md"
+    write(which, between(which.read_text("utf-8"), "cpu", by_time(shown)))
     write(readme, between(between(readme.read_text("utf-8"), "figures", [*HEAD, *shown]), "slower", [slower_line()]))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from yolo_lite.commands.help import table_of
 from yolo_lite.files import between, write
+from yolo_lite.options import COMMANDS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = {
@@ -22,10 +23,25 @@ PAGES = {
 
 def pages() -> dict[Path, str]:
     """Return what the pages should be."""
-    return {
+    found = {
         page: between(page.read_text("utf-8"), f"options {command}", table_of(command))
         for command, page in PAGES.items()
     }
+    whole = DOCS / "commands.md"
+    return {**found, whole: between(whole.read_text("utf-8"), "commands", commands())}
+
+
+def commands() -> list[str]:
+    """Return docs/commands.md's content: every command with its options."""
+    lines: list[str] = []
+    for name, command in COMMANDS.items():
+        lines += [f"## {name}", "", f"{command.summary[:1].upper()}{command.summary[1:]}.", ""]
+        lines += ["```text", f"yolo-lite {name} {command.usage}".rstrip(), "", f"{command.example}", "```", ""]
+        if command.options:
+            lines += [*table_of(name), ""]
+        if command.trains:
+            lines += ["Every training argument of Ultralytics is passed on: `epochs=`, `imgsz=`, `batch=`, ...", ""]
+    return lines[:-1]
 
 
 def check() -> list[str]:
