@@ -3,6 +3,7 @@
 import csv
 import random
 import statistics
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -123,6 +124,29 @@ def test_what_is_measured_is_spread_and_near_the_budget():
     assert len(timing.within(predicted, 5, 20)) == 6
     with pytest.raises(ConfigError, match="budget=2ms: the fastest of the candidates takes about 7.0 ms"):
         timing.check_budget([9, 7], 2)
+
+
+def test_times_are_ratios_to_one_candidate(tmp_path, monkeypatch):
+    """A machine that is twice as slow when the second lot is measured."""
+    slowness = iter([1.0, 2.0, 2.0])
+
+    def measure(names, runtimes, threads, sizes, seconds, data=None, say=None):
+        factor = next(slowness)
+        rows = [
+            SimpleNamespace(model=label, p50=factor * sizes[label], control=False, precision="fp32") for label in names
+        ]
+        return [*rows, SimpleNamespace(model=rows[0].model, p50=9, control=True, precision="fp32")]
+
+    monkeypatch.setattr(timing, "measure", measure)
+    monkeypatch.setattr(timing, "BATCH", 2)
+    reference, *others = (Candidate("yolov8", "n", size) for size in (64, 96, 128, 160, 192))
+    found = timing.Timings(tmp_path / "latency.json", reference, tmp_path, timing.Device(), print)
+    found.measure(others)
+    assert found.references == [64, 128]
+    assert found.known == {each.label: 96 * each.imgsz / 64 for each in (reference, *others)}
+    again = timing.Timings(tmp_path / "latency.json", reference, tmp_path, timing.Device(), print)
+    again.measure(others)  # nothing is measured twice
+    assert again.known == found.known
 
 
 # Images held out ------------------------------------------------------------------------------------------------------

@@ -157,7 +157,7 @@ def test_the_field(settings, few, capsys):
     found = field.find(wanted, {"nc": 3}, print)
     assert {each.imgsz for each in found.predicted} == {64, 32} and len(found.predicted) == 8
     assert len(found.failed) == 2 and set(found.failed.values()) == {"cannot be exported"}
-    assert len(found.times) == 6 == len([*few]) - 2 * 2 or len(found.times) == 6
+    assert len(found.times) == 6
     assert all((wanted.folder / "candidates" / f"{each.name}.yaml").exists() for each in found.times)
     few.clear()
     assert field.find(wanted, {"nc": 3}, print) == found and not few  # nothing is measured twice
@@ -266,8 +266,8 @@ def test_halving(halving):
     assert len({job.folder for job in workers.jobs}) == len(workers.jobs) < 3 * len(first)
     finals = run._finals(found, found.clock)
     known = read_json(found.wanted.folder / "finals.json")
-    assert finals == Finals(4, 3, 27) and known["models"][0] == max(found.candidates, key=width)
-    assert any("csplite" not in label for label in known["models"])  # a stock one is always asked
+    assert finals == Finals(4, 3, 27) and max(found.candidates, key=width) in known["models"]
+    assert "csplite" not in known["models"][0]  # a stock one is always asked, and the baseline
     assert {path.stem for path in (found.wanted.folder / "models").iterdir()} == {*known["models"]}
     settings = run._comparison(found.wanted, finals)
     assert settings["epochs"] == 27 and settings["seeds"] == [0, 1, 2] and len(settings["models"]) == 4

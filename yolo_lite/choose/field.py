@@ -121,13 +121,15 @@ def _find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
         check_budget(times.values(), wanted.budget)
         return Field(times, times, parameters, wanted.budget)
     device = Device(wanted.runtime, wanted.threads, wanted.data if wanted.int8 else None)
-    timings = Timings(wanted.folder / "latency.json", models, device, say)
+    reference = next((each for each in works if each.backbone is None), next(iter(works)))
+    timings = Timings(wanted.folder / "latency.json", reference, models, device, say)
     model = fitted(timings, works, min(FIRST, round(12 + 24 * wanted.hours)))
     say(f"the cost model is off by {model.error:.1%} at the median, {model.worst:.1%} at the ninth decile")
     predicted = {each: model.predict(done) for each, done in works.items()}
     check_budget(predicted.values(), wanted.budget)
     timings.measure(_near(predicted, wanted.budget, max(8, round(NEAR * wanted.hours))))
-    times = {each: timings.known[each.label] for each in works if each.label in timings.known}
+    measured = timings.known
+    times = {each: measured[each.label] for each in works if each.label in measured}
     found = Field(times, predicted, parameters, wanted.budget, model.error, timings.failed)
     if not found.within:
         fastest = min(times.values())

@@ -305,6 +305,7 @@ def _finals(halving: Halving, clock: Clock) -> Finals:
     stock = [label for label in ranking if halving.candidates[label].backbone is None]
     if stock and not set(stock) & set(chosen):
         chosen[-1] = stock[0]  # a smaller YOLO may be the better answer: it is always asked
+    chosen.sort(key=lambda label: label not in stock)  # and is what the others are compared with
     for label in chosen:
         source = folder / "candidates" / f"{halving.candidates[label].name}.yaml"
         write(folder / "models" / f"{label}.yaml", source.read_text("utf-8"))

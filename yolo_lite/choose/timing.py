@@ -1,5 +1,6 @@
 """How long candidates take: some dozen are measured, the others told from them, and those that matter measured, too."""
 
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,27 +30,40 @@ class Device:
 class Timings:
     """Measured milliseconds, kept in a file as they come.
 
+    A machine is slower at one time than at another. So one candidate is measured again with all the others, and what
+    is kept of these are ratios to its time.
+
     Args:
         file: Where.
+        reference: The candidate that all are measured with.
         models: The folder of the candidates' YAMLs.
         device: What to measure with.
         say: Called with lines of text on the way.
     """
 
-    def __init__(self, file: Path, models: Path, device: Device, say: Say) -> None:
-        self.file, self.models, self.device, self.say = file, models, device, say
-        self.known: dict[str, float] = read_json(file) or {}
+    def __init__(self, file: Path, reference: Candidate, models: Path, device: Device, say: Say) -> None:
+        self.file, self.reference, self.models, self.device, self.say = file, reference, models, device, say
+        kept = read_json(file) or {}
+        self.references: list[float] = kept.get("references", [])  # milliseconds of the reference, each time
+        self.ratios: dict[str, float] = kept.get("ratios", {})
         self.failed: dict[str, str] = {}  # what cannot be exported or run -> why
 
+    @property
+    def known(self) -> dict[str, float]:
+        """Milliseconds by label."""
+        usual = statistics.median(self.references) if self.references else 0.0
+        return {label: usual * ratio for label, ratio in self.ratios.items()}
+
     def measure(self, candidates: Sequence[Candidate]) -> None:
-        """Measure those that are not known, some interleaved with each other."""
-        new = [each for each in candidates if each.label not in {*self.known, *self.failed}]
+        """Measure those that are not known, some interleaved with each other and the reference."""
+        new = [each for each in candidates if each.label not in {*self.ratios, *self.failed}]
         for start in range(0, len(new), BATCH):
             self._measure(new[start : start + BATCH])
 
     def _measure(self, candidates: Sequence[Candidate]) -> None:
-        names = {each.label: self.models / f"{each.name}.yaml" for each in candidates}
-        sizes = {each.label: each.imgsz for each in candidates}
+        together = [self.reference, *(each for each in candidates if each != self.reference)]
+        names = {each.label: self.models / f"{each.name}.yaml" for each in together}
+        sizes = {each.label: each.imgsz for each in together}
         device = self.device
         try:
             found = measure(
@@ -63,8 +77,11 @@ class Timings:
                 self._measure([each])
             return
         precision = "int8" if device.data else "fp32"
-        self.known |= {row.model: row.p50 for row in found if not row.control and row.precision == precision}
-        write_json(self.file, self.known)
+        times = {row.model: row.p50 for row in found if not row.control and row.precision == precision}
+        usual = times[self.reference.label]
+        self.references.append(usual)
+        self.ratios |= {label: time / usual for label, time in times.items()}
+        write_json(self.file, {"references": self.references, "ratios": self.ratios})
 
 
 def spread(works: Mapping[Candidate, Work], count: int) -> list[Candidate]:
@@ -90,8 +107,9 @@ def spread(works: Mapping[Candidate, Work], count: int) -> list[Candidate]:
 def fitted(timings: Timings, works: Mapping[Candidate, Work], first: int = FIRST) -> CostModel:
     """Measure a first few candidates and fit the cost model to all that are known."""
     timings.measure(spread(works, first))
-    known = [each for each in works if each.label in timings.known]
-    return fit([works[each] for each in known], [timings.known[each.label] for each in known])
+    measured = timings.known
+    known = [each for each in works if each.label in measured]
+    return fit([works[each] for each in known], [measured[each.label] for each in known])
 
 
 def within(predicted: Mapping[Candidate, float], budget: float, count: int) -> list[Candidate]:
