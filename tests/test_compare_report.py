@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from made_up import make_size_matched, write_comparison, write_counts
 
 from yolo_lite import ConfigError
 from yolo_lite.compare import bootstrap, collect, write_report
-from yolo_lite.compare.report import data_files
+from yolo_lite.compare.report import data_files, search
+from yolo_lite.compare.report.figures import tried
 
 LEVELS = {"yolov8n": 0.5, "yolov8n-mnv3": 0.4, "yolov8n-twin": 0.5}
 
@@ -73,6 +75,35 @@ def test_page_is_one_file(folder):
     assert page.count('class="photo photo-') == 2 * (1 + len(LEVELS))
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
+
+
+def test_page_of_a_search(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "searched")
+    rows = [
+        search.Row("yolov8n-mnv3", 9.0, 2.5, 64, 9, 0.4, "finalist"),
+        search.Row("yolov8n", 10.0, 3.0, 64, 9, 0.5, "finalist"),
+        search.Row("slow <b>", 20.0, 3.0, 64, 0, None, "over the budget"),
+        search.Row("short", 8.0, 1.0, 32, 1, 0.3, "dropped after 1 epoch"),
+        search.Row("beaten", 9.5, 1.0, 32, 1, 0.2, "dropped after 1 epoch"),
+        search.Row("broken", None, 1.0, 32, 0, None, "failed: it cannot be exported"),
+    ]
+    told = search.Search(12, "onnxruntime fp32, 1 thread", 300, 0.031, "my.yaml", rows)
+    (tmp_path / "searched" / search.FILE).write_text(json.dumps(asdict(told)))
+    results = write_report(tmp_path / "searched")
+    page = (tmp_path / "searched/report.html").read_text("utf-8")
+    assert "300 candidates, 6 of them measured (onnxruntime fp32, 1 thread), budget 12 ms" in page
+    assert "off by 3.1 % at the median" in page and "slow &lt;b&gt;" in page and "failed: it cannot be exported" in page
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids)) and "search-time" in ids
+    shown = tried(search.read(tmp_path / "searched"), results).shows
+    assert shown.front == [(8.0, 0.3), (9.0, 0.4), (10.0, 0.5)]
+    assert {point.label for point in shown.points} == {"yolov8n-mnv3", "yolov8n", "short", ""}
+    assert results.recommendation.model == "yolov8n-twin"
+    train, export = search.commands(results, told)
+    assert train == "yolo train model=../models/yolov8n-twin.yaml data=my.yaml imgsz=64 epochs=18"
+    assert export == "yolo export model=runs/yolov8n-twin/0/weights/last.pt imgsz=64 format=onnx"
+    assert search.faster(results) is None or search.faster(results).startswith("Faster: yolov8n-")
+    assert "The search" not in (folder / "report.html").read_text("utf-8")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

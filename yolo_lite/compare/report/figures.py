@@ -7,6 +7,7 @@ import numpy as np
 
 from yolo_lite.compare.record import METRICS
 from yolo_lite.compare.report.results import MAIN, ModelResult, Results
+from yolo_lite.compare.report.search import Search
 
 INK, GREY = "#1f2328", "#8b949e"  # the page replaces the first by its own text colour
 COLOURS = (
@@ -44,7 +45,7 @@ class Forest(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A model's cost and accuracy; `spread` is the standard deviation over seeds."""
+    """A model's cost and accuracy; `spread` is the standard deviation over seeds, no label where it has no name."""
 
     label: str
     style: Style
@@ -84,7 +85,7 @@ class Plot(NamedTuple):
 
     name: str
     title: str
-    part: Literal["difference", "cost", "curve", "loss"]
+    part: Literal["difference", "cost", "curve", "loss", "search"]
     shows: Forest | Scatter | Curves
 
 
@@ -151,6 +152,20 @@ def scatter(results: Results, costs: Mapping[str, float], axis: str) -> Scatter:
     points = [_point(results, label, styles[label], cost) for label, cost in costs.items()]
     places = {point.label: (point.cost, point.score) for point in points}
     return Scatter((axis, MAIN), points, [places[label] for label in pareto_front(places)])
+
+
+def tried(search: Search, results: Results) -> Plot | None:
+    """Return the candidates of a search that were trained; None where none was. Those that nothing beats have names."""
+    times = {row.label: (row.time, row.score) for row in search.rows if row.time is not None and row.score is not None}
+    styles, other = styles_of(results), Style(GREY, "-", len(results.models))
+    front = pareto_front(times)
+    points = [
+        Point(label if label in (*front, *styles) else "", styles.get(label, other), time, score, None, "model")
+        for label, (time, score) in times.items()
+    ]
+    axes = (f"p50, ms ({search.way})", f"{MAIN}, held out, after its last run")
+    shows = Scatter(axes, points, [times[label] for label in front])
+    return Plot("search-time", "The candidates that were trained", "search", shows) if times else None
 
 
 def _point(results: Results, label: str, style: Style, cost: float) -> Point:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from yolo_lite.compare.report import data_files, plots, search
-from yolo_lite.compare.report.figures import COLOURS, INK, plots_of, styles_of
+from yolo_lite.compare.report.figures import COLOURS, INK, plots_of, styles_of, tried
 from yolo_lite.compare.report.plots import Drawn
 from yolo_lite.compare.report.results import Results, gather
 from yolo_lite.files import read_json, write
 
 HERE = Path(__file__).parent
-PARTS = ("difference", "cost", "curve", "loss")  # of the page, that plots belong to
+PARTS = ("difference", "cost", "curve", "loss", "search")  # of the page, that plots belong to
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,13 @@ def write_report(folder: str | Path, say: Callable[[str], None] = lambda text: N
     folder = Path(folder)
     results = gather(folder, say)
     say(f"{results.comparison.name}: drawing the plots")
-    drawn, files = plots.draw_all(plots_of(results))
+    searched = search.read(folder)
+    more = tried(searched, results) if searched else None
+    drawn, files = plots.draw_all([*plots_of(results), *([more] if more else [])])
     for name, content in files.items():
         write(folder / "plots" / name, content)
     data_files.write_files(results, folder)
-    write(folder / "report.html", page(results, drawn, samples(results, folder), search.read(folder)))
+    write(folder / "report.html", page(results, drawn, samples(results, folder), searched))
     return results
 
 

@@ -149,7 +149,7 @@ def _draw_scatter(shows: Scatter) -> Figure:
 def _write_names(figure: Figure, axes: Axes, shows: Scatter) -> None:
     """Write the models' names beside their points."""
     figure.draw_without_rendering()  # the layout has to be known
-    points = {point.label: point for point in shows.points}
+    points = {point.label: point for point in shows.points if point.label}
     pixels = {label: tuple(axes.transData.transform((each.cost, each.score))) for label, each in points.items()}
     frame = axes.get_window_extent()
     places = labels.place(pixels, labels.Box(frame.x0, frame.y0, frame.x1, frame.y1))
