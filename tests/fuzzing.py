@@ -79,7 +79,7 @@ def changed(rng):
     text, channels = valid(rng)
     d = yaml.safe_load(text)
     for _ in range(rng.choice([1, 1, 2, 3])):
-        with contextlib.suppress(LookupError, TypeError, AttributeError):
+        with contextlib.suppress(LookupError, TypeError, AttributeError, ValueError):  # nothing there to change
             rng.choice([_leaf, _leaf, _leaf, _key, _row, _row, _module, _module])(rng, d)
     data = yaml.safe_dump(d, default_flow_style=None, sort_keys=False).encode()
     if rng.random() < 0.2:

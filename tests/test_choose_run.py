@@ -276,6 +276,16 @@ def test_halving(halving):
     assert any(row.outcome.startswith("dropped after") for row in rows.values())
 
 
+def test_a_stock_model_is_always_asked(halving, monkeypatch):
+    found, _ = halving(width)
+    found.run()
+    ranking = sorted(found.candidates, key=lambda label: "csplite" not in label)  # the stock ones are the last
+    monkeypatch.setattr(found.search, "ranking", lambda: ranking)
+    run._finals(found, found.clock)
+    stock = next(label for label in ranking if "csplite" not in label)
+    assert read_json(found.wanted.folder / "finals.json")["models"] == [stock, *ranking[:3]]
+
+
 def test_a_source_is_where_candidates_begin(halving, tmp_path):
     (tmp_path / "source.pt").write_bytes(b"x")
     found, workers = halving(width, source=str(tmp_path / "source.pt"))

@@ -204,12 +204,12 @@ BEYOND = {  # what is beyond any use: the YAML, what is said of it
     "nc of many digits": (changed("nc: 80", f"nc: 1{'0' * 100}"), "found a number of more than 20 digits"),
     "nc of too many digits for Python": (changed("nc: 80", f"nc: 1{'0' * 5000}"), "Exceeds the limit (4300"),
     "nc in hexadecimal": (changed("nc: 80", f"nc: 0x1{'0' * 5000}"), "found a number of more than 20 digits"),
-    "ch": (f"ch: 1000000000\n{GOOD}", "ch has to be at most 512, found 1000000000"),
+    "ch": (f"ch: 1000000000\n{GOOD}", "ch has to be at most 256, found 1000000000"),
     "reg_max": (f"reg_max: 257\n{GOOD}", "reg_max has to be at most 256, found 257"),
     "keypoints": (f"kpt_shape: [2000, 3]\n{changed('Detect, [nc]', 'Pose, [nc, kpt_shape]')}", "kpt_shape has to be at most 1024, found 2000"),
     "alpha": (changed("{n: 0.5,", "{n: 11,"), "backbone_width has to be at most 10, found 11"),
-    "alpha of a large backbone": (changed("{n: 0.5,", "{n: 10,"), "parameters; needed at most 200,000,000"),
-    "parameters": (f"nc: 3\nbackbone: [{STAGES}]\nhead: [[-1, 9, Conv, [1024, 3]], [-1, 9, Conv, [1024, 3]], [-1, 9, Conv, [1024, 3]], [[-1], 1, Detect, [nc]]]\n", "parameters; needed at most 200,000,000"),
+    "alpha of a large backbone": (changed("{n: 0.5,", "{n: 10,"), "the model needs more than 200,000,000 parameters and constants"),
+    "parameters": (f"nc: 3\nbackbone: [{STAGES}]\nhead: [[-1, 9, Conv, [1024, 3]], [-1, 9, Conv, [1024, 3]], [-1, 9, Conv, [1024, 3]], [[-1], 1, Detect, [nc]]]\n", "the model needs more than 200,000,000 parameters and constants"),
     "channels": (with_row("Conv, [100000000]"), "numbers among args have to be at most 65536, found 100000000"),
     "channels in a text": (with_row('Conv, ["100000000"]'), "numbers among args have to be at most 65536, found 100000000"),
     "channels below 0": (with_row("Conv, [-100000000]"), "numbers among args have to be at most 65536, found -100000000"),
@@ -222,8 +222,8 @@ BEYOND = {  # what is beyond any use: the YAML, what is said of it
     "blocks in a block": (with_row("ResNetLayer, [256, 64, 1, false, 65000]"), "row 6 [-1, 1, ResNetLayer, [256, 64, 1, false, 65000]]: the model needs more than 10,000 operations"),
     "arithmetic": (changed(UPSAMPLE, "[0, 1, nn.Conv2d, [8, 512, 31, 1, 15]]"), "the model needs more than 100 GFLOPs for an image of 256 px"),
     "a head": (changed("Detect, [nc]", "OBB, [nc, 60000]"), "needs more than 67,108,864 values in one tensor"),
-    "timm's largest": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [vit_giant_patch14_reg4_dinov2]], [0, 1, Level, [4]]]\nhead: [[[1], 1, Detect, [nc]]]\n", "parameters; needed at most 200,000,000"),
-    "timm's large": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [regnety_320]], [0, 1, Level, [4]], [-1, 9, Conv, [1024, 3]], [-1, 9, Conv, [1024, 3]]]\nhead: [[[1], 1, Detect, [nc]]]\n", "parameters; needed at most 200,000,000"),
+    "timm's largest": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [vit_giant_patch14_reg4_dinov2]], [0, 1, Level, [4]]]\nhead: [[[1], 1, Detect, [nc]]]\n", "parameters; needed at most 100,000,000"),
+    "timm's large": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [regnety_320]], [0, 1, Level, [4]], [-1, 9, Conv, [1024, 3]], [-1, 9, Conv, [1024, 3]]]\nhead: [[[1], 1, Detect, [nc]]]\n", "parameters; needed at most 100,000,000"),
     "aliases": (ALIASES + GOOD, "there are more than 20000 values, aliases written out"),
     "merged keys": (f"m0: &m0 {{a: 1}}\n{MERGES}{GOOD}", "there are more than 20000 values, aliases written out"),
     "what holds itself": (f"x: &x [*x]\n{GOOD}", "values lie more than 32 deep in each other"),
@@ -262,7 +262,7 @@ def test_limits_hold_for_dictionaries_too():
     ]:
         with pytest.raises(ConfigError, match=said):
             DetectionModel({**good, **change}, verbose=False)
-    with pytest.raises(ConfigError, match="ch has to be at most 512, found 100000"):
+    with pytest.raises(ConfigError, match="ch has to be at most 256, found 100000"):
         DetectionModel(good, ch=100_000, verbose=False)
 
 

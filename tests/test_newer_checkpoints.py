@@ -85,10 +85,10 @@ def test_damaged_files_are_ultralytics_to_judge(data, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"name": "vit_giant_patch14_reg4_dinov2"}, "parameters; needed at most 200,000,000"),
-        ({"name": "convnext_xxlarge"}, "parameters; needed at most 200,000,000"),
+        ({"name": "vit_giant_patch14_reg4_dinov2"}, "parameters; needed at most 100,000,000"),
+        ({"name": "convnext_xxlarge"}, "parameters; needed at most 100,000,000"),
         ({"name": "no_such_network"}, "has no network 'no_such_network'"),
-        ({"c1": 10**9}, "takes 1000000000 channels; needed at most 512"),
+        ({"c1": 10**9}, "takes 1000000000 channels; needed at most 256"),
         ({"c1": 0}, "takes 0 channels"),
         ({"c1": "3"}, "takes '3' channels"),
     ],

@@ -15,7 +15,7 @@ ROWS = 500  # of backbone and head
 
 # Of its numbers
 CLASSES = 2**15
-IMAGE_CHANNELS = 512
+IMAGE_CHANNELS = 256  # of hyperspectral cameras; with more, an image alone fills the memory
 DEPTH = WIDTH = 100  # of `scales`
 REPEATS = 200  # of one row, times depth
 BACKBONE_WIDTH = 10  # alpha
@@ -25,7 +25,7 @@ REG_MAX = 256  # bins of a box's side; stock models have 16 or 1
 KEYPOINTS = 1024
 
 # Of the model that it makes, for one image of 256 px
-PARAMETERS = 200_000_000  # 0.8 GB in float32; YOLOv8x has 68 million, YOLOv5x6 155
+PARAMETERS = 100_000_000  # 0.4 GB in float32; YOLOv8x has 68 million
 GFLOPS = 100  # YOLOv8x has 35
 ELEMENTS = 2**26  # of one tensor, for two images; YOLOv8x has 3.7 million
 KEPT = 2**26  # of the outputs of all rows together, for two images
