@@ -232,7 +232,7 @@ COMMANDS: dict[str, Command] = {
             Option("max_params", measured("M"), None, "millions of parameters that it may have", "2M"),
             Option("max_size", measured("MB"), None, "megabytes of float32 weights that it may have", "8MB"),
             Option("bases", NAMES, None, "without it yolov8, yolo11 and yolo26", "yolo26"),
-            Option("backbones", NAMES, None, "names of yolo-lite list; without it one or two of each family", "csplite_100"),
+            Option("backbones", NAMES, None, "names of yolo-lite list; without it one or two a family", "csplite_100"),
             Option("source", NAME, None, "a trained YOLO that all candidates begin from, as by transfer", "yolov8n.pt"),
             Option(
                 "latency", TEXT, None,
