@@ -31,8 +31,8 @@ def pytest_report_header():
     return f"ultralytics {ultralytics.__version__} ({Path(ultralytics.__file__).parent}), torch {torch.__version__}"
 
 
-def run(*command, cwd, check=True, **environment):
-    """Run a command; return its process with stdout and stderr together as text."""
+def run(*command, cwd, check=True, limit=900, **environment):
+    """Run a command, for so many seconds at most; return its process with stdout and stderr together as text."""
     process = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
@@ -40,7 +40,7 @@ def run(*command, cwd, check=True, **environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=900,
+        timeout=limit,
     )
     assert not check or process.returncode == 0, process.stdout[-6000:]
     return process

@@ -13,13 +13,14 @@ HELPER = ROOT / "tests" / "full_disk.py"
 COMMAND = [sys.executable, "-m", "yolo_lite"]
 ADVICE = "; make room, and the same command goes on"
 REASON = {"size": "File too large", "names": "No space left on device"}
+LIMIT = 3600  # seconds: a run of the command for each of its writes
 AGAIN = "1 run failed: yolov8n seed 0; the same command tries again"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
 
 
 def meet(how, folder, *words, first=1, step=1, code=HELPER):
     """Run a command on a disk that is full from its k-th write on, for all k; return what came of it."""
-    process = run(sys.executable, code, how, folder, first, step, *words, cwd=folder, PYTHONPATH=ROOT)
+    process = run(sys.executable, code, how, folder, first, step, *words, cwd=folder, limit=LIMIT, PYTHONPATH=ROOT)
     found = [json.loads(line) for line in process.stdout.splitlines() if line.startswith('{"k"')]
     assert found and found[-1]["status"] == 0, process.stdout[-3000:]
     return found

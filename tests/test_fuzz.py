@@ -10,13 +10,14 @@ from conftest import ROOT, run
 
 COUNT = 500
 ORDINARY = 15  # seconds for each kind in an ordinary run
+LIMIT = 3600  # seconds for all seeds of a kind, on a slow machine
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs fork and resource limits")
 
 
 def fuzz(kind, folder, seconds):
     """Return what came of the seeds of one kind."""
     script = ROOT / "tests" / "fuzzing.py"
-    output = run(sys.executable, script, kind, 0, COUNT, seconds, cwd=folder, PYTHONPATH=str(ROOT)).stdout
+    output = run(sys.executable, script, kind, 0, COUNT, seconds, cwd=folder, limit=LIMIT, PYTHONPATH=str(ROOT)).stdout
     found = [json.loads(line) for line in output.splitlines() if line.startswith('{"seed"')]
     assert found, output[-3000:]
     return found
