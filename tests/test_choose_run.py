@@ -112,6 +112,7 @@ def test_what_fits_into_the_time():
     assert schedule.finals_within(4 * pace.seconds(20), paces, 20, 1) == Finals(2, 2, 20)
     assert schedule.finals_within(4 * pace.seconds(7), paces, 20, 1) == Finals(2, 2, 7)
     assert schedule.finals_within(-100, paces, 20, 1) == Finals(2, 2, 1)
+    assert schedule.finals_within(-100, [Pace(0, 0)] * 6, 20, 1) == Finals(2, 2, 1)
 
 
 def test_the_clock_goes_on(tmp_path):
@@ -317,6 +318,7 @@ def test_a_killed_halving_goes_on(halving):
         break
     assert len(made) > 8 and len({job.folder for job in made}) == len(made)
     assert found.search.ranking()[0] == max(found.candidates, key=width)
+    assert {*found.paces} == {*found.candidates}  # known of runs before, too
 
 
 def test_the_time_is_kept(halving):

@@ -104,7 +104,7 @@ def gains(data: Sequence[str], given: dict[str, str]) -> list[Task]:
 def run(tasks: Sequence[Task], words: Sequence[str], given: dict[str, str], folder: Path) -> int:
     """Do tasks in processes of their own, some at a time; return how many failed."""
     waiting = [task for task in tasks if not (folder / f"{task}.json").exists()]
-    ends = time.monotonic() + 60 * float(given["minutes"] or "inf") if float(given["minutes"]) else float("inf")
+    ends = time.monotonic() + (60 * float(given["minutes"]) or float("inf"))
     running: dict[Task, subprocess.Popen[bytes]] = {}
     failed = 0
     environment = {**os.environ, "OMP_NUM_THREADS": "1"} if int(given["jobs"]) > 1 else dict(os.environ)

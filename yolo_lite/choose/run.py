@@ -171,6 +171,12 @@ class Halving:
         write_json(self.wanted.folder / "schedule.json", self.plan)
 
     def _open(self) -> Search:
+        for label in self.candidates:  # paces of runs before an interruption
+            done = 0
+            for epochs in self.plan["rungs"]:
+                pace = _pace(read_run(self.folder / label / str(epochs), label, 0), epochs - done)
+                self.paces |= {label: pace} if pace else {}
+                done = epochs
         parts = {label: _parts(each) for label, each in self.candidates.items()}
         storage = f"sqlite:///{self.wanted.folder / 'halving.db'}"
         return Search(parts, self.plan["rungs"], len(parts), storage)

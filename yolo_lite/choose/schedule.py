@@ -68,7 +68,8 @@ def finals_within(seconds: float, paces: Sequence[Pace], epochs: int, parallel: 
             return Finals(count, seeds, epochs)
     count, seeds = min(SIZES[-1][0], len(paces)), SIZES[-1][1]
     fits = seconds * parallel / seeds - sum(pace.start for pace in paces[:count])
-    return Finals(count, seeds, max(1, min(int(fits / sum(pace.epoch for pace in paces[:count])), epochs)))
+    each = sum(pace.epoch for pace in paces[:count]) or float("inf")  # nothing is known of it
+    return Finals(count, seeds, max(1, min(int(fits / each), epochs)))
 
 
 class Clock:
