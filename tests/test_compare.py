@@ -417,14 +417,22 @@ def test_the_next_process_opens_in_the_last_epoch(done, fails, order, tiny_data,
     monkeypatch.chdir(tmp_path)
     settings = {"data": str(tiny_data), "models": "yolov8n", "seeds": "0,1", "imgsz": 32, "epochs": 3}
     plan = make_plan({**settings, "latency": False})
-    seen, begin = [], process.begin
+    seen, processes, begin = [], [], process.begin
+
+    def let_end(process):
+        process.stdin.write(b"\n")
+        process.stdin.flush()
 
     def opened(folder, keep):
         if fails and seen == ["open 0", "begin 0"]:
             seen.append("no room")
             raise OSError(28, "No space left on device")
         seen.append(f"open {folder.name}")
-        return subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+        if processes and done == 2:  # the first run is in its last epoch, and ends once the next process is open
+            let_end(processes[0])
+        command = [sys.executable, "-c", "input(); input()"]
+        processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))
+        return processes[-1]
 
     def begun(process, job):
         seen.append(f"begin {job.seed}")
@@ -433,6 +441,8 @@ def test_the_next_process_opens_in_the_last_epoch(done, fails, order, tiny_data,
         if job.seed == 0:
             (folder / "results.csv").write_text("epoch\n" + "1\n" * done)
         begin(process, job)
+        if job.seed == 1 or done == 1:
+            let_end(process)
 
     def ended(progress, run, record):
         progress.over.add(run)

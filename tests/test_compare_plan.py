@@ -49,9 +49,9 @@ REFUSED = [
     ({"baseline": "yolov5n"}, "baseline=yolov5n: is none of the models; did you mean 'yolov8n'"),
     ({"epoch": 3}, "unknown setting epoch=; did you mean 'epochs'"),
     ({"modles": "a"}, "unknown setting modles=; did you mean 'models'"),
-    ({"model": "yolov8n"}, "model= is not for a comparison; use models="),
+    ({"model": "yolov8n"}, "model= is not for yolo-lite compare; use models="),
     ({"seed": 1}, "use seeds="),
-    ({"resume": True}, "resume= is not for a comparison"),
+    ({"resume": True}, "resume= is not for yolo-lite compare; use restart=True or the default, which continues"),
     ({"epochs": 0}, "epochs has to be a whole number above 0, found 0"),
     ({"epochs": "ten"}, "training arguments: 'epochs=ten'"),
     ({"lr0": "fast"}, "training arguments: 'lr0=fast'"),
@@ -165,7 +165,9 @@ def test_yaml_file_and_command_line_say_the_same(settings, tmp_path):
     assert make_plan(file, words).comparison == make_plan(typed).comparison == make_plan(settings).comparison
     with pytest.raises(ConfigError, match="compare has epochs= twice; leave one out"):
         parse(["epochs=1", "epochs=2"])
-    with pytest.raises(ConfigError, match="compare takes .*key=value .*, found 'epochs'; like models="):
+    with pytest.raises(
+        ConfigError, match=r"compare takes .*key=value .*, found 'epochs'; like yolo-lite compare .*models="
+    ):
         parse(["epochs", "2"])
     (tmp_path / "list.yaml").write_text("- 1")
     with pytest.raises(ConfigError, match="list.yaml: needs settings"):
