@@ -17,7 +17,18 @@ addEventListener("load", () => {
   document.querySelectorAll(".chip")[1].click();
   const faded = [...document.querySelectorAll("figure .m")].map(each => each.style.opacity === "0.08");
   const empty = [...document.querySelectorAll("figure > svg")].filter(svg => svg.getBBox().width < 100).length;
+  const plots = [...document.querySelectorAll(".plots")];
+  const right = each => each.getBoundingClientRect().right;
+  const ends = each => right(each) - right(each.lastElementChild) <= 1;
+  const holes = plots.filter(each => each.childElementCount > 1 && !ends(each)).map(each => each.innerText);
+  const table = document.querySelector("#table .scroll"), corner = table.querySelector("td");
+  const hint = table.previousElementSibling, scrolls = !hint.hidden && table.classList.contains("more");
+  const before = corner.getBoundingClientRect().left;
+  table.scrollLeft = 1e6;
+  const stays = corner.getBoundingClientRect().left === before;
+  const columns = [...document.querySelectorAll("#table th")].map(each => each.innerText.replace(/\\n/g, ", "));
   const found = {
+    holes, scrolls, stays, columns, scrolled: table.scrollLeft,
     ready: document.documentElement.dataset.ready, order, empty,
     plots: document.querySelectorAll("figure > svg").length,
     faded: faded.includes(true) && faded.includes(false),

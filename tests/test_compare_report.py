@@ -107,7 +107,7 @@ def test_page_of_a_search(folder, tmp_path):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-@pytest.mark.parametrize(("width", "dark"), [(1366, False), (390, True)])
+@pytest.mark.parametrize(("width", "dark"), [(1366, False), (800, False), (390, True)])
 def test_page_in_chromium(folder, tmp_path, width, dark):
     found, said = in_chromium((folder / "report.html").read_text("utf-8"), tmp_path, width, dark)
     assert said == [] and found is not None
@@ -116,6 +116,12 @@ def test_page_in_chromium(folder, tmp_path, width, dark):
     assert found["plots"] == len(list((folder / "plots").glob("*.svg"))) and found["empty"] == 0
     assert found["sections"] == ["table", "plots", "classes", "samples", "latency", "runs"]
     assert found["width"] == width and found["tooWide"] <= 0
+    assert found["holes"] == []
+    assert found["scrolls"] and found["scrolled"] > 50 and found["stays"]
+    assert found["columns"][:7] == [
+        "Model", "Verdict", "mAP50-95", "Δ mAP50-95, 95 % interval", "Parameters, M", "GFLOPs",
+        "onnxruntime fp32 1 thread, p50 / p90, ms",
+    ]  # fmt: skip
     light = sum(map(int, re.findall(r"\d+", found["ink"])[:3])) > 380
     assert light == dark
 

@@ -56,11 +56,16 @@ def _run_row(run: RunResult, model: ModelResult | None, losses: Sequence[str]) -
 
 
 def headline(results: Results) -> str:
-    """Return what the comparison shows, in a few sentences."""
+    """Return what the comparison shows and recommends, in a few sentences."""
+    return " ".join(filter(None, [shown(results), results.recommendation.sentence]))
+
+
+def shown(results: Results) -> str:
+    """Return what the comparison shows, in a few sentences; nothing where no model has learned anything."""
     models, baseline = results.models, results.comparison.baseline
     best = max(models, key=lambda label: models[label].metrics[MAIN].mean)
     if models[best].metrics[MAIN].mean < recommendation.NOTHING:
-        return results.recommendation.sentence
+        return ""
     text = f"Highest {MAIN}: {best}, {models[best].metrics[MAIN]}."
     differences = {label: model.difference[MAIN] for label, model in models.items() if model.difference}
     for verdict, words in _SAID.items():
@@ -70,7 +75,7 @@ def headline(results: Results) -> str:
     lost = [label for label in results.size_matched if _verdict(models[label].to_size_matched) == "worse"]
     if lost:
         text += f" Worse than the size-matched baseline: {', '.join(lost)}."
-    return f"{text} {results.recommendation.sentence}"
+    return text
 
 
 def _few(labels: Sequence[str], of: int) -> str:

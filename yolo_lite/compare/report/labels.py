@@ -8,6 +8,7 @@ FAR = 17  # from here on a line leads from the point to its name
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 LETTER, HEIGHT = 6.2, 12  # pixels
 POINT = 5  # half of a point's size, pixels
+LINE = 2  # half of a line's width and what it needs around it, pixels
 
 
 class Box(NamedTuple):
@@ -44,14 +45,21 @@ class Place(NamedTuple):
     is_far: bool
 
 
-def place(points: Mapping[str, tuple[float, float]], frame: Box) -> dict[str, Place]:
-    """Choose places for names beside points, where they cover neither points nor other names, from the top down.
+def along(start: tuple[float, float], end: tuple[float, float]) -> Box:
+    """Return the box of a horizontal or vertical line, pixels."""
+    (x0, x1), (y0, y1) = sorted([start[0], end[0]]), sorted([start[1], end[1]])
+    return Box(x0 - LINE, y0 - LINE, x1 + LINE, y1 + LINE)
+
+
+def place(points: Mapping[str, tuple[float, float]], frame: Box, lines: Sequence[Box] = ()) -> dict[str, Place]:
+    """Choose places for names beside points, where they cover no point, line or other name, from the top down.
 
     Args:
         points: Where the point of each name is, pixels.
         frame: The plot's, pixels.
+        lines: The lines in it, pixels.
     """
-    taken = [Box(x - POINT, y - POINT, x + POINT, y + POINT) for x, y in points.values()]
+    taken = [*lines, *(Box(x - POINT, y - POINT, x + POINT, y + POINT) for x, y in points.values())]
     found = {}
     for name in sorted(points, key=lambda name: -points[name][1]):
         reach, box = min(_choices(name, points[name]), key=lambda choice: _badness(choice[0], choice[1], taken, frame))

@@ -5,8 +5,9 @@ On the page the ink is the page's text colour, and models can be picked out by t
 """
 
 import io
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from yolo_lite.compare.report import labels
-from yolo_lite.compare.report.figures import GREY, INK, Curves, Forest, Plot, Scatter
+from yolo_lite.compare.report.figures import GREY, INK, Curves, Forest, Pair, Plot, Scatter
 
 RC: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -149,10 +150,16 @@ def _draw_scatter(shows: Scatter) -> Figure:
 def _write_names(figure: Figure, axes: Axes, shows: Scatter) -> None:
     """Write the models' names beside their points."""
     figure.draw_without_rendering()  # the layout has to be known
+
+    def at(cost: float, score: float) -> tuple[float, float]:
+        x, y = axes.transData.transform((cost, score))
+        return float(x), float(y)
+
     points = {point.label: point for point in shows.points if point.label}
-    pixels = {label: tuple(axes.transData.transform((each.cost, each.score))) for label, each in points.items()}
+    pixels = {label: at(each.cost, each.score) for label, each in points.items()}
     frame = axes.get_window_extent()
-    places = labels.place(pixels, labels.Box(frame.x0, frame.y0, frame.x1, frame.y1))
+    lines = [labels.along(at(*start), at(*end)) for start, end in _lines(shows)]
+    places = labels.place(pixels, labels.Box(frame.x0, frame.y0, frame.x1, frame.y1), lines)
     for label, place in places.items():
         point, (x, y) = points[label], place.box.centre
         offset = (72 / figure.dpi * (x - pixels[label][0]), 72 / figure.dpi * (y - pixels[label][1]))
@@ -167,6 +174,17 @@ def _write_names(figure: Figure, axes: Axes, shows: Scatter) -> None:
             gid=f"model-{point.style.number}",
             arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkB": 4} if place.is_far else None,
         ).set_in_layout(False)
+
+
+def _lines(shows: Scatter) -> Iterator[tuple[Pair, Pair]]:
+    """Return the ends of a plot's lines: the front's steps, and the spreads."""
+    for start, end in itertools.pairwise(shows.front):
+        corner = (end[0], start[1])
+        yield start, corner
+        yield corner, end
+    for point in shows.points:
+        if point.spread:
+            yield (point.cost, point.score - point.spread), (point.cost, point.score + point.spread)
 
 
 def _draw_curves(shows: Curves) -> Figure:

@@ -13,6 +13,16 @@ for (const table of document.querySelectorAll("table.sortable")) {
     body.append(...rows);
   }));
 }
+for (const box of document.querySelectorAll(".scroll")) {
+  const hint = box.previousElementSibling;
+  const look = () => {
+    box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+    if (hint?.matches(".hint")) hint.hidden = box.scrollWidth <= box.clientWidth + 1;
+  };
+  look();
+  box.addEventListener("scroll", look, {passive: true});
+  new ResizeObserver(look).observe(box);
+}
 const picked = new Set();
 for (const chip of document.querySelectorAll(".chip")) {
   chip.addEventListener("click", () => {
