@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import python, run, yolo
+from conftest import ROOT, python, run, yolo
 
 import yolo_lite
 from yolo_lite.commands import main
@@ -128,6 +128,16 @@ def test_doctor_names_a_broken_entry_point(capsys, monkeypatch):
     assert not doctor.run()
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "my-package" in line]
     assert line.startswith("FAIL") and "failed: ModuleNotFoundError: No module named 'lost'" in line
+
+
+@pytest.mark.slow
+def test_readme_python(tmp_path):
+    text = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+    code = re.search(r"^```python\n(.*?)^```", text, re.M | re.S)[1].replace("epochs=20", "epochs=1")
+    code += "print([tuple(each.shape[1:]) for each in backbone(__import__('torch').zeros(1, 3, 64, 64))], text[:300])"
+    said = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=ROOT).stdout
+    assert "(16, 32, 32), (24, 16, 16), (40, 8, 8), (112, 4, 4), (160, 2, 2)" in said and "GhostNet" in said
+    assert len(list(tmp_path.rglob("best.pt"))) == 1
 
 
 @pytest.mark.slow

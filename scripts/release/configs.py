@@ -1,7 +1,7 @@
 """The configs that are shipped: what `yolo-lite make` is asked for; writes cfg/*.yaml and the tables of their figures.
 
-python scripts/release/configs.py             write all: configs, docs/configs.md, and the table of the README; times
-                                              are those that scripts/benchmarks/bench_configs.py measured
+python scripts/release/configs.py             write all: configs, and the tables of docs/configs.md, docs/which.md
+                                              and the README; times are those that scripts/benchmarks/bench_configs.py measured
 python scripts/release/configs.py --tables    write the tables only
 python scripts/release/configs.py --check     recompute scale n only and compare; exit status 1 where something differs
 """
@@ -22,6 +22,7 @@ from yolo_lite.compose.budget import Figures, figure_line
 from yolo_lite.compose.recipe import Recipe
 from yolo_lite.files import between, write
 from yolo_lite.options import TASKS
+from yolo_lite.weights.published import published
 
 ROOT = Path(__file__).resolve().parents[2]
 PATTERN = (
@@ -147,6 +148,24 @@ def table_line(name: str, row: Figures) -> str:
     )
 
 
+LICENCES = {"apache-2.0": "yes, Apache-2.0", "see torchvision's model page": "yes, see torchvision"}
+README_HEAD = ["| config | parameters | GFLOPs | time | weights |", "|---|---|---|---|---|"]
+
+
+def readme_line(name: str, row: Figures) -> str:
+    """Write a config's line in the README."""
+    options = shipped()[name]
+    source = published(options["backbone"], row.alpha) if row.published and row.alpha is not None else None
+    weights = LICENCES.get(source.licence, source.licence) if source else "no"
+    costs = f"{row.parameters / 1e6:.2f} M | {row.gflops:.2f} | {time_of(name, 'onnxruntime')}"
+    return f"| `{at_n(name)}` | {costs} | {weights} |"
+
+
+def in_readme(name: str) -> bool:
+    """Tell whether the README's table and the one of docs/which.md have a config."""
+    return name.startswith("yolov8") and not experiment(name)
+
+
 @functools.cache
 def measured_ratios() -> dict[tuple[str, str], float]:
     """Return docs/latency.csv's time over the base's by config and runtime, in fp32."""
@@ -196,24 +215,27 @@ def tables(lines: Mapping[str, str]) -> list[str]:
     found: list[str] = []
     bases = sorted({options["base"] for options in shipped().values()}, key=lambda base: int(re.sub(r"\D", "", base)))
     for base in bases:
-        found += [f"## {base}", "", *HEAD, *(line for name, line in lines.items() if name.startswith(base)), ""]
+        found += [f"### {base}", "", *HEAD, *(line for name, line in lines.items() if name.startswith(base)), ""]
     return found[:-1]
 
 
 def write_pages(configs: bool = True) -> None:
     """Write every config, if asked, and the tables."""
     lines: dict[str, str] = {}
+    short = list(README_HEAD)
     for name, options in shipped().items():
         if configs:
             make(**options, out=ROOT / "cfg" / name, exist_ok=True)
-        lines[name] = table_line(name, figures(name, options))
+        row = figures(name, options)
+        lines[name] = table_line(name, row)
+        short += [readme_line(name, row)] if in_readme(name) else []
         print(lines[name], flush=True)
-    page, readme = ROOT / "docs" / "configs.md", ROOT / "README.md"
-    write(page, between(page.read_text("utf-8"), "figures", tables(lines)))
-    shown = [line for name, line in lines.items() if name.startswith("yolov8") and not experiment(name)]
-    which = ROOT / "docs" / "which.md"
+    page, which, readme = ROOT / "docs" / "configs.md", ROOT / "docs" / "which.md", ROOT / "README.md"
+    text = between(page.read_text("utf-8"), "figures", tables(lines))
+    write(page, between(text, "slower", [slower_line()]))
+    shown = [line for name, line in lines.items() if in_readme(name)]
     write(which, between(which.read_text("utf-8"), "cpu", by_time(shown)))
-    write(readme, between(between(readme.read_text("utf-8"), "figures", [*HEAD, *shown]), "slower", [slower_line()]))
+    write(readme, between(readme.read_text("utf-8"), "figures", short))
 
 
 def check() -> list[str]:
@@ -228,9 +250,11 @@ def check() -> list[str]:
         if figure_line("n", row) not in text.splitlines():
             wrong.append(f"{name}: {figure_line('n', row)}")
         if table_line(name, row) not in stated:
-            wrong.append(f"tables: {table_line(name, row)}")
+            wrong.append(f"docs/configs.md: {table_line(name, row)}")
+        if in_readme(name) and readme_line(name, row) not in stated:
+            wrong.append(f"README.md: {readme_line(name, row)}")
     if slower_line() not in stated:
-        wrong.append(f"README.md: {slower_line()}")
+        wrong.append(f"docs/configs.md: {slower_line()}")
     return wrong
 
 
