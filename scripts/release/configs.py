@@ -1,7 +1,7 @@
 """The configs that are shipped: what `yolo-lite make` is asked for; writes cfg/*.yaml and the tables of their figures.
 
 python scripts/release/configs.py             write all: configs, and the tables of docs/configs.md, docs/which.md
-                                              and the README; times are those that scripts/benchmarks/bench_configs.py measured
+                                              and the README; times are those of scripts/benchmarks/bench_configs.py
 python scripts/release/configs.py --tables    write the tables only
 python scripts/release/configs.py --check     recompute scale n only and compare; exit status 1 where something differs
 """
