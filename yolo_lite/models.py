@@ -120,11 +120,15 @@ def find(given: str | Path) -> str:
     """Return what Ultralytics is given for a model: the absolute path of a file that is here, or a name to look up.
 
     Raises:
-        ConfigError: It names nothing, or a .pt that is not here; nothing is downloaded.
+        ConfigError: It names nothing, or a .pt that is neither here nor released by us; no other is downloaded.
     """
     path = Path(str(given).strip())
     if not path.name:
         raise ConfigError(f"{str(given)!r} names no model")
+    if path.suffix == ".pt":
+        from yolo_lite.ultralytics_hooks import released
+
+        path = released.find(path) or path
     if path.suffix == ".pt" and not path.is_file():  # Ultralytics would look for it on the network
         raise ConfigError(f"there is no file {path}; without .pt, {path.stem} is built with random weights")
     if path.suffix not in (*YAMLS, ".pt"):

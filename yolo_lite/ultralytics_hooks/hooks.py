@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from yolo_lite.output import say_once
 from yolo_lite.registry import LOSSES
-from yolo_lite.ultralytics_hooks import checkpoints, configs, internals, parser
+from yolo_lite.ultralytics_hooks import configs, internals, parser, released
 from yolo_lite.ultralytics_hooks.reading import is_ours
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ WRAPPED = {  # when which module is loaded
         Wrapped("ultralytics.nn.tasks:parse_model", parser.parse_model),
         Wrapped("ultralytics.nn.tasks:yaml_model_load", configs.yaml_model_load),
         Wrapped("ultralytics.utils.checks:check_file", configs.check_file),
-        Wrapped("ultralytics.nn.tasks:torch_safe_load", checkpoints.torch_safe_load),
+        Wrapped("ultralytics.nn.tasks:torch_safe_load", released.torch_safe_load),
         Wrapped("ultralytics.nn.tasks:initialize_weights", _initialize_weights),
         Wrapped("ultralytics.nn.tasks:BaseModel.load", _load),
         Wrapped("ultralytics.nn.tasks:BaseModel.fuse", _fuse),

@@ -28,7 +28,7 @@ INTERNALS = {  # module:attribute -> what for
     # wrapped; the table in hooks.py says how
     "ultralytics.nn.tasks:parse_model": "builds models whose YAML names a module of ours",
     "ultralytics.nn.tasks:yaml_model_load": "finds and checks model YAMLs of ours",
-    "ultralytics.nn.tasks:torch_safe_load": "lets our classes through in safe mode",
+    "ultralytics.nn.tasks:torch_safe_load": "finds released checkpoints, lets our classes through in safe mode",
     "ultralytics.nn.tasks:initialize_weights": "would change the settings of timm's modules",
     "ultralytics.nn.tasks:BaseModel.load": "carries neck and head over by role",
     "ultralytics.nn.tasks:BaseModel.fuse": "folds what Ultralytics does not know",
@@ -76,7 +76,8 @@ INTERNALS = {  # module:attribute -> what for
     "ultralytics.engine.trainer:BaseTrainer": "",
     "ultralytics.nn.tasks:load_checkpoint": "reads the source of a transfer",
     "ultralytics.utils.patches:imread": "reads images of any number of channels",
-    "ultralytics.utils:USER_CONFIG_DIR": "transfers that were done are kept there",
+    "ultralytics.utils:SETTINGS": "its folder of weights is looked into before a released checkpoint is downloaded",
+    "ultralytics.utils:USER_CONFIG_DIR": "transfers that were done, and released checkpoints, are kept there",
     "ultralytics.utils.torch_utils:unwrap_model": "a model under training, without what is wrapped around it",
     "ultralytics.utils.torch_utils:select_device": "finds the device that a user names",
     "ultralytics.data.augment:LetterBox": "prepares images that calibrate int8",
