@@ -1,7 +1,9 @@
 """What folding ImageNet's mean into the first convolution costs at the image's border: there it pads with black.
 
     python scripts/studies/border.py error
-        print how far each level is off, and what an exact normalisation costs in onnxruntime
+        print how far each level is off
+    python scripts/studies/border.py cost [data=shapes.yaml] [folder=runs]
+        time both models in onnxruntime and OpenVINO, fp32 and int8, whose calibration takes images of the dataset
     python scripts/studies/border.py data=path/to/bccd.yaml [folder=runs]
         train what is left of the study; any other setting of `yolo-lite compare` may follow, like epochs=1
     python scripts/studies/border.py collect data=bccd,aquarium [folder=runs]
@@ -14,12 +16,9 @@ seeds, the last epoch's weights, validation split, since a choice is made by it.
 """
 
 import copy
-import io
 import os
 import re
-import statistics
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from study_pretrained import weights_file
 from torch import nn
 
 from yolo_lite import create_backbone
+from yolo_lite.bench.run import run as bench
 from yolo_lite.compare import compare
 from yolo_lite.compare.settings import parse
 from yolo_lite.errors import ConfigError
@@ -48,11 +48,13 @@ ENTRY_POINT = "[yolo_lite.modules]\nborder = normalise\n"  # by which the proces
 def main(words: list[str]) -> int:
     """Measure, train or collect, as the command line says; return the exit status."""
     if words == ["error"]:
-        print(*error_table(), "", sep="\n", flush=True)
-        print(*cost_table(), sep="\n")
+        print(*error_table(), sep="\n")
         return 0
-    _, settings = parse([word for word in words if word != "collect"])
+    _, settings = parse([word for word in words if word not in ("collect", "cost")])
     folder, data = Path(settings.pop("folder", "runs")).absolute(), settings.pop("data", None)
+    if "cost" in words:
+        measure_cost(folder, data or "shapes.yaml")
+        return 0
     if data is None:
         raise ConfigError("data: found nothing; needed a dataset's YAML, like data=path/to/bccd.yaml")
     if "collect" in words:
@@ -173,37 +175,11 @@ def error_table() -> list[str]:
     return lines
 
 
-def cost_table(name: str = "efficientnet_lite0", imgsz: int = 640, rounds: int = 100) -> list[str]:
-    """Return what an exact normalisation costs in onnxruntime, one thread, interleaved with the folded backbone."""
-    sessions = {}
-    backbone = create_backbone(name).eval()
-    for label, model in {"folded": backbone, "exact": nn.Sequential(Normalise(), backbone)}.items():
-        sessions[label] = session_of(model.eval(), imgsz)
-    image = torch.rand(1, 3, imgsz, imgsz).numpy()
-    times: dict[str, list[float]] = {label: [] for label in sessions}
-    for _ in range(rounds + 3):
-        for label, session in sessions.items():
-            start = time.perf_counter()
-            session.run(None, {session.get_inputs()[0].name: image})
-            times[label].append(time.perf_counter() - start)
-    ratios = sorted(b / a for a, b in zip(times["folded"][3:], times["exact"][3:], strict=True))
-    medians = {label: 1000 * statistics.median(each[3:]) for label, each in times.items()}
-    low, high = ratios[round(rounds / 2 - rounds**0.5)], ratios[round(rounds / 2 + rounds**0.5)]
-    return [
-        f"`{name}`, onnxruntime, 1 thread, {imgsz} px: folded {medians['folded']:.1f} ms, exact "
-        f"{medians['exact']:.1f} ms; median ratio {statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})"
-    ]
-
-
-def session_of(model: nn.Module, imgsz: int) -> Any:
-    """Return a model in onnxruntime."""
-    import onnxruntime
-
-    buffer = io.BytesIO()
-    torch.onnx.export(model, (torch.rand(1, 3, imgsz, imgsz),), buffer, opset_version=17, dynamo=False)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(buffer.getvalue(), options, providers=["CPUExecutionProvider"])
+def measure_cost(folder: Path, data: str) -> None:
+    """Time both models in fp32 and int8, interleaved, as `yolo-lite bench` does; it prints the table."""
+    models = write_models(folder / "study-border-models", weights_file())
+    offer_module(folder / "border-module")
+    bench(models, ["onnxruntime", "openvino"], int8=True, data=data, out=folder / "study-border-cost")
 
 
 if __name__ == "__main__":
