@@ -223,6 +223,7 @@ BEYOND = {  # what is beyond any use: the YAML, what is said of it
     "arithmetic": (changed(UPSAMPLE, "[0, 1, nn.Conv2d, [8, 512, 31, 1, 15]]"), "the model needs more than 100 GFLOPs for an image of 256 px"),
     "a head": (changed("Detect, [nc]", "OBB, [nc, 60000]"), "needs more than 67,108,864 values in one tensor"),
     "timm's largest": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [vit_giant_patch14_reg4_dinov2]], [0, 1, Level, [4]]]\nhead: [[[1], 1, Detect, [nc]]]\n", "parameters; needed at most 100,000,000"),
+    "a huge convolution": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [resnet18]], [0, 1, Level, [5]], [-1, 1, Conv, [2048, 5]], [-1, 1, Conv, [64]]]\nhead: [[[3], 1, Detect, [nc]]]\n", "backbone row 2 [-1, 1, Conv, [2048, 5]]: one weight has 26,214,400 values; needed at most 16,777,216"),
     "timm's large": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [regnety_320]], [0, 1, Level, [4]], [-1, 9, Conv, [1024, 3]], [-1, 9, Conv, [1024, 3]]]\nhead: [[[1], 1, Detect, [nc]]]\n", "parameters; needed at most 100,000,000"),
     "aliases": (ALIASES + GOOD, "there are more than 20000 values, aliases written out"),
     "merged keys": (f"m0: &m0 {{a: 1}}\n{MERGES}{GOOD}", "there are more than 20000 values, aliases written out"),

@@ -26,6 +26,7 @@ KEYPOINTS = 1024
 
 # Of the model that it makes, for one image of 256 px
 PARAMETERS = 100_000_000  # 0.4 GB in float32; YOLOv8x has 68 million
+WEIGHT = 2**24  # values of one; the largest of YOLOv8x has 3.7 million, and a convolution copies its weight to compute
 GFLOPS = 100  # YOLOv8x has 35
 ELEMENTS = 2**26  # of one tensor, for two images; YOLOv8x has 3.7 million
 KEPT = 2**26  # of the outputs of all rows together, for two images

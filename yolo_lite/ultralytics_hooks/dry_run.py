@@ -62,6 +62,10 @@ def _dry_run(
     parameters = sum(each.numel() for each in layers.parameters())
     if parameters > limits.PARAMETERS:
         raise ConfigError(f"the model has {parameters:,} parameters; needed at most {limits.PARAMETERS:,}")
+    for layer, row in zip(layers, checked.rows, strict=True):
+        largest = max((each.numel() for each in layer.parameters()), default=0)
+        if largest > limits.WEIGHT:
+            raise ConfigError(f"{row.where}: one weight has {largest:,} values; needed at most {limits.WEIGHT:,}")
     layers.eval()  # as Ultralytics does to find the strides, but for the head; and half the time
     layers[-1].training = True
     x: Any = torch.zeros(2, ch, SIZE, SIZE)
