@@ -330,7 +330,7 @@ def test_command(tmp_path):
     [
         (["imgsz=32"], 2, "bench needs models="),
         (["model=yolov8n"], 2, "bench has no model=; did you mean 'models'?; see yolo-lite bench --help"),
-        (["models=yolov8n", "fast"], 2, "bench takes key=value or a YAML file with such, found 'fast'"),
+        (["models=yolov8n", "fast"], 2, "bench takes key=value or a YAML file of settings, found 'fast'"),
         (["models=yolov8n", "models=yolo26n"], 2, "bench has models= twice"),
         (["models=yolov8n", "int8=True"], 1, "int8=True and data= belong together"),
         (["models=yolov8n", "imgsz=big"], 1, "imgsz has to be a multiple of 32, found 'big'"),

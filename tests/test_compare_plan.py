@@ -58,7 +58,7 @@ REFUSED = [
     ({"imgsz": [64, 32]}, "imgsz"),
     ({"imgsz": {"yolov8n": 32}}, "imgsz: yolov8n-mnv3 has none; name it or give all:"),
     ({"imgsz": {"all": 32, "yolov8m": 64}}, "imgsz=yolov8m: is none of the models; did you mean 'yolov8n'"),
-    ({"imgsz": {"all": 32, "yolov8n": 33}}, "imgsz has to be a multiple of 32, or such for each model"),
+    ({"imgsz": {"all": 32, "yolov8n": 33}}, "imgsz has to be a multiple of 32, or a value for each model"),
     ({"imgsz": {"all": 32, "yolov8n": 64}, "match": "gflops"}, "match=gflops: needs one imgsz for all models"),
     ({"imgsz": 300}, "imgsz has to be a multiple of 32, found 300; near it is 288"),
     ({"batch": -1}, "batch has to be a whole number above 0, found -1"),
@@ -82,7 +82,7 @@ REFUSED = [
     ({"parallel": 0}, "parallel has to be a whole number above 0, found 0"),
     ({"restart": "maybe"}, "restart has to be True or False, found 'maybe'"),
     ({"latency": True, "runtimes": "onnxruntim"}, "unknown runtime 'onnxruntim'; did you mean 'onnxruntime'"),
-    ({"latency": True, "threads": "0"}, "threads has to be whole numbers above 0 with commas between, found '0'"),
+    ({"latency": True, "threads": "0"}, "threads has to be comma-separated whole numbers above 0, found '0'"),
 ]
 
 

@@ -157,7 +157,7 @@ def listed(kind: Kind, unique: bool = False) -> Kind:
 
     one = kind.wanted.removeprefix("a ")
     several = one.replace("number", "numbers", 1) if "number" in one else f"{one}s"
-    return Kind(f"{several} with commas between", read, holds, nearest, form)
+    return Kind(f"comma-separated {several}", read, holds, nearest, form)
 
 
 def keyed(kind: Kind, each: str) -> Kind:
@@ -186,7 +186,7 @@ def keyed(kind: Kind, each: str) -> Kind:
         several = value.values() if isinstance(value, dict) else [value]
         return next(filter(None, map(kind.nearest, several)), "")
 
-    return Kind(f"{kind.wanted}, or such {each}", read, holds, nearest, form)
+    return Kind(f"{kind.wanted}, or a value {each}", read, holds, nearest, form)
 
 
 def _text(value: Any) -> Any:
