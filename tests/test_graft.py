@@ -181,7 +181,7 @@ def test_semantic_segmentation_is_none_of_the_tasks(task):
         ({"task": "rotated"}, "classify, found 'rotated'; did you mean 'obb'?"),
         ({"base": "yolov5", "task": "segment"}, "base yolov5 has no model for the task segment, only for detect"),
         ({"base": "rtdetr-l", "neck": "aspp"}, "base rtdetr-l has no SPPF that ASPP could replace"),
-        ({"base": "rtdetr-l", "head": "light"}, "head=light has no form of rtdetr-l's RTDETRDecoder"),
+        ({"base": "rtdetr-l", "head": "light"}, "head=light does not support rtdetr-l's RTDETRDecoder"),
         ({"task": "classify", "head": "light"}, "a classifier has no neck"),
         ({"base": "yolov8-p6", "imgsz": 416}, "imgsz has to be a multiple of 64 for base yolov8-p6, found 416"),
         ({"scale": "q"}, "base yolov8 has the scales n, s, m, l, x, found scale=q"),
