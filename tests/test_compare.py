@@ -126,7 +126,7 @@ def test_a_latency_that_fails_leaves_the_report(whole, tiny_data, tmp_path, monk
         raise RuntimeError("cannot be exported")
 
     monkeypatch.setattr("yolo_lite.compare.latency.measure", fail)
-    with pytest.raises(ConfigError, match="latency was not measured: cannot be exported; .* is without it"):
+    with pytest.raises(ConfigError, match="latency was not measured: cannot be exported; .* does not have it"):
         execute(plan)
     assert (folder / "report.html").exists() and "Latency was not measured" in (folder / "summary.md").read_text()
 

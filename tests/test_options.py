@@ -47,7 +47,7 @@ def test_values_by_name():
         ("make", {"width": {"n": 0}}, "width has to be a finite number above 0, or a value for each scale, found"),
         ("make", {"width": float("nan")}, "found nan; like width=n:0.5,s:1"),
         ("make", {"width": {}}, "found {}"),
-        ("make", {"imgsz": 100.0}, "imgsz has to be a multiple of 32, found 100.0; near it is 96"),
+        ("make", {"imgsz": 100.0}, "imgsz has to be a multiple of 32, found 100.0; the nearest is 96"),
         ("make", {"edge": 1}, "edge has to be True or False, found 1"),
         ("make", {"nek": "aspp"}, "make has no nek=; did you mean 'neck'?"),
         ("make", {"note": 5}, "note has to be a text, found 5"),

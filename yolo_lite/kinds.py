@@ -75,7 +75,7 @@ def whole(least: int = 1, multiple: int = 1, most: float = math.inf) -> Kind:
 
     def nearest(value: Any) -> str:
         fits = multiple > 1 and _is_number(value) and math.isfinite(value)
-        return f"near it is {max(round(value / multiple), 1) * multiple}" if fits else ""
+        return f"the nearest is {max(round(value / multiple), 1) * multiple}" if fits else ""
 
     return Kind(text, int, holds, nearest)
 

@@ -124,7 +124,7 @@ def _find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
     reference = next((each for each in works if each.backbone is None), next(iter(works)))
     timings = Timings(wanted.folder / "latency.json", reference, models, device, say)
     model = fitted(timings, works, min(FIRST, round(12 + 24 * wanted.hours)))
-    say(f"the cost model is off by {model.error:.1%} at the median, {model.worst:.1%} at the ninth decile")
+    say(f"the cost model's error is {model.error:.1%} at the median, {model.worst:.1%} at the ninth decile")
     predicted = {each: model.predict(done) for each, done in works.items()}
     check_budget(predicted.values(), wanted.budget)
     timings.measure(_near(predicted, wanted.budget, max(8, round(NEAR * wanted.hours))))
