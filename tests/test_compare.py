@@ -238,7 +238,7 @@ def test_two_commands_do_not_share_a_folder(whole, monkeypatch):
     monkeypatch.setattr(local, "PATIENCE", 0.5)
     with (
         local.locked(whole),
-        pytest.raises(ConfigError, match=f"another command \\(process {os.getpid()}\\) is at work"),
+        pytest.raises(ConfigError, match=f"another command \\(process {os.getpid()}\\) is running here"),
         local.locked(whole),
     ):
         pass
