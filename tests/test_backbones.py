@@ -218,7 +218,7 @@ def test_weights_from_a_file(tmp_path, suffix):
 
 def test_weights_that_do_not_fit_change_nothing(tmp_path):
     weights = timm.create_model("mobilenetv3_large_100").state_dict()
-    with pytest.raises(ConfigError, match="weights of mobilenetv3_large_100, which computes otherwise"):
+    with pytest.raises(ConfigError, match="weights of mobilenetv3_large_100, which computes differently"):
         create_backbone("mobilenetv3_small_100", weights=weights)
     weights = timm.create_model("mobilenetv2_100").state_dict()
     with pytest.raises(ConfigError, match=r"conv_stem\.\S+ has the shape .* the backbone's \S+ in its place has"):

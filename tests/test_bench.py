@@ -125,7 +125,7 @@ def broken(folder):
             "{}/bad_ncnn_model does not run in onnxruntime",
         ),
         (["yolov8n", "{}/bad.onnx"], {"runtimes": ["torchscript"]}, "{}/bad.onnx does not run in torchscript, but in "),
-        (["yolov8n"], {"imgsz": 100}, "imgsz has to be a multiple of 32, found 100; near it is 96"),
+        (["yolov8n"], {"imgsz": 100}, "imgsz has to be a multiple of 32, found 100; the nearest is 96"),
         (["yolov8n"], {"threads": [0]}, "threads has to be a whole number above 0, found 0"),
         (["yolov8n"], {"seconds": "soon"}, "seconds has to be a finite number above 0, found 'soon'"),
         (["yolov8n"], {"data": "{}/none.yaml"}, "data={}/none.yaml cannot be read as a dataset: "),
@@ -276,7 +276,8 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(monkeypatch, capsys, tm
     monkeypatch.chdir(tmp_path)
     assert main(["bench", "models=yolov8n", "runtimes=onnxruntime", "imgsz=32", "out=there"]) == 1
     said = capsys.readouterr().err
-    assert said == "yolo-lite: exports/x: No space left on device; make room, and the same command goes on\n"
+    advice = "free some space, and run the same command again to continue"
+    assert said == f"yolo-lite: exports/x: No space left on device; {advice}\n"
 
 
 def test_another_model_is_another_export(tmp_path):
@@ -330,7 +331,7 @@ def test_command(tmp_path):
     [
         (["imgsz=32"], 2, "bench needs models="),
         (["model=yolov8n"], 2, "bench has no model=; did you mean 'models'?; see yolo-lite bench --help"),
-        (["models=yolov8n", "fast"], 2, "bench takes key=value or a YAML file with such, found 'fast'"),
+        (["models=yolov8n", "fast"], 2, "bench takes key=value or a YAML file of settings, found 'fast'"),
         (["models=yolov8n", "models=yolo26n"], 2, "bench has models= twice"),
         (["models=yolov8n", "int8=True"], 1, "int8=True and data= belong together"),
         (["models=yolov8n", "imgsz=big"], 1, "imgsz has to be a multiple of 32, found 'big'"),
@@ -392,14 +393,18 @@ def test_other_numbers_of_classes_are_said():
     rows = [replace(row(name, "fp32", 1.0), classes=number) for name, number in (("a", 80), ("b", 3), ("c", None))]
     (note,) = [note for note in report.remarks(rows, []) if "classes" in note]
     assert note == (
-        "Numbers of classes differ, and with them the heads: a 80, b 3. For equal ones set nc in the YAMLs' copies."
+        "Numbers of classes differ, and with them the heads: a 80, b 3. "
+        "To make them equal, set nc in copies of the YAMLs."
     )
     assert not [note for note in report.remarks(rows[1:], []) if "classes" in note]
 
 
 @pytest.mark.parametrize(
     ("code", "advice"),
-    [(errno.EROFS, "choose another folder"), (errno.ENOSPC, "make room, and the same command goes on")],
+    [
+        (errno.EROFS, "choose another folder"),
+        (errno.ENOSPC, "free some space, and run the same command again to continue"),
+    ],
 )
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(
     code, advice, tmp_path, monkeypatch, capsys

@@ -192,7 +192,7 @@ def test_a_table_of_times_measured_elsewhere(settings, few, tmp_path):
     with pytest.raises(ConfigError, match="none of its models is a candidate; they are called like yolov8n-64"):
         field.find(replace(wanted, folder=tmp_path / "other"), {"nc": 3}, print)
     table.write_text("a,b\n1,2\n")
-    with pytest.raises(ConfigError, match="needs a results.csv of yolo-lite bench"):
+    with pytest.raises(ConfigError, match="needs a bench.csv of yolo-lite bench"):
         field.find(replace(wanted, folder=tmp_path / "third"), {"nc": 3}, print)
 
 

@@ -55,7 +55,7 @@ def test_unknown_command(tmp_path, capsys):
         (["info"], "info takes NAME [key=value ...], found none"),
         (["info", "a", "b"], "info takes NAME [key=value ...], found a b"),
         (["make", "scale=n", "scale=s"], "make has scale= twice; leave one out"),
-        (["make", "yolov8"], "make takes key=value or a YAML file with such, found 'yolov8'"),
+        (["make", "yolov8"], "make takes key=value or a YAML file of settings, found 'yolov8'"),
         (["bench", "model=yolov8n"], "bench has no model=; did you mean 'models'?"),
     ):
         assert main(arguments) == 2

@@ -126,7 +126,7 @@ def test_a_latency_that_fails_leaves_the_report(whole, tiny_data, tmp_path, monk
         raise RuntimeError("cannot be exported")
 
     monkeypatch.setattr("yolo_lite.compare.latency.measure", fail)
-    with pytest.raises(ConfigError, match="latency was not measured: cannot be exported; .* is without it"):
+    with pytest.raises(ConfigError, match="latency was not measured: cannot be exported; .* does not have it"):
         execute(plan)
     assert (folder / "report.html").exists() and "Latency was not measured" in (folder / "summary.md").read_text()
 
@@ -238,7 +238,7 @@ def test_two_commands_do_not_share_a_folder(whole, monkeypatch):
     monkeypatch.setattr(local, "PATIENCE", 0.5)
     with (
         local.locked(whole),
-        pytest.raises(ConfigError, match=f"another command \\(process {os.getpid()}\\) is at work"),
+        pytest.raises(ConfigError, match=f"another command \\(process {os.getpid()}\\) is running here"),
         local.locked(whole),
     ):
         pass

@@ -42,11 +42,11 @@ REFUSED = [
     ({"data": "empty.yaml"}, "data=empty.yaml: .*images not found"),
     ({"split": "test"}, "split=test: .*no such images; there are train, val"),
     ({"seeds": "0,1,0"}, "seeds has to be .*, found '0,1,0'; 0 is repeated"),
-    ({"seeds": "0,one"}, "seeds has to be whole numbers from 0 to 2147483647 .*, found '0,one'; like seeds=0,1,2"),
-    ({"seeds": [-1]}, "seeds has to be whole numbers from 0"),
+    ({"seeds": "0,one"}, "seeds has to be comma-separated whole numbers .*, found '0,one'; like seeds=0,1,2"),
+    ({"seeds": [-1]}, "seeds has to be comma-separated whole numbers from 0"),
     ({"seeds": {"yolov8n": [0]}}, "yolov8n-mnv3 has none"),
-    ({"seeds": {"all": [0], "yolov8m": [1]}}, "seeds=yolov8m: is none of the models; did you mean 'yolov8n'"),
-    ({"baseline": "yolov5n"}, "baseline=yolov5n: is none of the models; did you mean 'yolov8n'"),
+    ({"seeds": {"all": [0], "yolov8m": [1]}}, "seeds=yolov8m: is not one of the models; did you mean 'yolov8n'"),
+    ({"baseline": "yolov5n"}, "baseline=yolov5n: is not one of the models; did you mean 'yolov8n'"),
     ({"epoch": 3}, "unknown setting epoch=; did you mean 'epochs'"),
     ({"modles": "a"}, "unknown setting modles=; did you mean 'models'"),
     ({"model": "yolov8n"}, "model= is not for yolo-lite compare; use models="),
@@ -57,10 +57,10 @@ REFUSED = [
     ({"lr0": "fast"}, "training arguments: 'lr0=fast'"),
     ({"imgsz": [64, 32]}, "imgsz"),
     ({"imgsz": {"yolov8n": 32}}, "imgsz: yolov8n-mnv3 has none; name it or give all:"),
-    ({"imgsz": {"all": 32, "yolov8m": 64}}, "imgsz=yolov8m: is none of the models; did you mean 'yolov8n'"),
-    ({"imgsz": {"all": 32, "yolov8n": 33}}, "imgsz has to be a multiple of 32, or such for each model"),
+    ({"imgsz": {"all": 32, "yolov8m": 64}}, "imgsz=yolov8m: is not one of the models; did you mean 'yolov8n'"),
+    ({"imgsz": {"all": 32, "yolov8n": 33}}, "imgsz has to be a multiple of 32, or a value for each model"),
     ({"imgsz": {"all": 32, "yolov8n": 64}, "match": "gflops"}, "match=gflops: needs one imgsz for all models"),
-    ({"imgsz": 300}, "imgsz has to be a multiple of 32, found 300; near it is 288"),
+    ({"imgsz": 300}, "imgsz has to be a multiple of 32, found 300; the nearest is 288"),
     ({"batch": -1}, "batch has to be a whole number above 0, found -1"),
     ({"batch": 0.7}, "batch has to be a whole number above 0, found 0.7; chosen by memory, it would differ"),
     ({"cpus": "two"}, "cpus has to be a finite number from 0, found 'two'"),
@@ -68,7 +68,7 @@ REFUSED = [
     ({"task": "segment"}, "task=segment"),
     ({"pretrained": "missing.pt"}, "pretrained=missing.pt: there is no such file; nothing is downloaded"),
     ({"val": False}, "val=False"),
-    ({"seeds": 2**31}, "seeds has to be whole numbers from 0 to 2147483647 .*, found 2147483648"),
+    ({"seeds": 2**31}, "seeds has to be comma-separated whole numbers from 0 to 2147483647.*, found 2147483648"),
     ({"settings": "mine.yaml"}, "unknown setting settings="),
     ({"project": "empty.yaml"}, "empty.yaml is a file; choose another project="),
     ({"match_for": "yolov8n-mnv3"}, "match_for=yolov8n-mnv3: needs match=gflops or match=latency"),
@@ -82,7 +82,7 @@ REFUSED = [
     ({"parallel": 0}, "parallel has to be a whole number above 0, found 0"),
     ({"restart": "maybe"}, "restart has to be True or False, found 'maybe'"),
     ({"latency": True, "runtimes": "onnxruntim"}, "unknown runtime 'onnxruntim'; did you mean 'onnxruntime'"),
-    ({"latency": True, "threads": "0"}, "threads has to be whole numbers above 0 with commas between, found '0'"),
+    ({"latency": True, "threads": "0"}, "threads has to be comma-separated whole numbers above 0, found '0'"),
 ]
 
 
@@ -262,7 +262,7 @@ def test_a_second_checkpoint_of_the_same_name_may_join(settings, trained, tmp_pa
 def test_two_models_of_one_label_are_refused(settings, trained, tmp_path):
     for name in ("a b.pt", "a_b.pt"):
         shutil.copy(trained / "weights/best.pt", tmp_path / name)
-    with pytest.raises(ConfigError, match="two would be called a_b.pt; rename one's file"):
+    with pytest.raises(ConfigError, match="two would be called a_b.pt; rename one of the files"):
         make_plan(settings, {"models": ["a b.pt", "a_b.pt"]})
 
 

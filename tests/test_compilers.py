@@ -69,7 +69,7 @@ def test_the_verdict_is_the_compilers(vela, capsys):
         ["Quantize", "0", "1", "0", "0.0 %"],
     ]
     assert lines[8:] == [
-        "estimate    24.4 ms an image for what runs on the NPU, the compiler's own",
+        "estimate    24.4 ms per image for what runs on the NPU, by the compiler",
         "memory      SRAM 2,308 KiB",
         "on the CPU  Dequantize, Quantize",
     ]

@@ -83,8 +83,8 @@ BAD = {  # what is wrong: (old text, new text, what the message has to say)
     "a tag that does not fit": ("nc: 80", "nc: 80\nx: !!map foo", r"yolov8n-bad.yaml: .*expected a mapping"),
     "alpha beyond any use": ("{n: 0.5,", "{n: 50000,", r"backbone_width has to be at most 10, found 50000"),
     "activation unknown": ("nc: 80", "activation: nn.Relu()\nnc: 80", r"torch.nn has no 'Relu'; did you mean 'ReLU'"),
-    "key twice": ("nc: 80", "nc: 80\nnc: 81", r"line \d+: the key 'nc' stands twice, first in line \d+"),
-    "letter twice": ("{n: 0.5,", "{n: 0.5, n: 1.0,", r"the key 'n' stands twice"),
+    "key twice": ("nc: 80", "nc: 80\nnc: 81", r"line \d+: the key 'nc' appears twice, first in line \d+"),
+    "letter twice": ("{n: 0.5,", "{n: 0.5, n: 1.0,", r"the key 'n' appears twice"),
     "broken YAML": ("[[11, 14, 17], 1, Detect, [nc]]", "[[11, 14, 17], 1, Detect, [nc]", r"yolov8n-bad.yaml: .*line \d+"),
 }  # fmt: skip
 

@@ -168,7 +168,7 @@ def test_the_lite_page_says_what_was_measured_and_promises_are_kept(script):
     assert len(found) == 8 and all(each.kept for each in found)
     rows = [{**row, "ratio": "0.9"} if row["model"] == "yolo26s-lite" else row for row in rows]
     assert [each.kept for each in lite.promises(rows)] == [False] * 3 + [True, False, True, True, True]
-    assert "found 1.11x, **not kept**" not in page and "1.11x, **not kept**" in lite.with_table(page, rows)
+    assert "found 1.11x, **not met**" not in page and "1.11x, **not met**" in lite.with_table(page, rows)
 
 
 # int8 -------------------------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def test_quantisation_table(script, tmp_path):
     rows = quantise.records(accuracies, measured, {"CPU": "x"}, 320, 640)
     write(tmp_path / "x.csv", rows_as_csv(quantise.FIELDS, rows))
     lines = quantise.markdown(quantise.read(tmp_path / "x.csv")).splitlines()
-    assert "training each on the split `test` of `d.yaml` at 320 px" in lines[2]
+    assert "training run each on the `test` split of `d.yaml` at 320 px" in lines[2]
     assert "| a | PyTorch | fp32 | 90.00 | 57.00 |  |  |  |  |  |" in lines
     assert "| a | openvino | fp32 | 90.00 | 57.00 |  | 10.0 | 1.00 | 1.00 | 1.0 |" in lines
     assert "| a | openvino | int8 | 90.00 | 56.40 | -0.60 | 10.0 | 0.50 | 0.50 | 1.0 |" in lines

@@ -29,7 +29,7 @@ CASES = {
     "another make": (CPU._replace(other="MPS"), True, True, "can use MPS"),
     "torchvision for the CPU": (CUDA._replace(vision_cuda=""), None, True, "built for the CPU only, torch for"),
     "torchvision for another CUDA": (CUDA._replace(vision_cuda="13.0"), None, True, "is built for CUDA 13.0"),
-    "torchvision for a near CUDA": (CUDA._replace(vision_cuda="12.4"), True, True, "belong together"),
+    "torchvision for a near CUDA": (CUDA._replace(vision_cuda="12.4"), True, True, "are compatible"),
     "versions apart": (CUDA._replace(unmet=("torchaudio needs torch==2.7.1",)), None, True, "needs torch==2.7.1"),
     "numpy too new": (CPU._replace(no_numpy="2.2.6: Numpy is not available"), False, True, "pip install 'numpy<2'"),
 }  # fmt: skip

@@ -11,7 +11,7 @@ from made_up import write_comparison
 
 HELPER = ROOT / "tests" / "full_disk.py"
 COMMAND = [sys.executable, "-m", "yolo_lite"]
-ADVICE = "; make room, and the same command goes on"
+ADVICE = "; free some space, and run the same command again to continue"
 REASON = {"size": "File too large", "names": "No space left on device"}
 LIMIT = 3600  # seconds: a run of the command for each of its writes
 AGAIN = "1 run failed: yolov8n seed 0; the same command tries again"

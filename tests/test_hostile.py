@@ -297,7 +297,7 @@ OTHERS = {
     "a part of a class": (changed("Detect, [nc]", "Detect, [1.5]"), "nc has to be a whole number above 0, found 1.5"),
     "classes by name": (changed("Detect, [nc]", "Detect, [classes]"), "nc has to be a whole number above 0, found 'classes'"),
     "no class of images": (changed("[[11, 14, 17], 1, Detect, [nc]]", "[-1, 1, Classify, [0]]"), "nc has to be a whole number above 0, found 0"),
-    "words": (changed("Detect, [nc]", "WorldDetect, [nc, 512, false]"), "WorldDetect takes words besides the image; choose another head"),
+    "words": (changed("Detect, [nc]", "WorldDetect, [nc, 512, false]"), "WorldDetect takes text besides the image; choose another head"),
     "Concat without brackets": (changed("[[-1, 3], 1, Concat, [1]]", "[-1, 1, Concat, [1]]"), "row 7 [-1, 1, Concat, [1]]: Concat takes a list of inputs, found -1"),
     "Detect without brackets": (changed("[[11, 14, 17], 1, Detect", "[17, 1, Detect"), "row 18 [17, 1, Detect, [nc]]: Detect takes a list of inputs, found 17"),
     "Conv with brackets": (changed(UPSAMPLE, "[[-1, 3], 1, Conv, [64]]"), "Conv takes one input, its row's number without brackets, found [-1, 3]"),

@@ -44,19 +44,19 @@ def test_values_by_name():
     ("command", "given", "said"),
     [
         ("make", {"neck": "asp"}, "one of base, aspp, lraspp, extradw, slim, light, found 'asp'; did you mean 'aspp'"),
-        ("make", {"width": {"n": 0}}, "width has to be a finite number above 0, or such for each scale, found"),
+        ("make", {"width": {"n": 0}}, "width has to be a finite number above 0, or a value for each scale, found"),
         ("make", {"width": float("nan")}, "found nan; like width=n:0.5,s:1"),
         ("make", {"width": {}}, "found {}"),
-        ("make", {"imgsz": 100.0}, "imgsz has to be a multiple of 32, found 100.0; near it is 96"),
+        ("make", {"imgsz": 100.0}, "imgsz has to be a multiple of 32, found 100.0; the nearest is 96"),
         ("make", {"edge": 1}, "edge has to be True or False, found 1"),
         ("make", {"nek": "aspp"}, "make has no nek=; did you mean 'neck'?"),
         ("make", {"note": 5}, "note has to be a text, found 5"),
-        ("bench", {}, "bench needs models=, names"),
-        ("bench", {"models": []}, "models has to be names with commas between, found []"),
-        ("bench", {"threads": "1,1"}, "threads has to be whole numbers above 0 with commas between, found '1,1'; 1 is"),
-        ("bench", {"threads": True}, "threads has to be whole numbers above 0 with commas between, found True"),
+        ("bench", {}, "bench needs models=, comma-separated names"),
+        ("bench", {"models": []}, "models has to be comma-separated names, found []"),
+        ("bench", {"threads": "1,1"}, "threads has to be comma-separated whole numbers above 0, found '1,1'; 1 is"),
+        ("bench", {"threads": True}, "threads has to be comma-separated whole numbers above 0, found True"),
         ("bench", {"seconds": float("inf")}, "seconds has to be a finite number above 0, found inf"),
-        ("compare", {"seeds": [-1]}, "seeds has to be whole numbers from 0 to 2147483647 with commas between"),
+        ("compare", {"seeds": [-1]}, "seeds has to be comma-separated whole numbers from 0 to 2147483647"),
         ("compare", {"seeds": "0,one"}, "found '0,one'; like seeds=0,1,2"),
         ("compare", {"seeds": 2**31}, "found 2147483648"),
         ("compare", {"gpus": -1}, "gpus has to be a finite number from 0, found -1"),
@@ -77,7 +77,7 @@ def test_refused(command, given, said):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["width=n:0.5,s"], "width has to be a finite number above 0, or such for each scale, found 'n:0.5,s'"),
+        (["width=n:0.5,s"], "width has to be a finite number above 0, or a value for each scale, found 'n:0.5,s'"),
         (["edge=yes"], "edge has to be True or False, found 'yes'; like edge=True"),
         (["keys={a: [}"], "keys has to be a mapping of keys to values, found '{a: [}'; like keys="),
         (["max_gflops=three"], "max_gflops has to be a finite number above 0, found 'three'; like max_gflops=3.0"),
@@ -102,7 +102,7 @@ def test_runtimes_are_those_that_there_are():
     from yolo_lite.bench.runtimes import RUNTIMES
 
     line = next(option.help for option in COMMANDS["bench"].options if option.name == "runtimes")
-    assert line.startswith(f"of {', '.join(RUNTIMES)};")
+    assert line.startswith(f"any of {', '.join(RUNTIMES)};")
 
 
 def test_pages_have_the_table(script):

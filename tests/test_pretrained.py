@@ -213,7 +213,7 @@ def test_bad_settings(setting, message, tmp_path):
 
 def test_weights_of_another_network_are_refused(tmp_path):
     save_file(timm.create_model("mobilenetv3_large_100").state_dict(), tmp_path / "large.safetensors")
-    with pytest.raises(ConfigError, match="these are weights of mobilenetv3_large_100, which computes otherwise"):
+    with pytest.raises(ConfigError, match="these are weights of mobilenetv3_large_100, which computes differently"):
         YOLO(config(tmp_path, tmp_path / "large.safetensors"))
     save_file(timm.create_model("mobilenetv2_100").state_dict(), tmp_path / "v2.safetensors")
     with pytest.raises(ConfigError, match="do not fit"):

@@ -58,9 +58,9 @@ CASES = {  # the other models: what is recommended, and what is said
     "one seed": (
         {"light": Candidate(0.49, 3.0, [timed(6)], to_best(-0.01, TOO_FEW))},
         None,
-        "Nothing is recommended on one seed: seeds=0,1,2 or more tell models apart.",
+        "No recommendation from one seed: use seeds=0,1,2 or more to tell models apart.",
     ),
-    "alone": ({}, None, "One model alone: nothing to recommend it against."),
+    "alone": ({}, None, "Only one model: nothing to compare it with."),
 }
 
 

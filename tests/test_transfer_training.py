@@ -62,7 +62,7 @@ def test_through_the_stock_command(source, tiny_data, tmp_path):
         "batch=8", "workers=0", "plots=False", f"project={tmp_path}", "name=run", cwd=tmp_path,
     )  # fmt: skip
     (line,) = [line for line in process.stdout.splitlines() if "transfer from" in line]
-    assert "transfer from stock.pt: 59 layers from 24 images" in line and "off by YOLO_LITE_TRANSFER=0" in line
+    assert "transfer from stock.pt: 59 layers from 24 images" in line and "YOLO_LITE_TRANSFER=0 turns it off" in line
     last = torch.load(tmp_path / "run/weights/last.pt", weights_only=False)
     assert hooks.SOURCE not in vars(last["ema"] or last["model"])
 

@@ -55,7 +55,7 @@ def unwritable(error: OSError, path: str | Path | None = None) -> ConfigError:
         return ConfigError(typed_line(error))
     where = f"{path} cannot be written" if path else error.filename or "a file, or the output"
     if error.errno in ROOM:
-        advice = "; make room, and the same command goes on"
+        advice = "; free some space, and run the same command again to continue"
     else:
         advice = "; choose another folder" if error.errno in PLACE else ""
     return ConfigError(f"{where}: {error.strerror or typed_line(error)}{advice}")

@@ -75,7 +75,7 @@ def whole(least: int = 1, multiple: int = 1, most: float = math.inf) -> Kind:
 
     def nearest(value: Any) -> str:
         fits = multiple > 1 and _is_number(value) and math.isfinite(value)
-        return f"near it is {max(round(value / multiple), 1) * multiple}" if fits else ""
+        return f"the nearest is {max(round(value / multiple), 1) * multiple}" if fits else ""
 
     return Kind(text, int, holds, nearest)
 
@@ -157,7 +157,7 @@ def listed(kind: Kind, unique: bool = False) -> Kind:
 
     one = kind.wanted.removeprefix("a ")
     several = one.replace("number", "numbers", 1) if "number" in one else f"{one}s"
-    return Kind(f"{several} with commas between", read, holds, nearest, form)
+    return Kind(f"comma-separated {several}", read, holds, nearest, form)
 
 
 def keyed(kind: Kind, each: str) -> Kind:
@@ -186,7 +186,7 @@ def keyed(kind: Kind, each: str) -> Kind:
         several = value.values() if isinstance(value, dict) else [value]
         return next(filter(None, map(kind.nearest, several)), "")
 
-    return Kind(f"{kind.wanted}, or such {each}", read, holds, nearest, form)
+    return Kind(f"{kind.wanted}, or a value {each}", read, holds, nearest, form)
 
 
 def _text(value: Any) -> Any:

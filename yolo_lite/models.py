@@ -161,7 +161,7 @@ def labels(sources: Sequence[str], given: Sequence[str | Path] | None = None) ->
         low = [name.lower() for name in names]
         twice = next(source for source, name in zip(sources, low, strict=True) if low.count(name) > 1)
         called = re.sub(r"[^\w.+-]", "_", _stem(twice))
-        raise ConfigError(f"models: {', '.join(sources)}: two would be called {called}; rename one's file")
+        raise ConfigError(f"models: {', '.join(sources)}: two would be called {called}; rename one of the files")
     return []
 
 

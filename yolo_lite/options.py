@@ -98,213 +98,243 @@ TASKS_MEANT = {  # other words for them; semantic segmentation is none of them
 
 COMMANDS: dict[str, Command] = {
     "make": Command(
-        "write the model YAML of any base with a backbone, and if asked for with a neck and a head, of ours",
+        "write a model YAML: any base with another backbone and, if you like, one of our necks and heads",
         "[RECIPE.yaml] [key=value ...]",
         "yolo-lite make base=yolov8 backbone=ghostnet_100 neck=aspp head=light out=yolov8-mine.yaml",
         (
             Option(
                 "base", NAME, "yolov8",
-                "the stock model that is changed: a model YAML of Ultralytics, without a scale letter", "yolov8",
+                "the stock model to change: a model YAML of Ultralytics, without a scale letter", "yolov8",
             ),
             Option(
                 "backbone", NAME, "mobilenetv3_large_100",
-                "a name of yolo-lite list, or one of timm's; timm/NAME takes timm's where both have it", "ghostnet_100",
+                "a name from yolo-lite list or from timm; timm/NAME takes timm's where both have it", "ghostnet_100",
             ),
             Option(
                 "neck", one_of(*NECKS), "base",
-                "the base's own (base), ASPP or LR-ASPP in place of its SPPF (aspp, lraspp), ExtraDW blocks in place "
-                "of Concat and C2f, C3 or C3k2 (extradw), YOLOv8's PAN of fewer channels (slim), or a depthwise one",
+                "the base's own (base), ASPP or LR-ASPP instead of its SPPF (aspp, lraspp), ExtraDW blocks instead of "
+                "Concat and C2f, C3 or C3k2 (extradw), YOLOv8's PAN with fewer channels (slim), or a depthwise PAN "
+                "(light)",
                 "light",
             ),
-            Option("head", one_of(*HEADS), "base", "the base's own, depthwise branches, or few channels", "light"),
+            Option(
+                "head", one_of(*HEADS), "base",
+                "the base's own, depthwise branches (light) or few channels (slim)", "light",
+            ),
             Option(
                 "task", one_of(*TASKS, meant=TASKS_MEANT), "detect",
-                "what it is for, where the base has a YAML of it", "segment",
+                "the task; the base needs a YAML for it", "segment",
             ),
             Option(
                 "width", keyed(number(), "for each scale"), None,
-                "the width multiplier alpha, one number or one for each scale; without it for each scale the largest "
-                "published (else the largest usual) that makes the model lighter than its base, else the smallest",
+                "the width multiplier alpha, one number or one per scale; without it, for each scale, the largest "
+                "published (else the largest usual) one that makes the model lighter than its base, else the smallest",
                 "n:0.5,s:1",
             ),
-            Option("scale", TEXT, None, "keep this scale letter only", "n"),
+            Option("scale", TEXT, None, "keep only this scale letter", "n"),
             Option(
                 "max_gflops", number(), None,
-                "choose the largest alpha from 1/16 to 2 that stays within so many GFLOPs; needs scale=", "3.0",
+                "choose the largest alpha from 1/16 to 2 that stays within this many GFLOPs; needs scale=", "3.0",
             ),
             Option("max_params", number(), None, "the same for parameters, in millions", "1.5"),
             Option(
-                "imgsz", IMGSZ, None, "the image size at which GFLOPs are counted, pixels; 640, to classify 224", "640"
+                "imgsz", IMGSZ, None,
+                "the image size at which GFLOPs are counted, pixels; without it 640, for classification 224", "640",
             ),
-            Option("weights", WEIGHTS, None, "imagenet or a checkpoint's path, for backbone_weights", "imagenet"),
+            Option("weights", WEIGHTS, None, "imagenet or the path of a checkpoint, for backbone_weights", "imagenet"),
             Option(
                 "edge", FLAG, False, "ReLU6 everywhere and no squeeze-excite, for int8 and edge compilers", "True"
             ),
             Option("out", TEXT, None, "the file to write; without it the YAML is printed", "yolov8-mine.yaml"),
-            Option("exist_ok", FLAG, False, "replace a file that exists", "True"),
-            Option("note", TEXT, "", "a sentence for the header", "'for the door camera'"),
-            Option("count", FLAG, True, "say in the header what each scale costs; takes some seconds each", "False"),
-            Option("keys", KEYS, None, "values of the YAML's keys where they differ from the base's", "'{reg_max: 8}'"),
+            Option("exist_ok", FLAG, False, "overwrite an existing file", "True"),
+            Option("note", TEXT, "", "a comment for the header", "'for the door camera'"),
+            Option("count", FLAG, True, "list each scale's cost in the header; takes some seconds per scale", "False"),
+            Option("keys", KEYS, None, "YAML keys that differ from the base's", "'{reg_max: 8}'"),
         ),
         words=(0, 1),
     ),
     "transfer": Command(
-        "let a model of any architecture begin with what a trained YOLO knows: a checkpoint, without labels",
+        "write a checkpoint that carries a trained YOLO's knowledge over to another architecture, without labels",
         "key=value ...",
         "yolo-lite transfer model=yolo26s-lite.yaml source=yolov8n.pt data=my.yaml out=yolo26s-lite-v8n.pt",
         (
-            Option("model", NAME, REQUIRED, "the model that gets it: a YAML, ours or a stock one", "yolo26s-lite"),
-            Option("source", NAME, REQUIRED, "the trained model: a .pt for boxes, masks, poses or OBB", "yolov8n.pt"),
-            Option("data", TEXT, REQUIRED, "the dataset's YAML; its training images are used, no labels", "my.yaml"),
-            Option("images", whole(), 128, "at most so many training images", "128"),
+            Option("model", NAME, REQUIRED, "the model to initialise: a YAML, ours or a stock one", "yolo26s-lite"),
+            Option(
+                "source", NAME, REQUIRED,
+                "the trained model: a .pt for detection, segmentation, pose or OBB", "yolov8n.pt",
+            ),
+            Option(
+                "data", TEXT, REQUIRED,
+                "the dataset's YAML; its training images are used, not its labels", "my.yaml",
+            ),
+            Option("images", whole(), 128, "the most training images to use", "128"),
             Option("imgsz", IMGSZ, 640, "height and width of the images, pixels", "320"),
             Option(
                 "mimic", number(least=0), 0,
-                "minutes that a backbone of other blocks than YOLO's learns the source's maps first", "5",
+                "minutes for which a backbone of other blocks than YOLO's first learns the source's feature maps", "5",
             ),
-            Option("seed", whole(least=0, most=(1 << 31) - 1), 0, "of the images and pixels that are drawn", "1"),
-            Option("device", TEXT, None, "cpu, or a GPU's number; without it a GPU where there is one", "cpu"),
+            Option("seed", whole(least=0, most=(1 << 31) - 1), 0, "random seed for sampling images and pixels", "1"),
+            Option("device", TEXT, None, "cpu, or a GPU's number; without it a GPU if there is one", "cpu"),
             Option("out", TEXT, None, "the checkpoint to write; without it MODEL-from-SOURCE.pt", "mine.pt"),
-            Option("exist_ok", FLAG, False, "replace a file that exists", "True"),
+            Option("exist_ok", FLAG, False, "overwrite an existing file", "True"),
         ),
     ),
     "compare": Command(
-        "train several detectors alike, several seeds each, and report which one to use",
+        "train several detectors with the same settings, several seeds each, and report which one to use",
         "[SETTINGS.yaml | FOLDER] [key=value ...]",
         "yolo-lite compare data=shapes.yaml models=yolov8n,yolov8n-mnv3 seeds=0,1,2 epochs=20 imgsz=128 nbs=16",
         (
             Option(
                 "models", NAMES, REQUIRED,
-                "names (yolov8n: its YAML, from scratch), YAML files, or .pt files (that checkpoint), commas between",
+                "comma-separated names (yolov8n: its YAML, from scratch), YAML files, or .pt files (that checkpoint)",
                 "yolov8n,yolov8n-mnv3",
             ),
             Option("data", TEXT, REQUIRED, "the dataset's YAML", "shapes.yaml"),
-            Option("baseline", NAME, None, "what the others are compared with; without it the first model", "yolov8n"),
+            Option("baseline", NAME, None, "the model to compare the others with; without it the first", "yolov8n"),
             Option(
                 "seeds", SEEDS, (0, 1, 2),
-                "in a YAML file or from Python also by model, {all: [0, 1, 2], yolov8n: [0, 1, 2, 3]}", "0,1,2",
+                "random seeds; in a YAML file or from Python also per model, {all: [0, 1, 2], yolov8n: [0, 1, 2, 3]}",
+                "0,1,2",
             ),
-            Option("split", NAME, "val", "the split of the final figures; test if the dataset has one", "test"),
+            Option("split", NAME, "val", "the split for the final metrics; use test if the dataset has one", "test"),
             Option(
                 "match", one_of("gflops", "latency"), None,
                 "add size-matched baselines: the base of each model, shrunk in width until it costs the same", "gflops",
             ),
             Option(
                 "match_for", NAMES, None,
-                "the models that get a size-matched baseline, model or model:base; without it all with a base",
+                "the models that get a size-matched baseline, as model or model:base; without it all that have a base",
                 "yolo26s-lite:yolov8n",
             ),
-            Option("parallel", whole(), 1, "runs side by side on this machine", "2"),
-            Option("restart", FLAG, False, "train an interrupted run afresh instead of resuming it", "True"),
+            Option("parallel", whole(), 1, "number of runs at a time on this machine", "2"),
+            Option("restart", FLAG, False, "train an interrupted run from the start instead of resuming it", "True"),
             Option(
                 "ray", TEXT, None,
                 "auto or an address: send the runs to a Ray cluster; device= then counts the GPUs that Ray gives a run",
                 "auto",
             ),
-            Option("cpus", number(least=0), 1, "a run's share of the cluster's CPUs", "2"),
+            Option("cpus", number(least=0), 1, "CPUs per run on the cluster", "2"),
             Option(
                 "gpus", number(least=0), None,
-                "a run's share of the cluster's GPUs; without it as many as device= names, where there are any", "1",
+                "GPUs per run on the cluster; without it as many as device= names, if the cluster has any", "1",
             ),
             Option("latency", FLAG, True, "measure latency after the training", "False"),
             Option(
                 "runtimes", NAMES, None,
-                "those that latency is measured in; without it onnxruntime, openvino and ncnn where they are installed",
+                "runtimes to measure latency in; without it onnxruntime, openvino and ncnn, if installed",
                 "onnxruntime",
             ),
-            Option("threads", THREADS, (1,), "numbers of threads that latency is measured with", "1,2"),
-            Option("project", TEXT, "runs/compare", "the folder of the comparison's folder", "runs/compare"),
-            Option("name", TEXT, "compare", "the comparison's folder", "compare"),
+            Option("threads", THREADS, (1,), "numbers of threads to measure latency with", "1,2"),
+            Option("project", TEXT, "runs/compare", "the parent of the comparison's folder", "runs/compare"),
+            Option("name", TEXT, "compare", "the name of the comparison's folder", "compare"),
         ),
         words=(0, 1),
         trains=True,
     ),
     "choose": Command(
-        "search for the best light detector for a dataset, on a device, within a budget of time",
+        "search for the best lightweight detector for a dataset and a device, within a latency budget",
         "[SETTINGS.yaml] key=value ...",
         "yolo-lite choose data=shapes.yaml budget=3ms imgsz=128 hours=1",
         (
             Option("data", TEXT, REQUIRED, "the dataset's YAML", "my.yaml"),
-            Option("budget", measured("ms"), REQUIRED, "milliseconds that the model may take for an image", "15ms"),
-            Option("runtime", NAME, "onnxruntime", "in which it is measured, as for yolo-lite bench", "openvino"),
-            Option("threads", whole(), 1, "with so many threads", "2"),
-            Option("int8", FLAG, False, "measure int8, calibrated with the dataset's training images", "True"),
-            Option("max_params", measured("M"), None, "millions of parameters that it may have", "2M"),
-            Option("max_size", measured("MB"), None, "megabytes of float32 weights that it may have", "8MB"),
-            Option("bases", NAMES, None, "without it yolov8, yolo11 and yolo26", "yolo26"),
-            Option("backbones", NAMES, None, "names of yolo-lite list; without it one or two a family", "csplite_100"),
-            Option("source", NAME, None, "a trained YOLO that all candidates begin from, as by transfer", "yolov8n.pt"),
+            Option("budget", measured("ms"), REQUIRED, "the milliseconds that the model may take per image", "15ms"),
+            Option(
+                "runtime", NAME, "onnxruntime",
+                "the runtime to measure latency in, as for yolo-lite bench", "openvino",
+            ),
+            Option("threads", whole(), 1, "number of threads to measure latency with", "2"),
+            Option("int8", FLAG, False, "measure in int8, calibrated with the dataset's training images", "True"),
+            Option("max_params", measured("M"), None, "the most parameters the model may have, in millions", "2M"),
+            Option("max_size", measured("MB"), None, "the most megabytes of float32 weights the model may have", "8MB"),
+            Option(
+                "bases", NAMES, None,
+                "stock models to build candidates from; without it yolov8, yolo11 and yolo26", "yolo26",
+            ),
+            Option(
+                "backbones", NAMES, None,
+                "names from yolo-lite list; without it one or two per family", "csplite_100",
+            ),
+            Option(
+                "source", NAME, None,
+                "a trained YOLO that all candidates start from, as with transfer", "yolov8n.pt",
+            ),
             Option(
                 "latency", TEXT, None,
-                "a results.csv of yolo-lite bench, made on the device: its models are the candidates", "board.csv",
+                "a bench.csv of yolo-lite bench, made on the device: its models are the candidates", "board.csv",
             ),
-            Option("hours", number(), 2, "that the search may take", "1.5"),
+            Option("hours", number(), 2, "the most hours the search may take", "1.5"),
             Option("split", NAME, "val", "the split that the finalists are compared on", "test"),
-            Option("parallel", whole(), 1, "runs side by side on this machine", "2"),
+            Option("parallel", whole(), 1, "number of runs at a time on this machine", "2"),
             Option("ray", TEXT, None, "auto or an address: send the runs to a Ray cluster, as compare does", "auto"),
-            Option("cpus", number(least=0), 1, "a run's share of the cluster's CPUs", "2"),
-            Option("gpus", number(least=0), None, "a run's share of the cluster's GPUs", "1"),
-            Option("project", TEXT, "runs/choose", "the folder of the search's folder", "runs/choose"),
-            Option("name", TEXT, "choose", "the search's folder", "choose"),
+            Option("cpus", number(least=0), 1, "CPUs per run on the cluster", "2"),
+            Option("gpus", number(least=0), None, "GPUs per run on the cluster", "1"),
+            Option("project", TEXT, "runs/choose", "the parent of the search's folder", "runs/choose"),
+            Option("name", TEXT, "choose", "the name of the search's folder", "choose"),
         ),
         words=(0, 1),
         trains=True,
     ),
     "bench": Command(
-        "time models in the runtimes that people deploy with, interleaved: tables, CSV and a plot",
+        "measure the latency of models in deployment runtimes, interleaved: tables, CSV and a plot",
         "[SETTINGS.yaml] [key=value ...]",
         "yolo-lite bench models=yolov8n,yolov8n-mnv3,best.pt runtimes=onnxruntime,openvino,ncnn threads=1,2",
         (
             Option(
                 "models", NAMES, REQUIRED,
-                "names, YAML files (random weights, which do not change the time), .pt or exported files, commas "
-                "between; all are compared with the first", "yolov8n,best.pt",
+                "comma-separated names, YAML files (random weights, which do not change the time), .pt or exported "
+                "files; all are compared with the first", "yolov8n,best.pt",
             ),
             Option(
                 "runtimes", NAMES, None,
-                "of onnxruntime, openvino, ncnn, torchscript, litert; without it the first three, where installed",
+                "any of onnxruntime, openvino, ncnn, torchscript, litert; without it the first three, if installed",
                 "onnxruntime,openvino",
             ),
             Option("imgsz", IMGSZ, 640, "height and width of the image, pixels", "640"),
             Option("threads", THREADS, (1,), "numbers of threads", "1,2"),
             Option(
                 "seconds", number(), 10,
-                "for each model, in each runtime, with each number of threads; at least 20 rounds", "10",
+                "seconds per model, runtime and number of threads; at least 20 rounds", "10",
             ),
             Option(
-                "int8", FLAG, False, "measure int8 too, in onnxruntime and OpenVINO, calibrated with data=", "True"
+                "int8", FLAG, False, "also measure int8, in onnxruntime and OpenVINO, calibrated with data=", "True"
             ),
             Option("data", TEXT, None, "the dataset's YAML whose training images calibrate int8", "my.yaml"),
-            Option("out", TEXT, None, "the results' folder; without it runs/bench, runs/bench2, ...", "runs/bench"),
+            Option(
+                "out", TEXT, None,
+                "the folder for the results; without it runs/bench, runs/bench2, ...", "runs/bench",
+            ),
         ),
         words=(0, 1),
     ),
     "list": Command(
-        "the backbones, ours or timm's: cost, channels, published weights",
+        "list the backbones, ours or timm's: cost, channels, published weights",
         "[WORD ...] [timm=PATTERN]",
         "yolo-lite list shufflenet v2",
-        (Option("timm", TEXT, None, "list timm's networks of such names, for TimmBackbone", "'*repvit*'"),),
+        (Option("timm", TEXT, None, "list timm's networks that match a pattern, for TimmBackbone", "'*repvit*'"),),
         words=(0, ANY),
     ),
     "info": Command(
-        "one backbone, or one model like yolov8n-mnv3.yaml or best.pt: cost, weights, what edge compilers dislike",
+        "show a backbone, or a model like yolov8n-mnv3.yaml or best.pt: cost, weights, problems for edge compilers",
         "NAME [key=value ...]",
         "yolo-lite info ghostnet_100",
         (
             Option(
                 "device", NAME, None,
-                "compile a model for a device instead, and say what runs where: ethos-u, or one like ethos-u65-512",
+                "compile a model for a device instead, and show what runs where: ethos-u, or one like ethos-u65-512",
                 "ethos-u",
             ),
             Option("imgsz", IMGSZ, 640, "for device=: height and width of the image, pixels", "320"),
             Option(
                 "data", TEXT, "shapes.yaml", "for device=: the dataset whose training images calibrate int8", "my.yaml"
             ),
-            Option("out", TEXT, None, "for device=: a folder that keeps the export, which takes minutes", "exports"),
+            Option(
+                "out", TEXT, None,
+                "for device=: a folder to keep the export in, which takes minutes to make", "exports",
+            ),
         ),
         words=(1, 1),
     ),
-    "doctor": Command("is everything in place? (exit status 0 or 1)", "", "yolo-lite doctor"),
+    "doctor": Command("check the installation (exit status 0 or 1)", "", "yolo-lite doctor"),
     "version": Command("print the version", "", "yolo-lite version"),
 }  # fmt: skip
 
@@ -357,7 +387,7 @@ def settings(command: str, words: Iterable[str]) -> dict[str, Any]:
     values, files = parse(command, words)
     for file in files:
         if not file.endswith((".yaml", ".yml")):
-            raise UsageError(f"{command} takes key=value or a YAML file with such, found {file!r}; {_more(command)}")
+            raise UsageError(f"{command} takes key=value or a YAML file of settings, found {file!r}; {_more(command)}")
         values = {**read_file(command, file), **values}
     return values
 

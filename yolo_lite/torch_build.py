@@ -56,7 +56,7 @@ def _packages(build: Build) -> Line:
         apart.append(f"torchvision is built for {_made_for(build.vision_cuda)}, torch for {_made_for(build.cuda)}")
     if apart:
         return None, "; ".join(apart), f"Install torch and torchvision together, from one place: {PYTORCH}"
-    return True, "torch, torchvision, numpy and CUDA's packages belong together", ""
+    return True, "torch, torchvision, numpy and the CUDA packages are compatible", ""
 
 
 def _gpu(build: Build) -> Line:

@@ -64,7 +64,7 @@ def create_backbone(
             f"width has to be a finite number above 0 and at most {limits.BACKBONE_WIDTH}, found {width!r}"
         )
     if edge and weights is not None and stages[name].has_edge_form(name):
-        raise ConfigError(f"edge=True {NO_EDGE_WEIGHTS}; leave weights away")
+        raise ConfigError(f"edge=True {NO_EDGE_WEIGHTS}; leave out weights")
     backbone = Backbone(stages[name], name, width, edge)
     if weights is not None:
         if not isinstance(weights, Mapping):

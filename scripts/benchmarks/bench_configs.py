@@ -78,9 +78,10 @@ def markdown(configs, rows, imgsz):
     lines = [
         "# Latency of the shipped configs",
         "",
-        f"Written by `scripts/benchmarks/bench_configs.py`: time at scale n over the base's, {imgsz} px, one thread, "
-        "random weights, median of the ratios within interleaved rounds with its 95 % interval. *Control* is the base "
-        "against itself: a ratio no farther from 1 than that shows no difference. **Bold**: slower than the base.",
+        f"Written by `scripts/benchmarks/bench_configs.py`: time at scale n relative to the base, {imgsz} px, one "
+        "thread, random weights, median of the ratios within interleaved rounds with its 95 % interval. *Control* is "
+        "the base measured again: a ratio no farther from 1 than that shows no difference. **Bold**: slower than the "
+        "base.",
         "",
         f"| config | base | {' | '.join(title for column in columns for title in titles(*column))} |",
         f"|---|---|{'---|' * sum(len(titles(*column)) for column in columns)}",

@@ -98,9 +98,9 @@ def with_table(page, rows):
             cells.append(f"{float(row['p50']):.1f} ms, {1 / float(row['ratio']):.2f}x" if row else "")
         millions = f"{int(first['parameters']) / 1e6:.2f} M"
         lines.append(f"| `{name}` | {millions} | {float(first['gflops']):.2f} | {' | '.join(cells)} |")
-    lines += ["", "| promise | | found |", "|---|---|---|"]
+    lines += ["", "| target | | measured |", "|---|---|---|"]
     lines += [
-        f"| {each.text} | {each.promised} | {each.found}{'' if each.kept else ', **not kept**'} |"
+        f"| {each.text} | {each.promised} | {each.found}{'' if each.kept else ', **not met**'} |"
         for each in promises(rows)
     ]
     lines += ["", f"Measured with {rows[0]['environment']}."]

@@ -193,7 +193,7 @@ def slower_line() -> str:
         for (config, runtime), ratio in sorted(measured_ratios().items())
         if ratio > 1 and not experiment(config)
     ]
-    return f"Slower than their bases in fp32, of all configs but the experiments: {', '.join(found) or 'none'}."
+    return f"Slower than their bases in fp32, experiments excluded: {', '.join(found) or 'none'}."
 
 
 def by_time(lines: Sequence[str]) -> list[str]:

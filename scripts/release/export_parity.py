@@ -36,7 +36,7 @@ ROUNDING = "float64"  # the column of PyTorch in float64: what rounding does by 
 OTHER = "another image"  # the column that shows how much there is to differ
 FIELDS = ("config", "digest", "runtime", "deviation", "problem", "versions", "date")
 CAUSES = {  # of what differs
-    ("yolov8-ghostnetv2.yaml", "litert"): "`aten.upsample_nearest2d` by a ratio that is no whole number, here 2 to 5 "
+    ("yolov8-ghostnetv2.yaml", "litert"): "`aten.upsample_nearest2d` by a non-integer ratio, here 2 to 5 "
     "pixels, in the attention. litert-torch 0.10 takes the pixels' centres (0 0 1 1 1), PyTorch their corners "
     "(0 0 0 1 1). Image sizes that are multiples of 64 have no such ratio.",
 }
@@ -179,10 +179,9 @@ def write_page(names, done):
         "# Exports against PyTorch",
         "",
         "Written by `scripts/release/export_parity.py`: the largest difference of any output from PyTorch's (float32, "
-        f"fused, {IMGSZ} px), boxes relative to the image's size, scores relative to the largest. The first column is "
-        "what PyTorch makes of another image, and shows how much there is to differ; the second is PyTorch in "
-        f"float64, and shows what rounding does by itself. Up to {TOLERANCE} times that is taken as equal; more "
-        "stands in bold.",
+        f"fused, {IMGSZ} px), boxes relative to the image size, scores relative to the largest. The first column is "
+        "PyTorch on another image, for scale; the second is PyTorch in float64, which shows the effect of rounding "
+        f"alone. Up to {TOLERANCE} times that counts as equal; larger differences are in bold.",
         "",
         "All formats are made by Ultralytics' own exporter with its default settings.",
         "",

@@ -42,9 +42,9 @@ SIZE = 160  # pixels; RT-DETR takes its 300 queries from the cells of its levels
 PAGE = ROOT / "docs" / "matrix.md"
 INTRODUCTION = (
     "Written by `scripts/release/matrix.py`. Every combination was made by `yolo-lite make`, trained for an epoch by "
-    "the stock trainer with finite losses and gradients, validated, and exported to ONNX; the number is the largest "
-    f"difference of an output of the export from PyTorch's, boxes relative to the image ({SIZE} px), others to the "
-    f"largest value; it is at most {TOLERANCE} times what PyTorch's own rounding does, measured in float64."
+    "the stock trainer with finite losses and gradients, validated, and exported to ONNX. The number is the largest "
+    f"difference between the export's outputs and PyTorch's, boxes relative to the image size ({SIZE} px), others to "
+    f"the largest value; it is at most {TOLERANCE} times PyTorch's own rounding error, measured in float64."
 )
 Key = tuple[str, str, str]  # base, task, column
 
@@ -187,7 +187,7 @@ def page(done: Mapping[Key, str]) -> str:
         if not all(refused):
             cells = ("refused" if no else each.replace("|", "/") for each, no in zip(found, refused, strict=True))
             lines.append(f"| {base} | {task} | {' | '.join(cells)} |")
-    lines += ["", "Refused, each with its sentence:", "", *(f"- {note}" for note in notes), ""]
+    lines += ["", "Refused, with these errors:", "", *(f"- {note}" for note in notes), ""]
     return "\n".join(lines)
 
 

@@ -129,13 +129,13 @@ def write_page(rows):
         "# timm networks as backbones",
         "",
         f"Written by `scripts/release/sweep_timm.py` with timm {timm.__version__}: {len(rows)} networks, {works} work, "
-        f"{refused} are refused with a sentence. *Works* means: channels and strides of every level as described, "
-        "forward and backward run with finite gradients, outputs agree within 1e-4 after folding, and no BatchNorm is "
-        "left. Such a network trains as YOLOv8n's backbone by `yolov8n-timm.yaml` with its name.",
+        f"{refused} are refused with an error. *Works* means: channels and strides of every level are as described, "
+        "forward and backward passes run with finite gradients, outputs agree within 1e-4 after folding, and no "
+        "BatchNorm is left. To train one as YOLOv8n's backbone, put its name into a copy of `yolov8-timm.yaml`.",
         "",
-        "## Times",
+        "## Latency",
         "",
-        "Networks made for CPUs, and known light ones beside them, as YOLOv8n's backbone with its own neck and head: "
+        "Networks made for CPUs, and well-known lightweight ones, as YOLOv8n's backbone with its own neck and head: "
         "`scripts/benchmarks/bench_timm.py`.",
         "",
         "<!-- times -->",

@@ -42,9 +42,9 @@ def main(seconds: str = "10", imgsz: str = "640", threads: str = "1") -> None:
         "# What each part of a swap costs and saves",
         "",
         f"Written by `scripts/studies/ablation.py`: {BACKBONE}, 80 classes, fused, {imgsz} px, random weights. Time: "
-        f"onnxruntime, fp32, {threads} thread, over the base's: the median of the ratios within interleaved "
-        "rounds, with its 95 % interval; the base a second time is the control. **Bold**: slower than the base. "
-        "*Neck*: GFLOPs of the rows between the YAML's backbone, SPPF or ASPP included, and its head.",
+        f"onnxruntime, fp32, {threads} thread, relative to the base: the median of the ratios within interleaved "
+        "rounds, with its 95 % interval; the base measured again is the control. **Bold**: slower than the base. "
+        "*Neck*: GFLOPs of the rows between the YAML's backbone (with its SPPF or ASPP) and its head.",
     ]
     for base in ("yolov5", "yolov8", "yolo11"):
         with tempfile.TemporaryDirectory() as folder:

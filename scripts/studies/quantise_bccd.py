@@ -140,11 +140,11 @@ def markdown(rows):
     lines = [
         "# INT8: accuracy and speed",
         "",
-        f"Written by `scripts/studies/quantise_bccd.py`. Accuracy of one training each on the split `{first['split']}` "
-        f"of `{first['data']}` at {first['imgsz']} px, as trained; what is not int8 is computed in fp32. Calibrated "
-        "with training images; OpenVINO by NNCF through Ultralytics' export, onnxruntime by yolo_lite. Time at "
-        f"{timed[0]['timed']} px on one thread, all interleaved: *time* is over that of "
-        f"{first['model']} in fp32 in the same runtime, *own fp32* over the model's own.",
+        f"Written by `scripts/studies/quantise_bccd.py`. Accuracy of one training run each on the `{first['split']}` "
+        f"split of `{first['data']}` at {first['imgsz']} px, the training size; what is not int8 runs in fp32. "
+        "Calibrated with training images; OpenVINO with NNCF through Ultralytics' export, onnxruntime by yolo_lite. "
+        f"Time at {timed[0]['timed']} px on one thread, all interleaved: *time* is relative to "
+        f"{first['model']} in fp32 in the same runtime, *own fp32* to the model's own fp32.",
         "",
         "| model | runtime | precision | mAP50 | mAP50-95 | change by int8 | ms | time | own fp32 | MB |",
         "|---|---|---|---|---|---|---|---|---|---|",

@@ -98,7 +98,7 @@ STUDIES = {  # `folder` and `plot`, the one that docs keeps, are this script's; 
 RECIPES = {
     "lite": "40 epochs",
     "lite-longer": "120 epochs",
-    "lite-distilled": "40 epochs, distilled from YOLOv8s trained alike",
+    "lite-distilled": "40 epochs, distilled from YOLOv8s trained with the same settings",
 }
 ONLY_THE_PAGE = {  # what the report page shows of a run and nothing else does: curves alone are two thirds of a file
     *("curves", "settings", "attempts", "wall_seconds", "evaluate_seconds", "evaluate_cpu_seconds"),
@@ -212,7 +212,7 @@ def table(results: Results) -> Lines:
     """Return a row for each model, most accurate first."""
     baseline = results["comparison"]["baseline"]
     lines = [
-        f"| model | parameters | GFLOPs | seeds | mAP50 | mAP50-95 | to {baseline}, 95 % interval | verdict |",
+        f"| model | parameters | GFLOPs | seeds | mAP50 | mAP50-95 | vs. {baseline}, 95 % interval | verdict |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for label in by_accuracy(results):
@@ -227,7 +227,7 @@ def base_table(results: Results) -> Lines:
     to_base = {label: base_of(label) for label in labels if label != base_of(label)}
     found = compared(results, to_base)
     lines = [
-        "| model | parameters | GFLOPs | time / base's | seeds | mAP50 | mAP50-95 | to base, 95 % interval | verdict |",
+        "| model | parameters | GFLOPs | time / base | seeds | mAP50 | mAP50-95 | vs. base, 95 % interval | verdict |",
         "|---" * 9 + "|",
     ]
     baseline = results["comparison"]["baseline"]
@@ -246,8 +246,8 @@ def base_sentence(found: Mapping[str, dict[str, Any]]) -> str:
     text = f"{len(losses)} of {len(found)} have a lower accuracy than their bases on average"
     return (
         f"{text}{f', by {losses[0]:.1f} to {losses[-1]:.1f} points of mAP50-95' if losses else ''}; {len(sure)} of the "
-        f"intervals, each for one comparison alone, lie below 0. Adjusted for all {len(found)} comparisons, a loss is "
-        f"shown for {', '.join(shown_for) or 'none'}."
+        f"intervals, each for one comparison alone, lie below 0. After adjusting for all {len(found)} comparisons, a "
+        f"loss is shown for {', '.join(shown_for) or 'none'}."
     )
 
 
@@ -262,7 +262,7 @@ def size_matched_table(results: Results) -> Lines:
         and abs(models[label]["gflops"] / models[matched]["gflops"] - 1) < 0.02
     }  # fmt: skip
     lines = [
-        "| model | GFLOPs | size-matched baseline | GFLOPs | to it, mAP50-95, 95 % interval | verdict |",
+        "| model | GFLOPs | size-matched baseline | GFLOPs | vs. baseline, mAP50-95, 95 % interval | verdict |",
         "|---" * 6 + "|",
     ]
     for label, difference in compared(results, pairs).items():
@@ -294,7 +294,7 @@ def start_table(results: Results, file: Path) -> Lines:
             before.setdefault(run["model"], {})[int(run["seed"])] = float(run["mAP50-95"])
     former = {label: f"{label}, before" for label in before}
     found = differences(values | {former[label]: seeds for label, seeds in before.items()}, former)
-    lines = ["| model | seeds | PyTorch's start | ours | difference, 95 % interval |", "|---" * 5 + "|"]
+    lines = ["| model | seeds | PyTorch's initialisation | yolo_lite's | difference, 95 % interval |", "|---" * 5 + "|"]
     for label in sorted(found, key=lambda label: -found[label].mean):
         means = [100 * sum(each[seed] for seed in found[label].seeds) / len(found[label].seeds)
                  for each in (before[label], values[label])]  # fmt: skip
@@ -367,7 +367,7 @@ def values_of(results: Results, label: str) -> dict[int, float]:
 
 def preset_lines(results: Results) -> Lines:
     """Hold the lite preset against what it was made for."""
-    lines = ["", f"| `{PRESET}` against | mAP50-95, 95 % interval | wanted | |", "|---|---|---|---|"]
+    lines = ["", f"| `{PRESET}` against | mAP50-95, 95 % interval | target | |", "|---|---|---|---|"]
     for other, wanted, reached in (
         (results["size_matched"][PRESET], "the interval above 0", lambda found: (found["low"] or 0) > 0),
         ("yolo26n", "the interval above 0", lambda found: (found["low"] or 0) > 0),
@@ -401,7 +401,7 @@ def recipe_lines(results: Mapping[str, Results]) -> Lines:
     values = {kind: values_of(each, PRESET) for kind, each in results.items()}
     found = differences(values, {kind: "lite" for kind in results if kind != "lite"})
     lines = [
-        "| training, from scratch | seeds | mAP50 | mAP50-95 | to the first, 95 % interval |",
+        "| training, from scratch | seeds | mAP50 | mAP50-95 | vs. the first, 95 % interval |",
         "|---|---|---|---|---|",
     ]
     for kind, each in results.items():

@@ -101,7 +101,8 @@ def remarks(measurements: Sequence[Measurement], random: Sequence[str], skipped:
     if len(set(classes.values())) > 1:
         counts = ", ".join(f"{model} {number}" for model, number in classes.items())
         notes.append(
-            f"Numbers of classes differ, and with them the heads: {counts}. For equal ones set nc in the YAMLs' copies."
+            f"Numbers of classes differ, and with them the heads: {counts}. "
+            "To make them equal, set nc in copies of the YAMLs."
         )
     if any(row.precision != "as exported" for row in measurements):
         notes.append("Ultralytics' default export: one fixed square image, no non-maximum suppression in it.")

@@ -124,7 +124,7 @@ def _find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
     reference = next((each for each in works if each.backbone is None), next(iter(works)))
     timings = Timings(wanted.folder / "latency.json", reference, models, device, say)
     model = fitted(timings, works, min(FIRST, round(12 + 24 * wanted.hours)))
-    say(f"the cost model is off by {model.error:.1%} at the median, {model.worst:.1%} at the ninth decile")
+    say(f"the cost model's error is {model.error:.1%} at the median, {model.worst:.1%} at the ninth decile")
     predicted = {each: model.predict(done) for each, done in works.items()}
     check_budget(predicted.values(), wanted.budget)
     timings.measure(_near(predicted, wanted.budget, max(8, round(NEAR * wanted.hours))))
@@ -197,5 +197,5 @@ def _table(file: Path) -> dict[str, float]:
     with file.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     if not rows or not {"model", "p50"} <= rows[0].keys():
-        raise ConfigError(f"latency={file}: needs a results.csv of yolo-lite bench, with model and p50")
+        raise ConfigError(f"latency={file}: needs a bench.csv of yolo-lite bench, with model and p50")
     return {row["model"]: float(row["p50"]) for row in rows if row.get("control", "False") != "True"}

@@ -16,7 +16,7 @@ from yolo_lite.files import is_file
 TAKEN = {  # training arguments that a search decides itself: what to use instead
     "model": "bases= and backbones=",
     "seed": "nothing, the finalists get several",
-    "resume": "nothing, the same command goes on",
+    "resume": "the same command again, which resumes",
     "exist_ok": "name=",
     "save_dir": "project= and name=",
     "mode": "nothing, it trains",

@@ -12,6 +12,6 @@ def main(words: list[str]) -> int:
     try:
         outcome = choose(file, **settings)
     except KeyboardInterrupt:
-        print("\nyolo-lite: stopped; the same command goes on from here", file=sys.stderr)
+        print("\nyolo-lite: stopped; run the same command again to continue", file=sys.stderr)
         return 130
     return 1 if outcome.failed else 0

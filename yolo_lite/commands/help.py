@@ -10,7 +10,7 @@ def overview() -> str:
     """Return what `yolo-lite help` prints: every command in a line or two."""
     lines = ["yolo-lite: lightweight backbones for Ultralytics YOLO", ""]
     lines += ["Train, validate, predict and export with the stock command, for example", "", f"    {STOCK}", ""]
-    lines += ["Commands of our own; yolo-lite COMMAND --help has their options:", ""]
+    lines += ["yolo_lite's own commands; yolo-lite COMMAND --help shows their options:", ""]
     width = max(map(len, COMMANDS))
     for name, command in COMMANDS.items():
         lines.append(f"    yolo-lite {name.ljust(width)}  {command.summary}")

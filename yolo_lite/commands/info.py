@@ -70,7 +70,7 @@ def show_verdict(name: str, device: str, imgsz: int = IMGSZ, data: str = "shapes
     print()
     memory = ", ".join(f"{kind} {size:,.0f} KiB" for kind, size in found.memory.items() if size)
     if found.milliseconds is not None:
-        print(f"estimate    {found.milliseconds:.1f} ms an image for what runs on the NPU, the compiler's own")
+        print(f"estimate    {found.milliseconds:.1f} ms per image for what runs on the NPU, by the compiler")
     print(f"memory      {memory}")
     left = sorted({each.name for each in found.operators if not each.on_npu})
     print(f"on the CPU  {', '.join(left) or 'nothing'}")
@@ -134,7 +134,7 @@ def _show_backbone(name: str, paper: str, row: str, backbone: nn.Module, levels:
             f"cost        {parameters / 1e6:.2f} M parameters, {gflops:.2f} GFLOPs at {IMGSZ} px, fused, without a head"
         )
     except (AssertionError, RuntimeError) as error:  # networks of a fixed size
-        print(f"cost        unknown: does not run at {IMGSZ} px ({one_line(error, 120)}); no use in a YAML")
+        print(f"cost        unknown: does not run at {IMGSZ} px ({one_line(error, 120)}); cannot be used in a YAML")
     for level, channels in sorted(levels.items()):
         if level:
             print(f"P{level}/{2**level:<9} {channels} channels")
@@ -175,10 +175,10 @@ def _show_multipliers(d: dict[str, Any], task: str, stride: int) -> None:
 def _show_findings(findings: list[Finding]) -> None:
     """Print what edge compilers dislike, and on which page their vendors say so."""
     if not findings:
-        print("\nedge compilers: nothing that they are known to dislike")
+        print("\nedge compilers: no operators known to be a problem")
         return
     pages = list(dict.fromkeys(finding.claim.page for finding in findings))
-    print("\nWhat compilers of edge devices are known to dislike in it:\n")
+    print("\nOperators known to be a problem for edge compilers:\n")
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
         groups.setdefault((finding.claim.operator, finding.switch), []).append(finding)

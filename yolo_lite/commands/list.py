@@ -53,7 +53,7 @@ def show_list(words: Sequence[str]) -> None:
     if not chosen:
         raise ConfigError(f"no backbone has {' and '.join(words)} in its name{suggest(words[0], families())}")
     print_table([HEADER, *(_row(name, stage) for name, stage in chosen.items())])
-    print(f"\n{len(chosen)} backbones; timm's networks go by TimmBackbone: yolo-lite list timm='*repvit*'")
+    print(f"\n{len(chosen)} backbones; for timm's networks, used with TimmBackbone: yolo-lite list timm='*repvit*'")
 
 
 def print_table(rows: Iterable[Sequence[str]]) -> None:

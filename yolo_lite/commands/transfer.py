@@ -23,7 +23,7 @@ def main(words: list[str]) -> int:
     values = checked("transfer", settings("transfer", words))
     out = Path(values["out"] or f"{Path(values['model']).stem}-from-{Path(values['source']).stem}.pt")
     if out.exists() and not values["exist_ok"]:
-        raise ConfigError(f"{out} exists; name another out=, or set exist_ok=True")
+        raise ConfigError(f"{out} exists; choose another file for out=, or set exist_ok=True")
     if out.suffix != ".pt":
         raise ConfigError(f"out={out}: needs the ending .pt")
     run(values, out)
@@ -69,7 +69,7 @@ def run(values: dict[str, Any], out: Path) -> None:
     source = models.load(values["source"], 64).yolo
     target = models.load(values["model"], 64).yolo
     if source.task != target.task:
-        raise ConfigError(f"the source is made to {source.task}, the model to {target.task}; needed the same task")
+        raise ConfigError(f"the source's task is {source.task}, the model's {target.task}; they have to be the same")
     channels = data.get("channels", 3)
     d = {**target.model.yaml, "nc": data["nc"], "channels": channels, "ch": channels}
     with silent():
@@ -96,5 +96,5 @@ def run(values: dict[str, Any], out: Path) -> None:
     write(out, checkpoint.getvalue())
     errors = ["" if fit.error is None else f"{fit.error:.4f}" for fit in done.fits]
     rows = [(fit.name, fit.how, error, fit.source) for fit, error in zip(done.fits, errors, strict=True)]
-    print_table([("layer", "", "error", "does the work of"), *rows])
+    print_table([("layer", "", "error", "counterpart in the source"), *rows])
     print(f"\n{done}; {time.perf_counter() - began:.0f} s", file=sys.stderr)

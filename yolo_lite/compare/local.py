@@ -82,7 +82,7 @@ def locked(folder: Path) -> Iterator[int | None]:
                 if time.monotonic() > patience:
                     file.seek(0)
                     raise ConfigError(
-                        f"{folder}: another command (process {file.read().strip()}) is at work here; wait for its end"
+                        f"{folder}: another command (process {file.read().strip()}) is running here; wait until it ends"
                     ) from None
                 time.sleep(0.2)  # the runs of a killed command are just ending
         file.truncate(0)

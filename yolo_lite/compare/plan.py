@@ -167,7 +167,7 @@ def _check_labels(models: Sequence[zoo.Model]) -> None:
     labels = [model.label for model in models]
     for label in labels:
         if labels.count(label) > 1:
-            raise ConfigError(f"models: two would be called {label}; rename one's file")
+            raise ConfigError(f"models: two would be called {label}; rename one of the files")
 
 
 def _label(name: str, setting: str, models: Sequence[zoo.Model]) -> str:
@@ -175,7 +175,7 @@ def _label(name: str, setting: str, models: Sequence[zoo.Model]) -> str:
     for model in models:
         if name in (model.label, model.given, f"{model.label}.yaml"):
             return model.label
-    raise ConfigError(f"{setting}={name}: is none of the models{suggest(name, [model.label for model in models])}")
+    raise ConfigError(f"{setting}={name}: is not one of the models{suggest(name, [model.label for model in models])}")
 
 
 def _seeds(wanted: Mapping[str, Sequence[int]], models: Sequence[zoo.Model]) -> dict[str, list[int]]:
@@ -199,7 +199,7 @@ def _sizes(wanted: Settings) -> list[int]:
         found.append(wanted.sizes[names.pop() if names else ALL])
     if named:
         name = min(named)
-        raise ConfigError(f"imgsz={name}: is none of the models{suggest(name, wanted.models)}")
+        raise ConfigError(f"imgsz={name}: is not one of the models{suggest(name, wanted.models)}")
     return found
 
 

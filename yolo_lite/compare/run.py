@@ -136,8 +136,8 @@ def _measure_latency(plan: Plan) -> None:
         found = latency.measure(plan.models, plan.conditions, _say_unless_passing)
     except Exception as error:
         raise ConfigError(
-            f"latency was not measured: {one_line(error)}; {plan.folder / 'report.html'} is without it, runtimes= "
-            "chooses others, latency=False leaves it out"
+            f"latency was not measured: {one_line(error)}; {plan.folder / 'report.html'} does not have it; choose "
+            "other runtimes=, or set latency=False"
         ) from error
     write_json(plan.folder / latency.FILE, found.to_plain())
 

@@ -118,7 +118,7 @@ def read_base(name: str, task: str) -> Base:
         raise ConfigError(f"base {name} has no backbone and head to work on")
     last = d["head"][-1][2]
     if last in TEXT_HEADS:
-        raise ConfigError(f"base {name}'s {last} takes words besides the image; its backbone stays as it is")
+        raise ConfigError(f"base {name}'s {last} takes text besides the image; its backbone cannot be replaced")
     try:
         levels = configs.stock_levels(d)
     except Exception:  # rows that give several maps, as YOLOv9e's

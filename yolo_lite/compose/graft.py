@@ -126,7 +126,7 @@ def _head(base: Base, head: str) -> Row:
     kind = head.capitalize()
     if kind + last.module not in specs():
         able = ", ".join(name.removeprefix(kind) for name in specs() if name.startswith(kind))
-        raise ConfigError(f"head={head} has no form of {base.name}'s {last.module}; it has of {able}")
+        raise ConfigError(f"head={head} does not support {base.name}'s {last.module}, only {able}")
     return last.but(module=kind + last.module, comment=last.comment and kind + last.comment)
 
 

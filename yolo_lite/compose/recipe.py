@@ -102,7 +102,7 @@ class Recipe:
         if not self.native:
             raise ConfigError(f"edge=True changes our own backbones only, {self.backbone} is timm's: yolo-lite list")
         if self.weights is not None and "backbone_edge" in self.edge_keys:
-            raise ConfigError(f"edge=True {NO_EDGE_WEIGHTS}; leave weights away")
+            raise ConfigError(f"edge=True {NO_EDGE_WEIGHTS}; leave out weights")
 
     def _check_width(self) -> None:
         if not self.native and (self.width is not None or self.has_budget):

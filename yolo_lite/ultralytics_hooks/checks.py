@@ -240,7 +240,7 @@ def _check_heads(rows: tuple[Row, ...], namespace: Mapping[str, Any]) -> None:
         if is_head and row.repeats != 1:
             raise ConfigError(f"a head cannot be repeated, found repeats {row.repeats}").at(row.where)
         if issubclass(row.cls, of_text):
-            raise ConfigError(f"{row.module} takes words besides the image; choose another head").at(row.where)
+            raise ConfigError(f"{row.module} takes text besides the image; choose another head").at(row.where)
         if row.spec is None and is_head and row.args:
             try:
                 check_number("nc", row.args[0], whole=True, most=limits.CLASSES)

@@ -137,7 +137,7 @@ class _BoundedLoader(yaml.SafeLoader):
 
 
 class _StrictLoader(_BoundedLoader):
-    """The same, which refuses a key that stands twice instead of taking the last."""
+    """The same, which refuses a key that appears twice instead of taking the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         if not isinstance(node, yaml.MappingNode):
@@ -147,7 +147,7 @@ class _StrictLoader(_BoundedLoader):
             key = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
             if isinstance(key, str | int) and key in seen:
-                raise ConfigError(f"line {line}: the key {key!r} stands twice, first in line {seen[key]}")
+                raise ConfigError(f"line {line}: the key {key!r} appears twice, first in line {seen[key]}")
             if isinstance(key, str | int):
                 seen[key] = line
         return super().construct_mapping(node, deep)

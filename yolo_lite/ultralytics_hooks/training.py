@@ -49,7 +49,7 @@ def begin(trainer: "BaseTrainer", source: str) -> None:
         else:
             transferred[model] = done
             seconds = time.perf_counter() - began
-            say_once(f"transfer from {os.path.basename(source)}: {done}; {seconds:.0f} s; off by {SWITCH}=0")
+            say_once(f"transfer from {os.path.basename(source)}: {done}; {seconds:.0f} s; {SWITCH}=0 turns it off")
     if RANK > -1 and torch.distributed.is_available() and torch.distributed.is_initialized():
         for value in model.state_dict().values():  # BatchNorm's statistics too: DDP does not send them
             there = value.to(trainer.device)

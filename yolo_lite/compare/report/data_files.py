@@ -16,7 +16,7 @@ from yolo_lite.files import rows_as_csv, write, write_json
 _SAID = {  # verdict: how the headline says it
     "better": "Shown to be better than",
     "worse": "Shown to be worse than",
-    significance.NOT_SHOWN: "No difference shown to",
+    significance.NOT_SHOWN: "No difference shown from",
     significance.TOO_FEW: "One seed, so no verdict, against",
 }
 

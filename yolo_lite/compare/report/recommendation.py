@@ -63,10 +63,10 @@ def recommend(candidates: Mapping[str, Candidate]) -> Recommendation:
     if candidates[best].accuracy < NOTHING:
         return Recommendation(None, "No model has learned anything yet, every mAP50-95 is 0.000: train longer.")
     if len(candidates) == 1:
-        return Recommendation(None, "One model alone: nothing to recommend it against.")
+        return Recommendation(None, "Only one model: nothing to compare it with.")
     differences = {label: each.to_best for label, each in candidates.items() if each.to_best is not None}
     if all(each.verdict == TOO_FEW for each in differences.values()):
-        return Recommendation(None, "Nothing is recommended on one seed: seeds=0,1,2 or more tell models apart.")
+        return Recommendation(None, "No recommendation from one seed: use seeds=0,1,2 or more to tell models apart.")
     left = [best, *(label for label, each in differences.items() if each.verdict not in ("worse", TOO_FEW))]
     way = _common_way([candidates[label] for label in left])
     times = {label: row for label in left for row in candidates[label].latency if row.way == way and not row.control}

@@ -90,5 +90,6 @@ def faster(results: "Results") -> str | None:
         return None
     accuracy, best = (results.models[each].metrics["mAP50-95"].mean for each in (label, chosen.model))
     return (
-        f"Faster: {label}, {times[label].p50:.1f} ms; its mAP50-95 is {accuracy - best:+.3f} beside {chosen.model}'s."
+        f"Faster: {label}, {times[label].p50:.1f} ms; its mAP50-95 differs from {chosen.model}'s by "
+        f"{accuracy - best:+.3f}."
     )
