@@ -2,7 +2,7 @@
 
     python scripts/studies/example_report.py [folder=runs/example-report]
 
-Trains what docs/example-report/compare.yaml says, half an hour on one core, and goes on if it was interrupted. The
+Trains what docs/example-report/compare.yaml says, a quarter of an hour on two cores, and goes on if it was interrupted. The
 figures mean nothing; what docs show of other datasets are figures only, since their photographs may not be committed.
 """
 
