@@ -218,9 +218,8 @@ def one(kind, seed, most):
 
 
 def main(kind, first, last, seconds):
-    import torch
-
     import timm  # noqa: F401
+    import torch
     from ultralytics import YOLO
 
     torch.set_num_threads(1)

@@ -37,7 +37,10 @@ def settings(tiny_data, tmp_path, monkeypatch):
     "change, message",
     [
         ({"data": None}, "choose needs data="),
-        ({"budget": None}, "choose needs budget=, the milliseconds that the model may take per image; like budget=15ms"),
+        (
+            {"budget": None},
+            "choose needs budget=, the milliseconds that the model may take per image; like budget=15ms",
+        ),
         ({"budget": 0}, "budget has to be a finite number above 0, in ms, found 0"),
         ({"budget": "15s"}, "budget has to be a finite number above 0, in ms, found '15s'; like budget=15ms"),
         ({"runtime": "onnx"}, "onnx"),
