@@ -3,7 +3,8 @@
     python scripts/studies/example_report.py [folder=runs/example-report]
 
 Trains what docs/example-report/compare.yaml says, a quarter of an hour on two cores, and goes on if it was interrupted.
-The figures mean nothing; what docs show of other datasets are figures only, since their photographs may not be committed.
+The figures mean nothing; what docs show of other datasets are figures only, since their photographs may not be
+committed.
 """
 
 import sys
