@@ -136,7 +136,7 @@ def test_readme_python(tmp_path):
     code = re.search(r"^```python\n(.*?)^```", text, re.M | re.S)[1].replace("epochs=20", "epochs=1")
     code += "print([tuple(each.shape[1:]) for each in backbone(__import__('torch').zeros(1, 3, 64, 64))], text[:300])"
     said = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=ROOT).stdout
-    assert "(16, 32, 32), (24, 16, 16), (40, 8, 8), (112, 4, 4), (160, 2, 2)" in said and "GhostNet" in said
+    assert "(16, 32, 32), (24, 16, 16), (40, 8, 8), (112, 4, 4), (160, 2, 2)" in said and "ghostnet_100" in said
     assert len(list(tmp_path.rglob("best.pt"))) == 1
 
 

@@ -96,8 +96,9 @@ def released(last: Path) -> bytes:
     checkpoint = torch.load(last, map_location="cpu", weights_only=False)
     for arguments in (checkpoint["train_args"], getattr(checkpoint["model"], "args", {})):
         for key in OF_THIS_MACHINE:
-            if arguments.get(key):
-                arguments[key] = Path(str(arguments[key])).name
+            if isinstance(arguments.get(key), str):
+                arguments[key] = Path(arguments[key]).name
+        arguments["resume"] = None
     vars(checkpoint["model"]).pop("pt_path", None)
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
