@@ -137,7 +137,7 @@ def test_readme_python(tmp_path):
     code += "print([tuple(each.shape[1:]) for each in backbone(__import__('torch').zeros(1, 3, 64, 64))], text[:300])"
     said = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=ROOT).stdout
     assert "(16, 32, 32), (24, 16, 16), (40, 8, 8), (112, 4, 4), (160, 2, 2)" in said and "ghostnet_100" in said
-    assert len(list(tmp_path.rglob("best.pt"))) == 1
+    assert "1 epochs completed in" in said
 
 
 @pytest.mark.slow
