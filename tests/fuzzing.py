@@ -201,7 +201,8 @@ def one(kind, seed, most):
             letters = [each for each in "nnnsmlx" if re.search(rf"\b{each}: \[", str(data))]  # scales of the base
             path = Path(folder, f"yolov8{rng.choice(letters or ['n'])}-fuzz.yaml")
             path.write_bytes(data if isinstance(data, bytes) else data.encode())
-            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+            for limit, size in most.items():
+                resource.setrlimit(limit, (size, size))
             began = time.process_time()
             limit = int(began) + 1 + 3 * CPU  # what hangs is killed; what takes too long is measured
             resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
@@ -217,16 +218,23 @@ def one(kind, seed, most):
         os._exit(0)
 
 
+def held(what):
+    """Return what the system says that this process holds, in bytes."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{what}:"))
+    return int(line.split()[1]) * 1024
+
+
 def main(kind, first, last, seconds):
     import torch
 
     torch.set_num_threads(1)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    most = pages * os.sysconf("SC_PAGE_SIZE") + MEMORY
+    most = {resource.RLIMIT_DATA: held("VmData") + MEMORY}  # what is allocated, above a process that has imported torch
     import timm  # noqa: F401
     from ultralytics import YOLO
 
     YOLO("yolov8n-mnv3.yaml")  # imports what it needs once, for all that are forked
+    # OpenCV and torchvision map half a gigabyte of libraries: counted from torch on, there is no room for YOLOv8x either
+    most[resource.RLIMIT_AS] = held("VmSize") + MEMORY
     end = time.monotonic() + float(seconds)
     for seed in range(int(first), int(last)):
         if time.monotonic() > end:
