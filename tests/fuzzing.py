@@ -228,12 +228,13 @@ def main(kind, first, last, seconds):
     import torch
 
     torch.set_num_threads(1)
-    most = {resource.RLIMIT_DATA: held("VmData") + MEMORY}  # what is allocated, above a process that has imported torch
+    most = {resource.RLIMIT_DATA: held("VmData") + MEMORY}  # what is allocated, above `import torch`
     import timm  # noqa: F401
     from ultralytics import YOLO
 
     YOLO("yolov8n-mnv3.yaml")  # imports what it needs once, for all that are forked
-    # OpenCV and torchvision map half a gigabyte of libraries: counted from torch on, there is no room for YOLOv8x either
+    # The address space, too, from here on: OpenCV and torchvision map half a gigabyte of libraries, and counted from
+    # torch on, no room is left for the stock YOLOv8x either.
     most[resource.RLIMIT_AS] = held("VmSize") + MEMORY
     end = time.monotonic() + float(seconds)
     for seed in range(int(first), int(last)):

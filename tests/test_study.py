@@ -143,13 +143,13 @@ def test_what_docs_keep_says_the_same_as_the_whole(study, tmp_path, monkeypatch)
 
 def test_docs_keep_five_small_files_of_a_study(study):
     found = {folder.name: folder for folder in study.DOCS.glob("study-*")}
-    assert set(found) == {"study-bccd", "study-lite", "study-lite-longer", "study-lite-distilled"}
-    for each in study.STUDIES.values():
-        if each["folder"] not in found:
-            continue
-        files = {file.name: file for file in found[each["folder"]].rglob("*")}
-        names = {"comparison.json", "results.json", "results.csv", "summary.md", f"{each['plot']}.svg"}
-        assert set(files) == names | ({"pytorch-start.csv"} if each["folder"] == "study-bccd" else set())
+    border = {f"study-border-{data}" for data in ("aquarium", "bccd")}
+    assert set(found) == {"study-bccd", "study-lite", "study-lite-longer", "study-lite-distilled"} | border
+    plots = {each["folder"]: each["plot"] for each in study.STUDIES.values()} | dict.fromkeys(border, "curve-mAP50-95")
+    for name, folder in found.items():
+        files = {file.name: file for file in folder.rglob("*")}
+        names = {"comparison.json", "results.json", "results.csv", "summary.md", f"{plots[name]}.svg"}
+        assert set(files) == names | ({"pytorch-start.csv"} if name == "study-bccd" else set())
         assert sum(file.stat().st_size for file in files.values()) <= 300_000
         results = json.loads(files["results.json"].read_text("utf-8"))
         assert results["comparison"] == json.loads(files["comparison.json"].read_text("utf-8"))
@@ -231,3 +231,12 @@ def test_the_error_at_the_border_is_there_only(script):
     levels = border.errors("efficientnet_lite0", imgsz=128, seeds=1)
     assert len(levels) == 5 and all(largest >= mean for largest, mean, _ in levels)
     assert levels[0][0] > 0.05 and levels[0][2] < 1e-6  # P1: at the border, not in the middle
+
+
+def test_the_page_says_what_the_study_of_the_border_found(script):
+    border = script("border")
+    page = border.DOCS / "pretrained.md"
+    rows = border.findings()[2:]
+    assert len(rows) == 2 and between(page.read_text("utf-8"), "border-study", border.findings()) == page.read_text(
+        "utf-8"
+    )

