@@ -115,8 +115,8 @@ def write_models(folder: Path, weights: Path) -> list[str]:
     d = yaml.safe_load(re.sub(r"^backbone_width: .*$", "backbone_width: 1.0", text, flags=re.M))
     folded = {**d, "backbone_weights": str(weights)}
     exact = copy.deepcopy(d) | {"backbone_weights": {"file": str(weights), "mean": [0, 0, 0], "std": [1, 1, 1]}}
-    for row in exact["backbone"] + exact["head"]:
-        row[0] = [after(each) for each in row[0]] if isinstance(row[0], list) else after(row[0])
+    for each in exact["backbone"] + exact["head"]:
+        each[0] = [after(number) for number in each[0]] if isinstance(each[0], list) else after(each[0])
     exact["backbone"].insert(0, [-1, 1, "Normalise", []])
     for name, model in (("folded", folded), ("exact", exact)):
         write(folder / f"yolov8-lite0-{name}.yaml", yaml.safe_dump(model, default_flow_style=None, sort_keys=False))
