@@ -24,6 +24,8 @@ import torch
 from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
 
+import yolo_lite  # noqa: F401  # also where it is not installed, and in the workers
+
 ROOT = Path(__file__).resolve().parents[2]
 BASELINE = "yolov8n.yaml"
 MODELS = ("yolov8n-mnv3.yaml", "yolo11n-mnv4.yaml", "yolov8n-timm.yaml", "yolo26s-lite.yaml")
@@ -35,7 +37,7 @@ def main(device: str = "0", docs: str = "docs", only: str = "") -> int:
     where = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
     if where.type == "cuda" and not torch.cuda.is_available():
         sys.exit("no CUDA device here; device=cpu is a dry check of this script")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    forbid_tf32()
     labels = [label for label in CHECKS if label.startswith(only)]
     rows = [row for row in read(Path(docs)) if row["check"] not in labels] if docs and only else []
     for label in labels:
@@ -54,6 +56,14 @@ def main(device: str = "0", docs: str = "docs", only: str = "") -> int:
                 rows.sort(key=lambda row: [*CHECKS].index(row["check"]))
                 write(rows, where, Path(docs))
     return int(any(row["verdict"] != "ok" for row in rows))
+
+
+def forbid_tf32() -> None:
+    """Have float32 computed in float32; torch's older switch leaves cuDNN's convolutions to a default since 2.9."""
+    if hasattr(torch.backends.cudnn, "conv"):
+        torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = "ieee"
+    else:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def image(where: torch.device, batch: int = 2) -> torch.Tensor:
