@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from yolo_lite.arguments import checked, parse, read, settings
 from yolo_lite.errors import ConfigError, UsageError
-from yolo_lite.options import COMMANDS, REQUIRED, checked, parse, read, settings
+from yolo_lite.options import COMMANDS, REQUIRED
 
 NEEDED = {"compare": {"models": "a,b", "data": "x.yaml"}, "bench": {"models": "a"}}
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from yolo_lite import options
+from yolo_lite import arguments, options
 from yolo_lite.compare import settings as compare
 
 DOCS = ROOT / "docs"
@@ -64,7 +64,7 @@ def test_commands_are_understood(command):
         file, found = compare.parse(words, name)
         compare.check_names(name, found, {})
     else:
-        options.parse(name, words)
+        arguments.parse(name, words)
 
 
 def test_every_page_is_in_the_navigation():

@@ -1,16 +1,13 @@
 """Every option of every command, once.
 
 The command line, settings in Python and in YAML files, `yolo-lite COMMAND --help` and the pages' tables are made from
-`COMMANDS`; an option that is not here does not exist. What a value has to be is its `Kind` (kinds.py), and the sentence
-that refuses another one is the same wherever it comes from.
+`COMMANDS`; an option that is not here does not exist. What a value has to be is its `Kind` (kinds.py); words and files
+become values in arguments.py.
 """
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from yolo_lite.errors import ConfigError, UsageError, one_line, suggest
 from yolo_lite.kinds import (
     FLAG,
     IMGSZ,
@@ -337,120 +334,3 @@ COMMANDS: dict[str, Command] = {
     "doctor": Command("check the installation (exit status 0 or 1)", "", "yolo-lite doctor"),
     "version": Command("print the version", "", "yolo-lite version"),
 }  # fmt: skip
-
-
-# From words and files to values ---------------------------------------------------------------------------------------
-
-
-def split(command: str, words: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """Part the words of a command line into key=value and the others.
-
-    Raises:
-        UsageError: A key is given twice.
-    """
-    keys: dict[str, str] = {}
-    others: list[str] = []
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            others.append(word)
-        elif key in keys:
-            raise UsageError(f"{command} has {key}= twice; leave one out; {_more(command)}")
-        else:
-            keys[key] = value
-    return keys, others
-
-
-def parse(command: str, words: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
-    """Turn the words of a command line into values by option, and the words that are no key=value.
-
-    Raises:
-        UsageError: A key is given twice or unknown, or there are too many or too few other words.
-        ConfigError: A word is no value of its option.
-    """
-    keys, others = split(command, words)
-    least, most = COMMANDS[command].words
-    if not least <= len(others) <= most:
-        found = " ".join(others) or "none"
-        wanted = COMMANDS[command].usage or "no arguments"
-        raise UsageError(f"{command} takes {wanted}, found {found}; {_more(command)}")
-    return read(command, keys), others
-
-
-def settings(command: str, words: Iterable[str]) -> dict[str, Any]:
-    """Return what a command line sets: its key=value, and beneath them those of a YAML file, if it names one.
-
-    Raises:
-        UsageError: As `parse`, or the file is no YAML.
-        ConfigError: As `parse`, or the file cannot be read.
-    """
-    values, files = parse(command, words)
-    for file in files:
-        if not file.endswith((".yaml", ".yml")):
-            raise UsageError(f"{command} takes key=value or a YAML file of settings, found {file!r}; {_more(command)}")
-        values = {**read_file(command, file), **values}
-    return values
-
-
-def _more(command: str) -> str:
-    return f"see yolo-lite {command} --help"
-
-
-def read(command: str, keys: Mapping[str, str]) -> dict[str, Any]:
-    """Turn the words of a command line into values.
-
-    Raises:
-        UsageError: There is no such option.
-        ConfigError: A word is no value of its option.
-    """
-    options = {option.name: option for option in COMMANDS[command].options}
-    values = {}
-    for key, word in keys.items():
-        if key not in options:
-            raise UsageError(f"{command} has no {key}={suggest(key, options)}; {_more(command)}")
-        option = options[key]
-        nothing = word.lower() in ("none", "null") and option.default is None
-        try:
-            values[key] = None if nothing else option.kind.read(word)
-        except (KeyError, ValueError):
-            raise option.kind.refusal(key, word, option.example) from None
-    return values
-
-
-def read_file(command: str, path: str | Path) -> dict[str, Any]:
-    """Return the settings in a YAML file, unchecked.
-
-    Raises:
-        ConfigError: It cannot be read, or holds no settings.
-    """
-    import yaml
-
-    try:
-        found = yaml.safe_load(Path(path).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {one_line(error)}") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path}: needs settings of yolo-lite {command}, key: value, found {type(found).__name__}")
-    return {str(key): value for key, value in found.items()}
-
-
-def checked(command: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all options of a command with their values, defaults where nothing (or None) is given.
-
-    Raises:
-        UsageError: One is missing.
-        ConfigError: One is unknown, or has a value that it cannot have.
-    """
-    options = {option.name: option for option in COMMANDS[command].options}
-    for key in settings:
-        if key not in options:
-            raise ConfigError(f"{command} has no {key}={suggest(key, options)}")
-    values = {}
-    for name, option in options.items():
-        value = settings.get(name)
-        if value is None and option.default is REQUIRED:
-            raise UsageError(f"{command} needs {name}=, {option.help}; like {name}={option.example}")
-        if value is None or (value == "" and option.default == ""):
-            value = option.default
-        values[name] = value if value in (None, "") else option.kind.check(name, value, option.example)
-    return values

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolo_lite import options
+from yolo_lite import arguments, options
 from yolo_lite.bench.runtimes import check_runtimes
 from yolo_lite.choose.candidates import BACKBONES, BASES
 from yolo_lite.compare import settings as compare
@@ -83,10 +83,9 @@ def read(settings: str | Path | Mapping[str, Any] | None = None, more: Mapping[s
     Raises:
         ConfigError: One is unknown, missing, or has a value that it cannot have; a package is missing.
     """
-    given = {**(options.read_file("choose", settings) if isinstance(settings, str | Path) else settings or {})}
-    given |= more or {}
+    given = arguments.given("choose", settings) | dict(more or {})
     compare.check_names("choose", given, TAKEN)
-    ours = options.checked("choose", {key: value for key, value in given.items() if key in _OURS})
+    ours = arguments.checked("choose", {key: value for key, value in given.items() if key in _OURS})
     train = {key: value for key, value in given.items() if key not in _OURS}
     if isinstance(train.get("imgsz"), dict):
         raise ConfigError("imgsz: one number, the largest; smaller ones are candidates")

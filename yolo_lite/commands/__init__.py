@@ -73,7 +73,7 @@ def _forget_output() -> None:
 
 def _version(words: list[str]) -> int:
     from yolo_lite._version import __version__
-    from yolo_lite.options import parse
+    from yolo_lite.arguments import parse
 
     parse("version", words)
     print(__version__)

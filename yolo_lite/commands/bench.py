@@ -2,8 +2,8 @@
 
 import sys
 
+from yolo_lite.arguments import checked, settings
 from yolo_lite.bench import run
-from yolo_lite.options import checked, settings
 
 
 def main(words: list[str]) -> int:

@@ -10,8 +10,8 @@ import tempfile
 import warnings
 
 from yolo_lite import torch_build
+from yolo_lite.arguments import parse
 from yolo_lite.environment import DISTRIBUTION, installed_version
-from yolo_lite.options import parse
 from yolo_lite.torch_build import Line
 
 REPOSITORY = "git+https://github.com/yolo-lite/yolo-lite"

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from yolo_lite import models
+from yolo_lite.arguments import checked, parse
 from yolo_lite.backbones import Backbone
 from yolo_lite.bench.runtimes import is_exported
 from yolo_lite.commands.list import print_table, published_at
@@ -18,7 +19,6 @@ from yolo_lite.cost import cost, costs
 from yolo_lite.discovery import families
 from yolo_lite.edge import NOTES, Finding, lint
 from yolo_lite.errors import ConfigError, one_line, suggest
-from yolo_lite.options import checked, parse
 from yolo_lite.ultralytics_hooks import internals
 from yolo_lite.ultralytics_hooks.keys import scaling
 

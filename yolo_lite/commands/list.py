@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
+from yolo_lite.arguments import parse
 from yolo_lite.backbones import Backbone
 from yolo_lite.backbones._stage import Stage
 from yolo_lite.cost import cost
 from yolo_lite.discovery import families
 from yolo_lite.errors import ConfigError, suggest
-from yolo_lite.options import parse
 from yolo_lite.weights.published import WIDTHS, Source, published
 
 HEADER = ("backbone", "family", "params", "GFLOPs@640", "channels of P1 to P5", "ImageNet weights at width", "licence")

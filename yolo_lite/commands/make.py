@@ -2,9 +2,9 @@
 
 import sys
 
+from yolo_lite.arguments import settings
 from yolo_lite.compose.make import compose
 from yolo_lite.compose.recipe import Recipe
-from yolo_lite.options import settings
 
 
 def main(words: list[str]) -> int:

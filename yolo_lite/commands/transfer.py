@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from yolo_lite.arguments import checked, settings
 from yolo_lite.commands.list import print_table
 from yolo_lite.datasets.images import check_data, letterboxed, training_files
 from yolo_lite.errors import ConfigError
 from yolo_lite.files import write
-from yolo_lite.options import checked, settings
 from yolo_lite.output import silent
 
 RECORD = "yolo_lite_transfer"  # a model's attribute in its checkpoint: what was transferred

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolo_lite import kinds, options
+from yolo_lite import arguments, kinds, options
 from yolo_lite.compare import latency
 from yolo_lite.errors import ConfigError, UsageError, one_line, suggest
 from yolo_lite.files import is_file
@@ -80,9 +80,9 @@ def read(settings: str | Path | Mapping[str, Any] | None = None, more: Mapping[s
     Raises:
         ConfigError: One is unknown, missing, or has a value that it cannot have; a package is missing.
     """
-    given = _given(settings) | dict(more or {})
+    given = arguments.given("compare", settings) | dict(more or {})
     check_names("compare", given, TAKEN)
-    ours = options.checked("compare", {key: value for key, value in given.items() if key in _OURS})
+    ours = arguments.checked("compare", {key: value for key, value in given.items() if key in _OURS})
     train = {key: value for key, value in given.items() if key not in _OURS}
     sizes = SIZES.check("imgsz", train["imgsz"]) if isinstance(train.get("imgsz"), dict) else {}
     train = checked_train({**train, "imgsz": max(sizes.values())} if sizes else train)
@@ -112,7 +112,7 @@ def parse(words: Iterable[str], command: str = "compare") -> tuple[str | None, d
     """
     from ultralytics.cfg import smart_value
 
-    keys, files = options.split(command, words)
+    keys, files = arguments.split(command, words)
     wrong = [file for number, file in enumerate(files) if number > 0 or not file.endswith((".yaml", ".yml"))]
     if wrong:
         known = options.COMMANDS[command]
@@ -121,15 +121,8 @@ def parse(words: Iterable[str], command: str = "compare") -> tuple[str | None, d
     train = {key: smart_value(word) for key, word in keys.items() if key not in mine}
     if ":" in keys.get("imgsz", ""):
         train["imgsz"] = SIZES.read(keys["imgsz"])
-    ours = options.read(command, {key: word for key, word in keys.items() if key in mine})
+    ours = arguments.read(command, {key: word for key, word in keys.items() if key in mine})
     return files[0] if files else None, {**ours, **train}
-
-
-def _given(settings: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what a YAML file or a dictionary holds."""
-    if settings is None or isinstance(settings, Mapping):
-        return dict(settings or {})
-    return options.read_file("compare", settings)
 
 
 def check_names(command: str, settings: Iterable[str], taken: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolo_lite import limits, options
+from yolo_lite import arguments, limits, options
 from yolo_lite.compose.graft import swap_of
 from yolo_lite.compose.reserved_names import check_out
 from yolo_lite.discovery import families
@@ -45,7 +45,7 @@ class Recipe:
         Raises:
             ConfigError: A setting is unknown, or cannot have its value.
         """
-        return cls(**options.checked("make", settings))
+        return cls(**arguments.checked("make", settings))
 
     @property
     def stem(self) -> str:
@@ -88,7 +88,7 @@ class Recipe:
         Raises:
             ConfigError: An option has a value that it cannot have, or two do not go together.
         """
-        options.checked("make", vars(self))
+        arguments.checked("make", vars(self))
         if self.out is not None:
             check_out(Path(self.out), self.base, self.exist_ok)
         swap_of(self.backbone)
