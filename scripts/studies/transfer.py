@@ -2,18 +2,22 @@
 
     python scripts/studies/transfer.py sources data=bccd.yaml,aquarium.yaml,aircars.yaml
         train YOLOv8n on the training split of each dataset, and on those of all the others together
-    python scripts/studies/transfer.py retention data=bccd.yaml,... [models=...] [methods=...] [split=val]
-        no label, no gradient step: mAP of a dataset's source, and of each model after the transfer from it, by method
+    python scripts/studies/transfer.py retention data=bccd.yaml,... [models=...] [methods=...] [split=val] [after=0]
+        no label, no gradient step: mAP of a dataset's source, and of each model after the transfer from it, by method;
+        after=8: once it was trained for so many epochs (of BCCD, 13 steps each)
     python scripts/studies/transfer.py gain data=bccd.yaml,... [models=...] [starts=...] [seeds=0,1,2]
         train each model from random weights, from the source of the other datasets, and from the controls
     python scripts/studies/transfer.py tables
         print what there is
+    python scripts/studies/transfer.py collect
+        keep the retention's results in docs/transfer.csv, and write them into docs/transfer.md
 
 Everything goes to one folder (folder=runs/transfer) and is kept: the same command goes on where it was interrupted.
 jobs=2 trains that many at once; minutes=10 stops then. 320 px, batch and nbs 16, the last epoch's weights; sources of
 one dataset 100 epochs, of several 60, others 40. Settings are chosen on split=val; split=test is looked at once.
 """
 
+import csv
 import itertools
 import os
 import subprocess
@@ -30,7 +34,7 @@ import yaml
 
 from yolo_lite.commands import transfer as command
 from yolo_lite.datasets.images import check_data, files_of
-from yolo_lite.files import read_json, write_json
+from yolo_lite.files import between, read_json, write, write_json
 from yolo_lite.options import COMMANDS
 from yolo_lite.weights import transfer as transferring
 from yolo_lite.weights.fitting import Method
@@ -50,8 +54,11 @@ DEFAULTS = {
     "data": "", "folder": "runs/transfer", "models": "yolo26s-lite,yolov8n", "methods": "transfer", "images": "128",
     "starts": "random,transfer", "seeds": "0,1,2,3,4,5", "split": "val", "device": "cpu", "workers": "2",
     "cache": "", "epochs": "40", "source_epochs": "100", "others_epochs": "60", "jobs": "1", "minutes": "0", "task": "",
+    "after": "0",
 }  # fmt: skip
 SPLITS = ("val", "test")
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+COLUMNS = ("data", "split", "model", "method", "mAP50", "mAP50-95")
 
 
 class Task(NamedTuple):
@@ -73,10 +80,13 @@ def main(words: list[str]) -> int:
     what, *rest = words or [""]
     given = {**DEFAULTS, **dict(word.split("=", 1) for word in rest)}
     folder = Path(given["folder"]).absolute()
-    if what not in ("sources", "retention", "gain", "tables") or set(given) != set(DEFAULTS):
+    if what not in ("sources", "retention", "gain", "tables", "collect") or set(given) != set(DEFAULTS):
         sys.exit(__doc__)
     folder.mkdir(parents=True, exist_ok=True)
     data = [str(Path(each).absolute()) for each in given["data"].split(",") if each]
+    if what == "collect":
+        collect(folder)
+        return 0
     if what == "retention":
         retention(data, given, folder)
     elif what != "tables":
@@ -215,13 +225,24 @@ def retention(data: Sequence[str], given: dict[str, str], folder: Path) -> None:
         if "source" not in results:
             results["source"] = score(source, each, given["split"], given)
         for model, method in itertools.product(given["models"].split(","), given["methods"].split(",")):
-            name = f"{model} {method}"
+            name = f"{model} {method}" + (f"+{given['after']}" if int(given["after"]) else "")
             if name not in results:
                 out = folder / f"{Path(each).stem}-{model}-{method}.pt"
-                results[name] = score(
-                    moved(source, each, model, METHODS[method], given, out), each, given["split"], given
-                )
+                weights = moved(source, each, model, METHODS[method], given, out)
+                if int(given["after"]):
+                    weights = trained_on(weights, each, name.replace(" ", "-"), given, folder)
+                results[name] = score(weights, each, given["split"], given)
                 write_json(table, results)
+
+
+def trained_on(weights: Path, data: str, name: str, given: dict[str, str], folder: Path) -> Path:
+    """Train a checkpoint for a few epochs; return the last one's."""
+    from ultralytics import YOLO
+
+    settings = {**RECIPE, "data": data, "device": given["device"], "workers": int(given["workers"])}
+    settings |= {"epochs": int(given["after"]), "project": str(folder), "name": f"{Path(data).stem}-{name}"}
+    YOLO(weights).train(**settings, exist_ok=True)
+    return folder / str(settings["name"]) / "weights" / "last.pt"
 
 
 def moved(source: Path, data: str, model: str, method: Method, given: dict[str, str], out: Path) -> Path:
@@ -235,6 +256,44 @@ def moved(source: Path, data: str, model: str, method: Method, given: dict[str, 
     finally:
         transferring.transfer.__defaults__ = kept
     return out
+
+
+def collect(folder: Path) -> None:
+    """Keep what the retention's tables say, and write it into the page."""
+    rows = [
+        (*path.stem.split("-")[1:], *(name.split() if name != "source" else (SOURCE, "")), *found.values())
+        for path in sorted(folder.glob("retention-*.json"))
+        for name, found in (read_json(path) or {}).items()
+    ]
+    lines = [",".join(COLUMNS)] + [",".join(f"{c:.4f}" if isinstance(c, float) else c for c in row) for row in rows]
+    write(DOCS / "transfer.csv", "\n".join(lines) + "\n")
+    page = DOCS / "transfer.md"
+    for mark, table in findings().items():
+        write(page, between(page.read_text("utf-8"), mark, table))
+
+
+def findings(docs: Path = DOCS) -> dict[str, list[str]]:
+    """Return the page's tables by their marks: what models keep on test, and what ways of choosing keep on val."""
+    with (docs / "transfer.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return {
+        "retention": kept([row for row in rows if row["split"] == "test"], "model"),
+        "methods": kept([row for row in rows if row["split"] == "val"], "method"),
+    }
+
+
+def kept(rows: Sequence[dict[str, str]], key: str) -> list[str]:
+    """Return a row for the source and one for each model or method: mAP50-95, and what part of the source's it is."""
+    data = list(dict.fromkeys(row["data"] for row in rows))
+    whole = {row["data"]: float(row["mAP50-95"]) for row in rows if not row["method"]}
+    lines = [f"| {key} | {' | '.join(data)} |", "|---" * (len(data) + 1) + "|"]
+    lines.append(f"| the source, `{SOURCE}` | {' | '.join(f'{100 * whole[each]:.1f}' for each in data)} |")
+    for name in dict.fromkeys(row[key] for row in rows if row["method"]):
+        found = {row["data"]: float(row["mAP50-95"]) for row in rows if row["method"] and row[key] == name}
+        cells = [f"{100 * found[each]:.1f} ({found[each] / whole[each]:.0%})" if each in found else "" for each in data]
+        what, _, epochs = name.removesuffix(".yaml").partition("+")
+        lines.append(f"| `{what}`{f', {epochs} epochs of training' if epochs else ''} | {' | '.join(cells)} |")
+    return lines
 
 
 def print_tables(folder: Path) -> None:
