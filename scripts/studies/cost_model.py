@@ -10,6 +10,7 @@ neck that no fitted model has. All are measured interleaved, as ratios to one ca
 was measured is kept in the folder: the same command goes on.
 """
 
+import copy
 import csv
 import random
 import sys
@@ -22,7 +23,7 @@ import yaml
 from scipy.stats import spearmanr
 from ultralytics.nn.tasks import DetectionModel
 
-from yolo_lite.choose.candidates import Candidate, buildable, space
+from yolo_lite.choose.candidates import BASES, Candidate, buildable, space
 from yolo_lite.choose.cost_model import CostModel, Work, at_size, fit, work
 from yolo_lite.choose.timing import FIRST, Device, Timings, spread
 from yolo_lite.cost import cost
@@ -64,10 +65,10 @@ def measured(given: Mapping[str, str], folder: Path) -> Iterator[tuple[Any, ...]
         works[each], gflops[each] = at_size(done, each.imgsz / imgsz), flops * (each.imgsz / imgsz) ** 2
         print(f"{len(works)} built", end="\r", flush=True)
     old = {each: done for each, done in works.items() if not is_new(each)}
-    fitted = spread(old, FIRST)
+    reference = reference_of(imgsz)
+    fitted = list(dict.fromkeys([reference, *spread(old, FIRST)]))[:FIRST]
     rest = [each for each in old if each not in fitted][:KNOWN]
     held = [*rest, *[each for each in works if is_new(each)][:NEW]]
-    reference = next(each for each in fitted if each.backbone is None)
     for runtime in given["runtimes"].split(","):
         device = Device(runtime, int(given["threads"]))
         timings = Timings(folder / "cost-model" / f"{runtime}.json", reference, folder / "cost-model", device, print)
@@ -83,6 +84,11 @@ def measured(given: Mapping[str, str], folder: Path) -> Iterator[tuple[Any, ...]
                 yield runtime, "new" if is_new(each) else "known", each.label, *(f"{value:.4g}" for value in found)
 
 
+def reference_of(imgsz: int) -> Candidate:
+    """Return the candidate that all are measured with."""
+    return Candidate(BASES[0], "n", imgsz)
+
+
 def is_new(candidate: Candidate) -> bool:
     """Tell whether a candidate has a part that no fitted model has."""
     return candidate.backbone in NEW_BACKBONES or candidate.neck == NEW_NECK
@@ -92,6 +98,7 @@ def sample(imgsz: int) -> Iterator[tuple[Candidate, str]]:
     """Yield candidates in a random order, stock ones among them, with their YAMLs."""
     every = space(imgsz)
     random.Random(0).shuffle(every)
+    every.sort(key=lambda each: each != reference_of(imgsz))
     kinds = {False: POOL, True: NEW}
     for each, text in buildable(every):
         if kinds[is_new(each)]:
@@ -107,7 +114,7 @@ def described(file: Path, text: str, candidate: Candidate, imgsz: int) -> tuple[
     with errors_only():
         model = DetectionModel({**yaml.safe_load(text), "scale": candidate.scale}, verbose=False).eval()
         model = model.fuse(verbose=False)
-    return work(model, imgsz), cost(model, imgsz)[1]
+    return work(copy.deepcopy(model), imgsz), cost(model, imgsz)[1]  # a head keeps the anchors of its last image
 
 
 def findings(docs: Path = ROOT / "docs") -> list[str]:
