@@ -240,3 +240,14 @@ def test_the_page_says_what_the_study_of_the_border_found(script):
     assert len(rows) == 2 and between(page.read_text("utf-8"), "border-study", border.findings()) == page.read_text(
         "utf-8"
     )
+
+
+def test_the_page_says_what_a_transfer_keeps(script):
+    transfer = script("transfer")
+    text = (transfer.DOCS / "transfer.md").read_text("utf-8")
+    found = transfer.findings()
+    assert set(found) == {"retention", "methods"} and all(len(lines) > 4 for lines in found.values())
+    for mark, lines in found.items():
+        assert between(text, mark, lines) == text
+    shares = {line.split("`")[1]: line.split("|")[-2] for line in found["retention"][3:]}
+    assert 85 <= float(shares["yolo26s-lite"].split("(")[1].split()[0]) <= 100

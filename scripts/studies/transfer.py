@@ -290,7 +290,10 @@ def kept(rows: Sequence[dict[str, str]], key: str) -> list[str]:
     lines.append(f"| the source, `{SOURCE}` | {' | '.join(f'{100 * whole[each]:.1f}' for each in data)} |")
     for name in dict.fromkeys(row[key] for row in rows if row["method"]):
         found = {row["data"]: float(row["mAP50-95"]) for row in rows if row["method"] and row[key] == name}
-        cells = [f"{100 * found[each]:.1f} ({found[each] / whole[each]:.0%})" if each in found else "" for each in data]
+        cells = [
+            f"{100 * found[each]:.1f} ({100 * found[each] / whole[each]:.0f} %)" if each in found else ""
+            for each in data
+        ]
         what, _, epochs = name.removesuffix(".yaml").partition("+")
         lines.append(f"| `{what}`{f', {epochs} epochs of training' if epochs else ''} | {' | '.join(cells)} |")
     return lines
