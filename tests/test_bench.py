@@ -171,6 +171,7 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [made]
 
 
+@pytest.mark.slow  # in one process: the test above, and what a kill leaves the one below
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_killed_export_is_absent_and_made_the_next_time(tmp_path):
     words = ["models=yolov8n", "runtimes=onnxruntime", "imgsz=32", "seconds=0.01"]

@@ -122,7 +122,12 @@ sys.meta_path.insert(1, Finder)  # behind ours
 }
 
 
-@pytest.mark.parametrize("what", BESIDE)
+ALWAYS = ("a finder of Python 2", "a loader for all modules")
+
+
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=[] if what in ALWAYS else [pytest.mark.slow]) for what in BESIDE]
+)
 def test_other_finders_and_loaders(what, tmp_path):
     """Ultralytics is imported by whoever finds it, is registered with once, and keeps its own loader."""
     code = f"""
