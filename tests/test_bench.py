@@ -281,6 +281,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(monkeypatch, capsys, tm
     assert said == f"yolo-lite: exports/x: No space left on device; {advice}\n"
 
 
+@pytest.mark.slow  # as the test of an argument above, by which exports are told apart
 def test_another_model_is_another_export(tmp_path):
     paths = set()
     for name in ("yolov8n.yaml", "yolov8n-mnv3.yaml"):
