@@ -1,5 +1,6 @@
 """Shared by all tests: settings of their own for Ultralytics, and the real `yolo` command in a subprocess."""
 
+import gc
 import importlib
 import importlib.metadata
 import os
@@ -72,12 +73,28 @@ def script(monkeypatch):
 
 @pytest.fixture(scope="module")
 def few_resamples():
-    """Make the bootstrap over images, most of a report's time, shorter where its intervals are not what is tested."""
+    """Make what takes most of a report's time shorter where a test is of something else.
+
+    That is the bootstrap over images; and statsmodels' Holm, which collects the garbage of the whole process at each
+    call: half a second with torch in it, some twenty times a report.
+    """
     from yolo_lite.compare import bootstrap
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bootstrap.resamples, "__defaults__", (25, 0))
+        patch.setattr(gc, "collect", lambda generation=2: 0)
         yield
+
+
+@pytest.fixture
+def few_plots(monkeypatch):
+    """Draw one plot of each kind for a report, not all fifteen, where a test is of something else."""
+    from yolo_lite.compare.report import figures
+
+    def first_of_each(results):
+        return {plot.part: plot for plot in reversed(list(figures.plots_of(results)))}.values()
+
+    monkeypatch.setattr("yolo_lite.compare.report.page.plots_of", first_of_each)
 
 
 @pytest.fixture(scope="session")

@@ -135,9 +135,20 @@ def closeness(a, b):
     return ((a - b).abs().max() / b.abs().max()).item()
 
 
-@pytest.mark.parametrize(("name", "width", "make", "candidates"), CASES, ids=[f"{c[0]}-{c[1]}" for c in CASES])
-@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
-def test_equal_to_the_reference(name, width, make, candidates, training):
+LARGE = ("mobilenetv4_conv_medium", "mobilenetv4_conv_large")  # of the same blocks as their small one
+WITH_THE_SLOW = {  # further widths of a family, whose rule another case tests
+    *(("mobilenetv2_100", 1.4), ("mobilenetv3_small_100", 0.5), ("mobilenetv4_conv_small", 0.35)),
+    *(("mnasnet_100", 0.75), ("ghostnet_100", 1.3), ("ghostnetv2_100", 1.6)),
+    *((name, 1.0) for name in ("shufflenet_v2_x1_5", "shufflenet_v2_x2_0", *LARGE)),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "make", "candidates"),
+    [pytest.param(*c, marks=[pytest.mark.slow] if c[:2] in WITH_THE_SLOW else [], id=f"{c[0]}-{c[1]}") for c in CASES],
+)
+def test_equal_to_the_reference(name, width, make, candidates):
+    """First as it is used, then as it is trained."""
     torch.manual_seed(0)
     reference = make()
     randomise(reference)
@@ -145,22 +156,21 @@ def test_equal_to_the_reference(name, width, make, candidates, training):
     for norm in reference.modules():
         if getattr(norm, "momentum", 1) < SLOWEST:  # torchvision's MnasNet, see mnasnet.py
             norm.momentum = ULTRALYTICS_NORM.momentum
-    reference, ours = reference.double().train(training), ours.double().train(training)
     odd = 128 if "mobilenetv4_hybrid" in name else 104  # timm's attention needs even sizes at P4
-    for size in (96,) if training else (96, odd):
+    for training, size in ((False, 96), (False, odd), (True, 96)):
+        reference, ours = reference.double().train(training), ours.double().train(training)
         image = torch.rand(2, 3, size, size, dtype=torch.float64)
         levels, theirs = ours(image), levels_of(reference, candidates, image)
         assert [level.shape[1] for level in levels] == ours.channels
         for level, (a, b) in enumerate(zip(levels, theirs, strict=True), 1):
             assert 0.1 < b.std() < 10, f"P{level} vanishes or explodes: agreement would show nothing"
             assert closeness(a, b) <= 1e-5, f"P{level}"
-    if training:
-        ours_bn = [m for m in ours.modules() if isinstance(m, nn.BatchNorm2d)]
-        their_bn = [m for m in reference.modules() if isinstance(m, nn.BatchNorm2d)]
-        for a, b in zip(ours_bn, their_bn, strict=False):
-            assert (a.eps, a.momentum) == (b.eps, b.momentum)
-            for key in ("running_mean", "running_var"):
-                assert closeness(getattr(a, key), getattr(b, key)) <= 1e-5
+    ours_bn = [m for m in ours.modules() if isinstance(m, nn.BatchNorm2d)]
+    their_bn = [m for m in reference.modules() if isinstance(m, nn.BatchNorm2d)]
+    for a, b in zip(ours_bn, their_bn, strict=False):
+        assert (a.eps, a.momentum) == (b.eps, b.momentum)
+        for key in ("running_mean", "running_var"):
+            assert closeness(getattr(a, key), getattr(b, key)) <= 1e-5
 
 
 @pytest.mark.parametrize("name", list_backbones())
@@ -170,10 +180,21 @@ def test_statistics_settle_in_a_short_training(name):
     assert momenta and min(momenta) >= SLOWEST
 
 
+ONE_OF_EACH = {  # the others have the same blocks, in another table
+    *("mobilenetv1_100", "mobilenetv2_100", "mobilenetv3_large_100", "mobilenetv4_conv_small", "mnasnet_100"),
+    *("mobilenetv4_hybrid_medium", "ghostnet_100", "ghostnetv2_100", "shufflenet_v1_g3", "shufflenet_v2_x1_0"),
+    *("efficientnet_b0", "semnasnet_100"),
+}
 OF_OTHER_BLOCKS = {"csplite_100", *(name for name in list_backbones() if name.startswith("unireplknet"))}
 
 
-@pytest.mark.parametrize("name", sorted({*list_backbones()} - OF_OTHER_BLOCKS))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ONE_OF_EACH else [pytest.mark.slow])
+        for name in sorted({*list_backbones()} - OF_OTHER_BLOCKS)
+    ],
+)
 def test_all_convolutions_begin_alike(name):
     """PyTorch's start, 0.19 for depthwise 3x3 filters, made depthwise networks learn slowly."""
     torch.manual_seed(0)

@@ -171,6 +171,7 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [made]
 
 
+@pytest.mark.slow  # in one process: the test above, and what a kill leaves the one below
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_killed_export_is_absent_and_made_the_next_time(tmp_path):
     words = ["models=yolov8n", "runtimes=onnxruntime", "imgsz=32", "seconds=0.01"]
@@ -280,6 +281,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(monkeypatch, capsys, tm
     assert said == f"yolo-lite: exports/x: No space left on device; {advice}\n"
 
 
+@pytest.mark.slow  # as the test of an argument above, by which exports are told apart
 def test_another_model_is_another_export(tmp_path):
     paths = set()
     for name in ("yolov8n.yaml", "yolov8n-mnv3.yaml"):

@@ -1,10 +1,14 @@
 """Checkpoints of the stock `yolo train`: loading, resuming, fine-tuning, safe loading, and multi-GPU workers."""
 
+import importlib
+import re
 import sys
 import textwrap
 
 import pytest
+import torch
 from conftest import python, run, yolo
+from ultralytics import YOLO
 
 pytestmark = pytest.mark.core
 SETTINGS = """
@@ -24,7 +28,6 @@ def test_loads_in_a_fresh_process(trained, tmp_path):
 
 
 def skip_without_safe_loading():
-    import torch
     import ultralytics
     from ultralytics.nn import tasks
 
@@ -56,15 +59,18 @@ print("LOADED", sorted({type(m).__module__.partition(".")[0] for m in YOLO(sys.a
 """
 
 
-@pytest.mark.parametrize("saved", ["last.pt", "best.pt", "saved again", "fused"])
+@pytest.mark.parametrize(
+    "saved", ["best.pt", "fused", *(pytest.param(each, marks=pytest.mark.slow) for each in ("last.pt", "saved again"))]
+)
 def test_where_we_are_missing_ultralytics_installs_our_distribution(saved, trained, tmp_path):
     """What it installs is the first module that it cannot import; then the checkpoint loads, in the same process."""
     path = trained / "weights" / saved
     if path.suffix != ".pt":
         path = tmp_path / "again.pt"
-        fuse = "model.fuse(); " if saved == "fused" else ""
-        code = f"from ultralytics import YOLO; model = YOLO({str(trained / 'weights/best.pt')!r}); "
-        python(f"{code}{fuse}model.save({str(path)!r})", tmp_path)
+        model = YOLO(trained / "weights/best.pt")
+        if saved == "fused":
+            model.fuse()
+        model.save(path)
     process = run(sys.executable, "-c", WITHOUT_US, path, cwd=tmp_path, YOLO_LITE_HOOK="0")
     assert [line for line in process.stdout.splitlines() if line.startswith("INSTALLS")] == [
         "INSTALLS yolo_lite_backbones"
@@ -73,37 +79,36 @@ def test_where_we_are_missing_ultralytics_installs_our_distribution(saved, train
 
 
 def test_a_stock_models_checkpoint_does_not_name_us(tmp_path):
-    from ultralytics import YOLO
-
     YOLO("yolov8n.yaml").save(tmp_path / "stock.pt")
     assert b"yolo_lite" not in (tmp_path / "stock.pt").read_bytes()
 
 
-def test_safe_mode_still_refuses_others(trained, tmp_path):
+def test_safe_mode_still_refuses_others(trained, tmp_path, monkeypatch):
     skip_without_safe_loading()
     (tmp_path / "stranger.py").write_text("import torch\nclass Stranger(torch.nn.Identity):\n    pass\n")
-    code = f"""
-        import sys; sys.path.insert(0, {str(tmp_path)!r})
-        import stranger, torch
-        checkpoint = torch.load({str(trained / "weights/best.pt")!r}, weights_only=False)
-        checkpoint["model"].stranger = stranger.Stranger()
-        torch.save(checkpoint, "strange.pt")
-    """
-    python(textwrap.dedent(code), tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    checkpoint = torch.load(trained / "weights/best.pt", weights_only=False)
+    checkpoint["model"].stranger = importlib.import_module("stranger").Stranger()
+    torch.save(checkpoint, tmp_path / "strange.pt")
     code = "from ultralytics import YOLO; YOLO('strange.pt')"
     process = python(code, tmp_path, check=False, ULTRALYTICS_SAFE_LOAD="1", PYTHONPATH=str(tmp_path))
     assert process.returncode and "outside the supported" in process.stdout
 
 
 def test_predict_val_and_fine_tune(trained, tiny_data, tmp_path):
+    """By the stock command's entry point, one after the other in a process that never imports us."""
     best = trained / "weights/best.pt"
     image = next((tiny_data.parent / "images/val").glob("*.jpg"))
-    yolo("predict", f"model={best}", f"source={image}", "imgsz=64", "conf=0.001", f"project={tmp_path}", "name=p",
-         cwd=tmp_path)  # fmt: skip
+    commands = [
+        f"yolo val model={best} data={tiny_data} imgsz=64 plots=False",
+        f"yolo predict model={best} source={image} imgsz=64 conf=0.001 save=True project={tmp_path} name=p",
+        f"yolo train model={best} data={tiny_data} imgsz=64 epochs=1 batch=8 workers=0 plots=False val=False "
+        f"project={tmp_path} name=tuned",
+    ]
+    code = "\n".join(f"entrypoint({each!r}); print('DONE')" for each in commands)
+    said = python(f"from ultralytics.cfg import entrypoint\n{code}", tmp_path).stdout.split("DONE\n")
+    assert len(said) == 4 and re.search(r"^ +all +8 ", said[0], re.M)
     assert (tmp_path / "p" / image.name).is_file()
-    assert "all" in yolo("val", f"model={best}", f"data={tiny_data}", "imgsz=64", "plots=False", cwd=tmp_path).stdout
-    yolo("train", f"model={best}", f"data={tiny_data}", "imgsz=64", "epochs=1", "batch=8", "plots=False", "val=False",
-         f"project={tmp_path}", "name=tuned", cwd=tmp_path)  # fmt: skip
     assert "SETTINGS {(1e-05, 0.1)}" in load(tmp_path / "tuned/weights/last.pt", tmp_path)
 
 
@@ -128,7 +133,7 @@ def test_resume(trained, tiny_data, tmp_path):
     assert "SETTINGS {(1e-05, 0.1)}" in load(last, tmp_path)
 
 
-@pytest.mark.parametrize("resumed", [False, True], ids=["fresh", "resume"])
+@pytest.mark.parametrize("resumed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["fresh", "resume"])
 def test_multi_gpu_worker(resumed, trained, tiny_data, tmp_path):
     """A worker is a fresh interpreter that unpickles the trainer's state and builds the model from what it names."""
     model = str(trained / "weights/last.pt") if resumed else "yolov8n-mnv3.yaml"

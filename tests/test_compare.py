@@ -20,6 +20,7 @@ from browser import CHROMIUM, in_chromium
 from conftest import run
 
 from yolo_lite import ConfigError
+from yolo_lite.commands import main
 from yolo_lite.compare import worker
 from yolo_lite.compare.plan import make_plan
 from yolo_lite.compare.prepare import prepare
@@ -28,6 +29,7 @@ from yolo_lite.compare.progress import Progress
 from yolo_lite.compare.record import Attempt, Start
 from yolo_lite.compare.run import execute
 
+pytestmark = pytest.mark.usefixtures("few_resamples", "few_plots")  # not of the commands in processes of their own
 COMMAND = Path(sys.executable).with_name("yolo-lite")
 NUMBERS = {"epochs": 2, "imgsz": 64, "batch": 4, "nbs": 4}
 MODELS = ("yolov8n", "yolov8n-mnv3")
@@ -109,10 +111,11 @@ def test_what_a_run_leaves(whole):
         assert (whole / name).stat().st_size > 500, name
 
 
-def test_a_second_time_trains_nothing(whole, tiny_data):
+def test_a_second_time_trains_nothing(whole, tiny_data, capfd):
     before = content(whole / "runs")
-    process = run(*arguments(tiny_data, whole), cwd=whole.parent)
-    assert "started" not in process.stdout and content(whole / "runs") == before
+    execute(plan_of(whole, tiny_data, parallel=2))
+    said = "".join(capfd.readouterr())
+    assert "4 runs read" in said and "started" not in said and content(whole / "runs") == before
 
 
 def test_a_latency_that_fails_leaves_the_report(whole, tiny_data, tmp_path, monkeypatch):
@@ -148,6 +151,22 @@ def kill_during(command, folder, model, seed):
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_killed_and_continued(whole, tiny_data, tmp_path):
+    """In the last of four runs; the others are finished."""
+    folder = tmp_path / "killed"
+    shutil.copytree(whole, folder)
+    shutil.rmtree(folder / "runs" / "yolov8n-mnv3" / "1")
+    shutil.rmtree(folder / "plots")
+    for name in ("report.html", "results.csv", "results.json", "summary.md"):
+        (folder / name).unlink()
+    command = arguments(tiny_data, folder)
+    finished = kill_during(command, folder, "yolov8n-mnv3", 1)
+    assert len(finished) == 3
+    goes_on_after_a_kill(command, folder, whole, finished)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_killed_twice_and_continued(whole, tiny_data, tmp_path):
     folder = tmp_path / "killed"
     command = arguments(tiny_data, folder)
     finished = kill_during(command, folder, "yolov8n-mnv3", 0)
@@ -155,13 +174,18 @@ def test_killed_and_continued(whole, tiny_data, tmp_path):
     # afresh, and killed again in the last run
     finished |= kill_during([*command, "restart=True"], folder, "yolov8n-mnv3", 1)
     assert len(finished) == 3
-    process = run(*command, cwd=tmp_path)
+    goes_on_after_a_kill(command, folder, whole, finished)
+    assert starts(folder, "yolov8n-mnv3", 0) == [Start("fresh"), Start("fresh", reason="restart=True")]
+
+
+def goes_on_after_a_kill(command, folder, whole, finished):
+    """Let a comparison that was killed in its last run go on; it ends as the one that nothing interrupted."""
+    process = run(*command, cwd=folder.parent)
     assert "yolov8n-mnv3 seed 1: resumed" in process.stdout
     for place, files in finished.items():
         assert content(place) == files, place
     for model, seed in (("yolov8n", 0), ("yolov8n-mnv3", 0), ("yolov8n", 1)):
         assert_same(folder, whole, model, seed)
-    assert starts(folder, "yolov8n-mnv3", 0) == [Start("fresh"), Start("fresh", reason="restart=True")]
     resumed, uninterrupted = (record(each, "yolov8n-mnv3", 1) for each in (folder, whole))
     assert resumed["status"] == "resumed" and starts(folder, "yolov8n-mnv3", 1)[-1] == Start("resume", epoch=1)
     for key in ("settings", "command", "versions", "machine"):
@@ -175,12 +199,40 @@ def test_killed_and_continued(whole, tiny_data, tmp_path):
     page = (folder / "report.html").read_text("utf-8")
     assert "resumed from epoch 1" in page
     if CHROMIUM:
-        found, said = in_chromium(page, tmp_path, 1366)
+        found, said = in_chromium(page, folder.parent, 1366)
         assert said == [] and found["ready"] == "true" and found["empty"] == 0
         assert found["plots"] == len(list((folder / "plots").glob("*.svg"))) > 10
         assert found["sections"] == ["table", "plots", "classes", "samples", "runs"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_killed_run_is_reported_and_the_rest_goes_on(whole, tiny_data, tmp_path, monkeypatch, capfd):
+    """As the test below, with processes that train nothing: one kills itself, the other has trained already."""
+    from yolo_lite.compare import local
+
+    folder = tmp_path / "failing"
+    shutil.copytree(whole, folder)
+    shutil.rmtree(folder / "runs" / "yolov8n-mnv3" / "0")
+    (folder / "runs" / "yolov8n-mnv3" / "1" / "run.json").unlink()
+    opened, kills = local.open_process, "import os, signal; input(); os.kill(os.getpid(), signal.SIGKILL)"
+
+    def open_process(place, keep):
+        if place.parts[-2:] == ("yolov8n-mnv3", "0"):
+            return subprocess.Popen([sys.executable, "-c", kills], stdin=subprocess.PIPE, start_new_session=True)
+        return opened(place, keep)
+
+    monkeypatch.setattr(local, "open_process", open_process)
+    outcome = execute(plan_of(folder, tiny_data))
+    said = "".join(capfd.readouterr())
+    assert [(run.model.label, run.seed) for run in outcome.failed] == [("yolov8n-mnv3", 0)]
+    assert "yolov8n-mnv3 seed 0: FAILED: its process was ended by signal SIGKILL" in said
+    assert "yolov8n-mnv3 seed 1: finished" in said
+    assert starts(folder, "yolov8n-mnv3", 1)[-1] == Start("evaluate") and len(outcome.finished) == 3
+    assert record(folder, "yolov8n-mnv3", 1)["metrics"] == record(whole, "yolov8n-mnv3", 1)["metrics"]
+    assert "ended by signal SIGKILL" in (folder / "summary.md").read_text("utf-8")
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the run's process in /proc")
 def test_a_failed_run_is_reported_and_the_rest_goes_on(whole, tiny_data, tmp_path):
     """The run's own process is killed, as the system does when memory runs out."""
@@ -214,21 +266,22 @@ def test_bad_input_in_one_sentence(tiny_data, tmp_path):
     assert not (tmp_path / "x").exists() and "Traceback" not in process.stdout
 
 
-def test_report_again(whole, tmp_path):
+def test_report_again(whole, tmp_path, capsys):
     shutil.copytree(whole, tmp_path / "copy", ignore=shutil.ignore_patterns("report.html", "weights", "log.txt"))
-    process = run(COMMAND, "compare", tmp_path / "copy", cwd=tmp_path)
-    last = process.stdout.strip().splitlines()[-1]
+    assert main(["compare", str(tmp_path / "copy")]) == 0
+    last = capsys.readouterr().out.strip().splitlines()[-1]
     assert last and last in (tmp_path / "copy" / "summary.md").read_text("utf-8").splitlines()
     assert (tmp_path / "copy" / "report.html").exists()
 
 
-def test_without_weights_runs_are_finished(whole, tiny_data, tmp_path):
+def test_without_weights_runs_are_finished(whole, tiny_data, tmp_path, capfd):
     from yolo_lite.compare import collect
 
     assert collect.copy(whole, tmp_path / "copy") == 4
     before = content(tmp_path / "copy" / "runs")
-    process = run(*arguments(tiny_data, tmp_path / "copy"), cwd=tmp_path)
-    assert "started" not in process.stdout and content(tmp_path / "copy" / "runs") == before
+    execute(plan_of(tmp_path / "copy", tiny_data))
+    said = "".join(capfd.readouterr())
+    assert "4 runs read" in said and "started" not in said and content(tmp_path / "copy" / "runs") == before
 
 
 def test_two_commands_do_not_share_a_folder(whole, monkeypatch):
@@ -480,6 +533,7 @@ def endless(tiny_data, tmp_path):
     return job, wait_for
 
 
+@pytest.mark.slow  # as it does when its command is killed, see below
 def test_a_run_ends_when_its_standard_input_closes(endless):
     from yolo_lite.compare.process import start
 

@@ -15,7 +15,7 @@ LEVELS = {"yolov8n": 0.5, "worse": 0.4, "yolov8n-twin": 0.5, "matched": 0.45}
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results(few_resamples, tmp_path_factory):
     folder = write_comparison(tmp_path_factory.mktemp("figures") / "made-up", LEVELS)
     make_size_matched(folder, "matched", "worse")
     return gather(folder)

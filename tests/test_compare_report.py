@@ -136,6 +136,7 @@ def test_chromium_would_notice(folder, tmp_path):
     assert any("missing is not defined" in line for line in said)
 
 
+@pytest.mark.usefixtures("few_plots")
 def test_what_went_wrong_is_said(tmp_path):
     folder = write_comparison(tmp_path / "partly", {"a": 0.5, "b": 0.4, "c": 0.3}, seeds=(0, 1))
     shutil.rmtree(folder / "runs" / "c")
@@ -156,6 +157,7 @@ def test_what_went_wrong_is_said(tmp_path):
     assert "out of luck" in (folder / "report.html").read_text("utf-8")
 
 
+@pytest.mark.usefixtures("few_plots")
 def test_size_matched_baselines_are_compared(tmp_path):
     folder = write_comparison(tmp_path / "matched", {"yolov8n": 0.5, "yolov8n-mnv3": 0.4, "yolov8n-w0.9": 0.49})
     make_size_matched(folder, "yolov8n-w0.9", "yolov8n-mnv3")
@@ -166,6 +168,7 @@ def test_size_matched_baselines_are_compared(tmp_path):
     assert "Against the size-matched baseline" in page and "yolov8n-w0.9" in page
 
 
+@pytest.mark.usefixtures("few_plots")
 def test_small_files_are_enough(folder, tmp_path):
     weights = folder / "runs" / "yolov8n" / "0" / "weights"
     weights.mkdir(exist_ok=True)
@@ -268,6 +271,7 @@ def test_names_are_text_in_the_summary(text, plain):
     assert data_files.escaped(text) == plain
 
 
+@pytest.mark.usefixtures("few_plots")
 def test_hostile_names_in_the_summary(tmp_path):
     evil = "<img src=x onerror=alert(1)>"
     data = {

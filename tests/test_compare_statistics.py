@@ -36,6 +36,7 @@ def test_a_model_against_itself(seeds):
     assert is_rate(wrong, 0.05, "less"), f"{wrong / TRIALS} is too careful"
 
 
+@pytest.mark.usefixtures("few_resamples")  # statsmodels' Holm is called for single trials
 @pytest.mark.parametrize("seeds", [3, 6])
 def test_any_of_five_models_that_are_the_baseline_itself(seeds):
     _, _, _, p = significance.paired(*simulate(seeds, 5))

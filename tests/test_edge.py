@@ -49,14 +49,15 @@ def test_in_a_yaml():
     assert str(DetectionModel(edge_config(backbone_edge=False), verbose=False)) == str(normal)
 
 
-def test_the_stock_command_trains_it_and_checkpoints_keep_it(tiny_data, tmp_path):
-    from conftest import yolo
+def test_the_stock_command_trains_it_and_checkpoints_keep_it(tiny_data, tmp_path, monkeypatch):
+    from ultralytics.cfg import entrypoint
     from ultralytics.nn.tasks import yaml_model_load as load
 
     d = {key: value for key, value in load("yolov8-mnv3.yaml").items() if key not in ("scale", "yaml_file")}
     (tmp_path / "yolov8-edge.yaml").write_text(yaml.safe_dump({**d, "backbone_edge": True}))
-    settings = ["imgsz=32", "batch=8", "workers=0", "plots=False", f"data={tiny_data}"]
-    yolo("train", "model=yolov8n-edge.yaml", *settings, "epochs=1", f"project={tmp_path}", "name=a", cwd=tmp_path)
+    words = ["train", "model=yolov8n-edge.yaml", f"data={tiny_data}", "imgsz=32", "batch=8", "workers=0", "epochs=1"]
+    monkeypatch.chdir(tmp_path)
+    entrypoint(" ".join(["yolo", *words, "plots=False", f"project={tmp_path}", "name=a"]))
     model = YOLO(tmp_path / "a/weights/last.pt").model
     assert not has(model.model[:5], *DISLIKED) and model.yaml["backbone_edge"] is True
     again = DetectionModel(copy.deepcopy(model.yaml), nc=model.yaml["nc"], verbose=False)

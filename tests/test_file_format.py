@@ -128,6 +128,7 @@ def test_exports(name, old):
     assert Path(YOLO("old.pt").export(format="onnx", imgsz=64, simplify=False)).stat().st_size > 10**5
 
 
+@pytest.mark.slow  # test_compare_formats.py has an older release's comparison that goes on
 def test_a_comparison_goes_on_or_is_refused_in_a_sentence(old, tmp_path):
     shutil.copytree(FOLDER / "models", "models")
     shutil.copytree(FOLDER / "comparison", "comparison")

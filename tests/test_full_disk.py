@@ -38,7 +38,8 @@ def drafts(folder):
     return [path for path in folder.rglob(".*") if path.name != ".lock"]
 
 
-@pytest.mark.parametrize("how", ["names", pytest.param("size", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", REASON)
 def test_make(how, tmp_path):
     words = ["make", "backbone=mobilenetv1_100", "scale=n", "count=False", "exist_ok=True", "out=yolov8-my.yaml"]
     found = meet(how, tmp_path, *words)

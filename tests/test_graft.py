@@ -46,14 +46,30 @@ def check_step(model, task, size=128):
             assert parameter.grad.any(), name
 
 
-@pytest.mark.parametrize(("base", "task"), CLAIMED)
+def all_but(*always, pairs=CLAIMED):
+    """Return parameters of which only some are tested always, the others with the slow tests."""
+    assert set(always) <= set(pairs)
+    return [pytest.param(*pair, marks=[] if pair in always else [pytest.mark.slow]) for pair in pairs]
+
+
+@pytest.mark.parametrize(
+    ("base", "task"),
+    all_but(
+        *[("yolov5", "detect"), ("yolov8", "segment"), ("yolo11", "obb"), ("yolo26", "pose"), ("yolo26", "classify")],
+        ("rtdetr-l", "detect"),
+    ),
+)
 def test_every_base_and_task_trains_a_step(base, task):
     text = make(base, "shufflenet_v2_x0_5", task=task, width=1.0, scale="l" if base == "rtdetr-l" else "n", count=False)
     check_step(build(text, task), task, size=160 if base == "rtdetr-l" else 128)
 
 
 @pytest.mark.parametrize(
-    ("base", "task"), [pair for pair in CLAIMED if pair[1] != "classify" and pair[0] != "rtdetr-l"]
+    ("base", "task"),
+    all_but(
+        *[("yolov5", "detect"), ("yolov8", "segment"), ("yolo11", "pose"), ("yolo26", "detect"), ("yolo26", "obb")],
+        pairs=[pair for pair in CLAIMED if pair[1] != "classify" and pair[0] != "rtdetr-l"],
+    ),
 )
 def test_light_neck_and_head_on_every_base(base, task):
     text = make(base, "mobilenetv4_conv_small", "light", "light", task, width=0.5, scale="n", count=False)
@@ -205,8 +221,8 @@ def test_semantic_segmentation_is_none_of_the_tasks(task):
         ({"base": "yolov9e"}, "no plain sequence of maps"),
         ({"base": "yolov9c", "scale": "n"}, "has one scale without a letter, found scale=n"),
         ({"weights": "imagenet", "width": 0.6}, "no published weights for mobilenetv3_large_100 at width 0.6"),
-        ({"weights": "nofile.pth"}, "there is no file 'nofile.pth'"),
-        ({"weights": "*.pth"}, "there is no file '*.pth'"),
+        ({"weights": "nofile.pth", "width": 1.0}, "there is no file 'nofile.pth'"),
+        ({"weights": "*.pth", "width": 1.0}, "there is no file '*.pth'"),
         ({"out": "yolov8.yaml"}, "would hide Ultralytics' own yolov8.yaml"),
         ({"out": "yolov8mine.yaml"}, "use yolov8-mine.yaml"),
         ({"out": "yoloe-11-my.yaml"}, "takes 'yoloe' in a name for another kind of model"),
@@ -242,19 +258,26 @@ def test_keeps_a_file_that_exists(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_command_writes_a_config_that_the_stock_command_trains(tiny_data, tmp_path):
-    words = ["base=yolov8", "backbone=ghostnet_100", "neck=aspp", "head=light", "width=n:0.5,s:1", "scale=n"]
-    made = run(COMMAND, "make", *words, "out=yolov8-mine.yaml", cwd=tmp_path)
+WORDS = ["base=yolov8", "backbone=ghostnet_100", "neck=aspp", "head=light", "width=n:0.5,s:1", "scale=n"]
+
+
+def test_command_writes_a_config(tmp_path):
+    made = run(COMMAND, "make", *WORDS, "out=yolov8-mine.yaml", cwd=tmp_path)
     assert made.stdout.strip().endswith("yolov8-mine.yaml")
     assert re.search(r"#   n +\d\.\d\d M \(3.15\)", (tmp_path / "yolov8-mine.yaml").read_text())
+    wrong = run(COMMAND, "make", "nek=aspp", cwd=tmp_path, check=False)
+    said = "yolo-lite: make has no nek=; did you mean 'neck'?; see yolo-lite make --help\n"
+    assert (wrong.returncode, wrong.stdout) == (2, said)
+
+
+@pytest.mark.slow  # as test_shapes.py's, which the stock command trains in another process
+def test_the_stock_command_trains_what_make_wrote(tiny_data, tmp_path):
+    assert main(["make", *WORDS, "count=False", f"out={tmp_path / 'yolov8-mine.yaml'}"]) == 0
     trained = yolo(
         "train", "model=yolov8n-mine.yaml", f"data={tiny_data}", "imgsz=64", "epochs=1", "batch=8", "workers=0",
         "plots=False", "project=runs", "name=run", cwd=tmp_path,
     )  # fmt: skip
     assert "yolo_lite.heads.LightDetect" in trained.stdout and "yolo_lite.necks.ASPP" in trained.stdout
-    wrong = run(COMMAND, "make", "nek=aspp", cwd=tmp_path, check=False)
-    said = "yolo-lite: make has no nek=; did you mean 'neck'?; see yolo-lite make --help\n"
-    assert (wrong.returncode, wrong.stdout) == (2, said)
 
 
 def test_command_line_file_and_python_make_the_same(tmp_path, capsys, monkeypatch):

@@ -75,8 +75,18 @@ def check_comments(text):
             assert stride == 2**level and given[i] == level
 
 
-@pytest.mark.parametrize(("neck", "head"), [("base", "base"), ("slim", "slim"), ("light", "light")])
-@pytest.mark.parametrize("base", BASES)
+ALWAYS = [("yolo99", "light"), ("yolov3-tiny", "slim"), ("yolov8-p2", "light"), ("yolov8-p6", "base")]
+ALWAYS += [("yolov8-p6", "slim")]
+
+
+@pytest.mark.parametrize(
+    ("base", "neck", "head"),
+    [
+        pytest.param(base, word, word, marks=[] if (base, word) in ALWAYS else [pytest.mark.slow])
+        for base in BASES
+        for word in ("base", "slim", "light")
+    ],
+)
 def test_two_to_four_levels_train_a_step(base, neck, head):
     text = made(base, neck, head)
     model = build(text)
@@ -96,6 +106,7 @@ def test_a_pan_joins_what_the_head_takes():
     assert four["backbone"][5:7] == stock["backbone"][9:11]
 
 
+@pytest.mark.slow  # budgets are tested with test_graft.py, costs of four levels below
 def test_budget_and_costs_of_four_levels():
     text = made("yolov8-p2", "light", "light", width=None, max_gflops=12.0, count=True)
     assert cost(build(text))[1] <= 12.0 and "within 12 GFLOPs" in text.replace("\n# ", " ")
@@ -128,6 +139,7 @@ def test_weights_of_a_stock_model_go_where_their_level_is(base):
     assert same and all(given[0][i] == given[1][pairs[i]] for i in same)
 
 
+@pytest.mark.slow  # a step is trained above, and other models that `make` made by the stock command
 def test_trained_by_the_stock_command(tiny_data, tmp_path):
     made("yolov8-p6", "slim", "slim", out=str(tmp_path / "yolov8-mine.yaml"))
     yolo(

@@ -33,7 +33,9 @@ def test_bare_name_from_any_folder(name, scale, channels, tmp_path, monkeypatch)
     assert model.yaml["scale"] == scale and alpha_of(model) == channels
 
 
-@pytest.mark.parametrize("task", ["", "-seg", "-pose", "-obb"])
+@pytest.mark.parametrize(
+    "task", ["", "-pose", *(pytest.param(each, marks=pytest.mark.slow) for each in ("-seg", "-obb"))]
+)
 def test_the_preset_without_a_letter_is_s(task, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     count = lambda name: sum(each.numel() for each in YOLO(name).model.parameters())  # noqa: E731
@@ -49,8 +51,17 @@ def test_missing_letter_is_warned_of_once(tmp_path, monkeypatch):
     assert warnings == ["no model scale passed. Assuming scale='n'."]
 
 
-@pytest.mark.parametrize("folder", ["cfg", "2nd_try", "exp1new/v2s", "plain"])
-@pytest.mark.parametrize("name", ["yolov8s-mnv3.yaml", "yolov8-mnv3.yaml"])
+ALWAYS = [("2nd_try", "yolov8s-mnv3.yaml"), ("exp1new/v2s", "yolov8s-mnv3.yaml"), ("cfg", "yolov8-mnv3.yaml")]
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        pytest.param(folder, name, marks=[] if (folder, name) in ALWAYS else [pytest.mark.slow])
+        for folder in ("cfg", "2nd_try", "exp1new/v2s", "plain")
+        for name in ("yolov8s-mnv3.yaml", "yolov8-mnv3.yaml")
+    ],
+)
 def test_copies_in_folders_with_any_name(folder, name, tmp_path, monkeypatch):
     (tmp_path / folder).mkdir(parents=True)
     shutil.copy(ROOT / "cfg" / "yolov8-mnv3.yaml", tmp_path / folder / "yolov8-mnv3.yaml")

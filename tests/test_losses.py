@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from conftest import python, run
+from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import yaml_model_load
 
@@ -135,8 +136,16 @@ def batch(task, size=64):
     return found
 
 
-@pytest.mark.parametrize("base", BASES)
-@pytest.mark.parametrize("task", ["detect", "segment", "pose", "obb"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("base", "task"),
+    [
+        ("yolov8", "detect"), *(("yolo26", task) for task in ("detect", "segment", "pose", "obb")),
+        *(pytest.param("yolov8", task, marks=SLOW) for task in ("segment", "pose", "obb")),
+    ],
+)  # fmt: skip
 def test_in_every_criterion(task, base, tmp_path):
     torch.manual_seed(0)
     keys = keys_of(task)
@@ -283,14 +292,12 @@ model.train(data={data!r}, {TRAIN.format(epochs=epochs, project=str(folder / "ru
     return python(code, folder, check=check)
 
 
-SLOW = pytest.mark.slow
-
-
+@SLOW  # that the trainer has these losses is tested below, with a checkpoint; criteria of all tasks above
 @pytest.mark.parametrize(
     ("base", "task"),
     [
-        ("yolov8", "detect"), ("yolo26", "pose"),
-        *(pytest.param("yolo26", task, marks=SLOW) for task in TASKS if task not in ("pose", "classify")),
+        ("yolov8", "detect"),
+        *(("yolo26", task) for task in TASKS if task != "classify"),
     ],
 )  # fmt: skip
 def test_trains(base, task, tmp_path, data):
@@ -300,6 +307,14 @@ def test_trains(base, task, tmp_path, data):
     assert all(math.isfinite(float(value)) for key, value in zip(header, row, strict=True) if "loss" in key)
 
 
+def test_is_fine_tuned(tmp_path, data):
+    """What a checkpoint says of its losses is what it is trained on with."""
+    model = YOLO(write(tmp_path, "yolo26", "detect", KEYS))
+    model.save(tmp_path / "last.pt")
+    assert SAID["yolo26"] in train(tmp_path, str(tmp_path / "last.pt"), data(), name="tuned").stdout
+
+
+@SLOW
 def test_resumes_and_is_fine_tuned(tmp_path, data):
     """A killed run goes on with its losses, fine-tuning its checkpoint keeps them, and `pretrained=` changes none."""
     name, file = write(tmp_path, "yolo26", "detect", KEYS), data()
@@ -318,7 +333,8 @@ def test_resumes_and_is_fine_tuned(tmp_path, data):
     assert "Resuming training" in resumed and resumed.count(SAID["yolo26"]) == 2
 
 
-@pytest.mark.parametrize("resumed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["fresh", "fine-tuning"])
+@SLOW  # that a worker builds what the trainer's state names is tested with test_checkpoints.py, too
+@pytest.mark.parametrize("resumed", [False, True], ids=["fresh", "fine-tuning"])
 def test_multi_gpu_worker(resumed, tmp_path, data):
     """A worker is a fresh interpreter that builds the model from what the trainer's state names."""
     name, file = write(tmp_path, "yolov8", "detect", KEYS), data()

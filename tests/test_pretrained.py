@@ -59,12 +59,16 @@ def test_through_the_stock_command(hub, tiny_data, tmp_path):
     record = torch.load(last, weights_only=False)["model"].yaml["backbone_weights"]
     assert record["loaded"] == "timm mobilenetv3_small_100 lamb_in1k"
     nowhere = {"HF_HUB_CACHE": str(tmp_path / "empty"), "HF_HUB_OFFLINE": "1"}
-    process = yolo("train", f"model={last}", *arguments, f"project={tmp_path}", "name=second", cwd=tmp_path, **nowhere)
-    assert "backbone_weights:" not in process.stdout
-    code = f"from ultralytics import YOLO; YOLO({str(last)!r}).export(format='torchscript', imgsz=32)"
-    python(code, tmp_path, **nowhere)
+    tuned = " ".join(["yolo train", f"model={last}", *arguments, f"project={tmp_path}", "name=second"])
+    code = (
+        f"from ultralytics import YOLO\nYOLO({str(last)!r}).export(format='torchscript', imgsz=32)\n"
+        f"from ultralytics.cfg import entrypoint\nentrypoint({tuned!r})"
+    )
+    assert "backbone_weights:" not in python(code, tmp_path, **nowhere).stdout
+    assert (tmp_path / "second/weights/last.pt").is_file() and last.with_suffix(".torchscript").is_file()
 
 
+@pytest.mark.slow  # of a file's weights: test_other_image_channels; of the cache: test_through_the_stock_command
 def test_model_starts_from_the_weights(hub, tmp_path, monkeypatch):
     environment, weights = hub
     path = config(tmp_path, "imagenet")
@@ -80,6 +84,7 @@ torch.save(model.model[:5].state_dict(), "s.pt")
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.slow  # as test_a_network_out_of_reach_is_tried_once, with the hub's own client
 def test_offline_and_not_cached_is_an_error(tmp_path):
     path = config(tmp_path, "imagenet")
     code = f"from ultralytics import YOLO; YOLO({str(path)!r})"
@@ -315,19 +320,22 @@ def test_timm_backbone_from_a_file_and_the_cache(hub, tmp_path):
         .replace("mobilenetv4_conv_small]", "mobilenetv3_small_100]")
     )
     save_file(weights, tmp_path / "w.safetensors")
-    for setting in ("imagenet", tmp_path / "w.safetensors"):
+    settings = {"cache": "imagenet", "file": tmp_path / "w.safetensors"}
+    for name, setting in settings.items():
         body = re.sub(r"backbone_weights: null[^\n]*", f"backbone_weights: {setting}", text)
-        (tmp_path / "yolov8n-t.yaml").write_text(body, "utf-8")
-        code = """
+        (tmp_path / f"yolov8n-{name}.yaml").write_text(body, "utf-8")
+    code = f"""
 from ultralytics import YOLO
 import torch, timm
-model = YOLO("yolov8n-t.yaml").model.model[0].eval()
-image = torch.rand(1, 3, 64, 64)
-with torch.no_grad():
-    torch.save([image, model(image)], "o.pt")
+for name in {list(settings)}:
+    model = YOLO(f"yolov8n-{{name}}.yaml").model.model[0].eval()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.save([image, model(image)], f"{{name}}.pt")
 """
-        python(code, tmp_path, **environment)
-        image, ours = torch.load(tmp_path / "o.pt")
+    python(code, tmp_path, **environment)
+    for name in settings:
+        image, ours = torch.load(tmp_path / f"{name}.pt")
         reference = timm.create_model("mobilenetv3_small_100").eval()
         reference.load_state_dict(weights)
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (published.IMAGENET_MEAN, published.IMAGENET_STD))

@@ -12,6 +12,8 @@ from yolo_lite.compare.report import data_files
 from yolo_lite.compare.report.recommendation import Candidate, recommend
 from yolo_lite.compare.significance import NOT_SHOWN, TOO_FEW, Difference
 
+pytestmark = pytest.mark.usefixtures("few_resamples", "few_plots")
+
 
 def timed(p50, runtime="onnxruntime"):
     return Row("", runtime, 1, "fp32", p50, p50, p50 / 10, p50 / 10 - 0.01, p50 / 10 + 0.01, 1)

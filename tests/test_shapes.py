@@ -62,6 +62,7 @@ def test_generate_is_complete_or_absent(tmp_path, monkeypatch):
     assert {p.name for p in (tmp_path / "images").iterdir()} == {"train", "val"}
 
 
+@pytest.mark.slow  # so is the dataset that is trained with below
 def test_made_through_the_download_key(tmp_path):
     code = """
         from ultralytics.data.utils import check_det_dataset
@@ -114,7 +115,9 @@ def test_other_tasks_have_the_same_images(task, tmp_path, monkeypatch):
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
 
 
-@pytest.mark.parametrize("task", ["segment", "pose", "obb", "classify"])
+@pytest.mark.parametrize(
+    "task", ["segment", *(pytest.param(task, marks=pytest.mark.slow) for task in ("pose", "obb", "classify"))]
+)
 def test_each_task_trains_with_a_swapped_backbone(task, tmp_path):
     """By the dataset's bare name, as the stock command has it; the dataset appears where Ultralytics keeps its own."""
     suffix = TASKS[task]

@@ -50,13 +50,13 @@ def test_twenty_threads_at_once(tmp_path):
     assert "ALL BUILD" in together(code, tmp_path).stdout
 
 
-OTHERS = (("fork", False), ("spawn", True), ("forkserver", False))
+OTHERS = (("fork", False), ("spawn", True), ("forkserver", False), ("forkserver", True))
 
 
 @pytest.mark.parametrize(
     ("how", "imported"),
     [
-        ("fork", True), ("spawn", False), ("forkserver", True),
+        ("fork", True), ("spawn", False),
         *(pytest.param(how, imported, marks=pytest.mark.slow) for how, imported in OTHERS),
     ],
 )  # fmt: skip

@@ -24,7 +24,13 @@ def test_hook_can_be_switched_off(tmp_path):
     assert last_line(python(REGISTERED, tmp_path, YOLO_LITE_HOOK="0")) == "False"
 
 
-@pytest.mark.parametrize("order", ["import yolo_lite, ultralytics", "import ultralytics.nn.tasks, yolo_lite"])
+@pytest.mark.parametrize(
+    "order",
+    [
+        "import ultralytics.nn.tasks, yolo_lite",
+        pytest.param("import yolo_lite, ultralytics", marks=pytest.mark.slow),  # as with the hook, which is first
+    ],
+)
 def test_explicit_import_registers_in_both_orders(tmp_path, order):
     code = f"{order}\nfrom ultralytics import YOLO\nprint(YOLO('yolov8n-mnv3.yaml').model.model[0].level)"
     assert last_line(python(code, tmp_path, YOLO_LITE_HOOK="0")) == "1"
@@ -122,7 +128,12 @@ sys.meta_path.insert(1, Finder)  # behind ours
 }
 
 
-@pytest.mark.parametrize("what", BESIDE)
+ALWAYS = ("a finder of Python 2", "a loader for all modules")
+
+
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=[] if what in ALWAYS else [pytest.mark.slow]) for what in BESIDE]
+)
 def test_other_finders_and_loaders(what, tmp_path):
     """Ultralytics is imported by whoever finds it, is registered with once, and keeps its own loader."""
     code = f"""

@@ -185,6 +185,8 @@ def test_the_study_of_losses_trains_the_same_model_with_each(script, tmp_path, m
         losses.main(["data=bccd.yaml", "model=yolo99n"])
 
 
+@pytest.mark.slow  # another study is collected above
+@pytest.mark.usefixtures("few_plots")
 def test_the_study_of_losses_is_collected_into_a_page(script, tmp_path, monkeypatch):
     losses = script("losses")
     monkeypatch.setattr(losses, "DOCS", tmp_path / "docs")

@@ -31,7 +31,9 @@ def statistics(net, image):
     return net.eval()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if number % 2 else []) for number, name in enumerate(NAMES)]
+)
 def test_levels_train_fold_and_pickle(name):
     torch.manual_seed(0)
     model = TimmBackbone(3, name)

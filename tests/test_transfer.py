@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import torch
 import yaml
 from conftest import yolo
@@ -85,6 +86,7 @@ def test_a_model_built_anew_counts_what_came_by_role(monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), anew.state_dict().values(), strict=True))
 
 
+@pytest.mark.slow  # what it says is tested above, and `pretrained=` of the command with test_transfer_training.py
 def test_through_the_stock_command(tiny_data, tmp_path):
     model = YOLO("yolov8n.yaml")
     model.save(tmp_path / "stock.pt")

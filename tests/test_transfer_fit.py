@@ -146,7 +146,7 @@ def test_dead_channels_do_no_harm():
     assert done.count("fitted") and decoded(target).isfinite().all()
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_very_few_images(count):
     target = build("yolo26s-lite.yaml", 1)
     transfer.transfer(lively(build("yolov8n.yaml")), target, images(count))
@@ -173,14 +173,14 @@ def test_refused(spoil, seen, said):
 @pytest.mark.parametrize(
     ("source", "target"),
     [
-        ("yolov8s.yaml", "yolo26s-lite.yaml"),
-        ("yolov5nu.yaml", "yolo26s-lite.yaml"),
-        ("yolo11n.yaml", "yolo26s-lite.yaml"),
+        pytest.param("yolov8s.yaml", "yolo26s-lite.yaml", marks=pytest.mark.slow),
+        pytest.param("yolov5nu.yaml", "yolo26s-lite.yaml", marks=pytest.mark.slow),
+        pytest.param("yolo11n.yaml", "yolo26s-lite.yaml", marks=pytest.mark.slow),
         ("yolo26n.yaml", "yolo26s-lite.yaml"),
-        ("yolov8n.yaml", "yolo26n.yaml"),
-        ("yolov8n.yaml", "yolo11n.yaml"),
+        pytest.param("yolov8n.yaml", "yolo26n.yaml", marks=pytest.mark.slow),
+        pytest.param("yolov8n.yaml", "yolo11n.yaml", marks=pytest.mark.slow),
         ("yolov8n.yaml", "yolov8n-mnv3.yaml"),
-        ("yolov8n.yaml", "yolov8n-timm.yaml"),
+        pytest.param("yolov8n.yaml", "yolov8n-timm.yaml", marks=pytest.mark.slow),
     ],
 )
 def test_any_pair(source, target):

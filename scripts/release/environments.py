@@ -1,7 +1,7 @@
 """The environments that users have, made from scratch: installs into each and tests it; writes docs/environments.md.
 
     python scripts/release/environments.py [rows=floors,Colab] [results=runs/environments.jsonl] [docs=docs]
-                                           [any_python=False] [pytest="-m core"]
+                                           [any_python=False] [pytest="-m 'core and not slow'"]
 
 For each row: a fresh virtual environment, what a user has there is installed first, then this checkout, which must
 change none of it; then `yolo-lite doctor`, an epoch of the stock command, and the core tests. Results are appended to a
@@ -14,6 +14,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-CORE = "-m core"
+CORE = "-m 'core and not slow'"
 NEWEST = ("torch", "torchvision", "timm", "ultralytics")
 COLUMNS = ("environment", "Python", "torch", "timm", "Ultralytics", "numpy", "replaced", "doctor", "epoch", "passed",
            "failed", "skipped", "note")  # fmt: skip
@@ -60,7 +61,7 @@ def main(rows="", results="runs/environments.jsonl", docs="docs", any_python="Fa
     for row in ROWS:
         if row.name in named or (not named and row.name not in done):
             print(f"== {row.name}: Python {row.python}, {' '.join(row.first)}", flush=True)
-            done[row.name] = run(row, any_python == "True", pytest.split())
+            done[row.name] = run(row, any_python == "True", shlex.split(pytest))
             print(json.dumps(done[row.name], indent=1), flush=True)
             with results.open("a") as file:
                 file.write(json.dumps(done[row.name]) + "\n")
@@ -139,8 +140,8 @@ def check(row, python, pytest, folder, entry):
         if not report.exists():
             raise
     entry.update(count(report))
-    if pytest != CORE.split():
-        tests = f"pytest {' '.join(pytest)}" if pytest else "the whole suite"
+    if pytest != shlex.split(CORE):
+        tests = f"pytest {shlex.join(pytest)}" if pytest else "the whole suite"
         entry["note"] = f"{tests} {entry['note']}".strip()
 
 
