@@ -1,6 +1,5 @@
 """Shared by all tests: settings of their own for Ultralytics, and the real `yolo` command in a subprocess."""
 
-import gc
 import importlib
 import importlib.metadata
 import os
@@ -73,16 +72,11 @@ def script(monkeypatch):
 
 @pytest.fixture(scope="module")
 def few_resamples():
-    """Make what takes most of a report's time shorter where a test is of something else.
-
-    That is the bootstrap over images; and statsmodels' Holm, which collects the garbage of the whole process at each
-    call: half a second with torch in it, some twenty times a report.
-    """
+    """Make the bootstrap over images, most of a report's time, shorter where its intervals are not what is tested."""
     from yolo_lite.compare import bootstrap
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bootstrap.resamples, "__defaults__", (25, 0))
-        patch.setattr(gc, "collect", lambda generation=2: 0)
         yield
 
 

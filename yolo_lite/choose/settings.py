@@ -104,7 +104,7 @@ def _check(ours: Mapping[str, Any]) -> None:
     from yolo_lite.discovery import families
     from yolo_lite.ultralytics_hooks.configs import stock_configs
 
-    for package in ("optuna", "scipy", "statsmodels"):
+    for package in ("optuna", "scipy"):
         if importlib.util.find_spec(package) is None:
             raise ConfigError(f"choose needs {package}: pip install {package}")
     for base in ours["bases"]:

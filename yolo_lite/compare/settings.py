@@ -193,7 +193,7 @@ def _check_together(settings: Settings) -> None:
         raise ConfigError(f"match={settings.match}: needs one imgsz for all models, found {dict(settings.sizes)}")
     if settings.match_for and settings.match is None:
         raise ConfigError(f"match_for={','.join(settings.match_for)}: needs match=gflops or match=latency")
-    for package in ["scipy", "statsmodels"] + (["ray"] if settings.ray else []):
+    for package in ["scipy"] + (["ray"] if settings.ray else []):
         if importlib.util.find_spec(package) is None:
             raise ConfigError(f"compare needs {package}: pip install {package}")
     if settings.latency:

@@ -52,14 +52,16 @@ def paired(values: Any, baseline: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def holm(p: Any) -> Any:
-    """Adjust p values for their number by Holm's method: (..., models) in, the same out."""
-    from statsmodels.stats.multitest import multipletests
+    """Adjust p values for their number: (..., models) in, the same out.
 
+    Source: Holm 1979, A simple sequentially rejective multiple test procedure.
+    """
     p = np.asarray(p, float)
-    if p.size == 0:
-        return p
-    rows = p.reshape(-1, p.shape[-1])
-    return np.stack([multipletests(row, method="holm")[1] for row in rows]).reshape(p.shape)
+    order = p.argsort(-1)
+    steps = np.take_along_axis(p, order, -1) * np.arange(p.shape[-1], 0, -1)
+    adjusted = np.empty_like(p)
+    np.put_along_axis(adjusted, order, np.maximum.accumulate(steps, -1).clip(max=1), -1)
+    return adjusted
 
 
 def differences(values: Mapping[str, Mapping[int, float]], pairs: Mapping[str, str]) -> dict[str, Difference]:

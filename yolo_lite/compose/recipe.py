@@ -12,6 +12,7 @@ from yolo_lite.discovery import families
 from yolo_lite.errors import ConfigError
 from yolo_lite.registry import NO_EDGE_WEIGHTS
 from yolo_lite.ultralytics_hooks.weights_key import check_setting
+from yolo_lite.weights import published
 
 DEFAULTS = options.COMMANDS["make"].defaults
 
@@ -96,6 +97,8 @@ class Recipe:
             self._check_edge()
         if self.weights is not None:
             check_setting(self.weights, record=False)
+            if self.weights != "imagenet":
+                published.find(self.backbone, 1.0, self.weights)  # that there is such a file, before widths are tried
         self._check_width()
 
     def _check_edge(self) -> None:
