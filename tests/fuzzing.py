@@ -84,7 +84,7 @@ def changed(rng):
     data = yaml.safe_dump(d, default_flow_style=None, sort_keys=False).encode()
     if rng.random() < 0.2:
         data = _bytes(rng, data)
-    return data, rng.choice([channels, channels, channels, 0, -3, 10**6, 512])
+    return data, rng.choice([channels] * 8 + [0, -3, 10**6, 512])
 
 
 def _leaf(rng, d):
@@ -94,7 +94,9 @@ def _leaf(rng, d):
     inner = place[key]
     if isinstance(inner, list) and inner and rng.random() < 0.5:
         place, key = inner, rng.randrange(len(inner))
-    place[key] = rng.choice(HOSTILE)
+    value = place[key]
+    near = [value, value + 1, value - 1, 2 * value] if type(value) in (int, float) else []  # these often go together
+    place[key] = rng.choice(near if near and rng.random() < 0.7 else HOSTILE)
 
 
 def _key(rng, d):
