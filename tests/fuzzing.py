@@ -78,13 +78,13 @@ def changed(rng):
 
     text, channels = valid(rng)
     d = yaml.safe_load(text)
-    for _ in range(rng.choice([1, 1, 2, 3])):
+    for _ in range(rng.choice([1, 1, 1, 2, 3])):
         with contextlib.suppress(LookupError, TypeError, AttributeError, ValueError):  # nothing there to change
-            rng.choice([_leaf, _leaf, _leaf, _key, _row, _row, _module, _module])(rng, d)
+            rng.choice([_leaf, _leaf, _leaf, _leaf, _leaf, _key, _row, _module, _module])(rng, d)
     data = yaml.safe_dump(d, default_flow_style=None, sort_keys=False).encode()
     if rng.random() < 0.2:
         data = _bytes(rng, data)
-    return data, rng.choice([channels] * 8 + [0, -3, 10**6, 512])
+    return data, rng.choice([channels] * 12 + [0, -3, 10**6, 512])
 
 
 def _leaf(rng, d):
@@ -96,7 +96,7 @@ def _leaf(rng, d):
         place, key = inner, rng.randrange(len(inner))
     value = place[key]
     near = [value, value + 1, value - 1, 2 * value] if type(value) in (int, float) else []  # these often go together
-    place[key] = rng.choice(near if near and rng.random() < 0.7 else HOSTILE)
+    place[key] = rng.choice(near if near and rng.random() < 0.8 else HOSTILE)
 
 
 def _key(rng, d):
