@@ -1,4 +1,4 @@
-"""The scripts that write docs/exports.md, docs/latency.md and docs/quantisation.md."""
+"""The scripts: all can be imported; those that write docs/exports.md, docs/latency.md and docs/quantisation.md."""
 
 import csv
 
@@ -15,6 +15,11 @@ from yolo_lite.files import rows_as_csv, write
 def row(model, runtime, precision, ratio, low=None, high=None, control=False):
     interval = (low or ratio, high or ratio)
     return Measurement(model, runtime, 1, precision, 10.0, 12.0, ratio, *interval, 1000, 0.5, 10**6, control)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in ROOT.glob("scripts/*/*.py")))
+def test_scripts_can_be_imported(script, name):
+    assert script(name).__doc__
 
 
 # exports ----------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
     python scripts/studies/losses.py collect data=bccd,aquarium [model=yolov8n-mnv4] [folder=runs]
         write the reports, keep their results in docs/study-losses-*, and write docs/losses.md
 
-Interrupt it whenever you like: the first command goes on with what its folder holds. 25 epochs, 320 px, batch and `nbs`
+Interrupt it whenever you like: the first command goes on with what its folder holds. 25 epochs, 192 px, batch and `nbs`
 16, the last epoch's weights, test split.
 """
 
@@ -30,7 +30,7 @@ KEYS = {  # what stands behind the model's name -> keys of its YAML
     "-varifocal-aligned": {"class_loss": "varifocal-aligned"},
     "-siou": {"box_loss": "siou"},
 }
-RECIPE = {"seeds": [0, 1, 2], "epochs": 25, "imgsz": 320, "batch": 16, "nbs": 16, "split": "test", "latency": False}
+RECIPE = {"seeds": [0, 1, 2], "epochs": 25, "imgsz": 192, "batch": 16, "nbs": 16, "split": "test", "latency": False}
 INTRODUCTION = """\
 # What the losses do
 
