@@ -5,7 +5,9 @@ task by the class's name and the loss by its type.
 """
 
 import copy
+import functools
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -126,6 +128,16 @@ class _Slim(_Branches):
         return {"cv2": boxes, "cv3": classes}
 
 
+class _Pose26(Pose26):
+    """YOLO26's keypoints, which exporters (ExecuTorch's, TensorFlow's) recognise by exact type only."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        decode = getattr(value, "__func__", None) if name == "kpts_decode" else None
+        if isinstance(decode, functools.partial) and decode.keywords.get("is_pose26") is False:
+            value = MethodType(functools.partial(decode, is_pose26=True), self)
+        super().__setattr__(name, value)
+
+
 @_register(_detect)
 class LightDetect(_Light, Detect):
     """Boxes by depthwise branches; levels of (B, c, H, W) -> as Ultralytics' Detect."""
@@ -147,7 +159,7 @@ class LightPose(_Light, Pose):
 
 
 @_register(_pose)
-class LightPose26(_Light, Pose26):
+class LightPose26(_Light, _Pose26):
     """YOLO26's keypoints by depthwise branches; levels of (B, c, H, W) -> as Ultralytics' Pose26."""
 
 
@@ -182,7 +194,7 @@ class SlimPose(_Slim, Pose):
 
 
 @_register(_pose)
-class SlimPose26(_Slim, Pose26):
+class SlimPose26(_Slim, _Pose26):
     """YOLO26's keypoints by slim branches; levels of (B, c, H, W) -> as Ultralytics' Pose26."""
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,6 +180,35 @@ def _litert(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
     return run, [shape[0], shape[3], *shape[1:3]] if last else shape
 
 
+def _mnn(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
+    import MNN
+    import numpy as np
+
+    settings = {"backend": "CPU", "precision": "high", "numThread": threads}  # low would be fp16 or bf16 where it can
+    manager = MNN.nn.create_runtime_manager((settings,))
+    net = MNN.nn.load_module_from_file(str(path), [], [], runtime_manager=manager, rearrange=True)
+
+    def run(x: "Array") -> "list[Array]":
+        x = np.ascontiguousarray(x)
+        return [each.read().copy() for each in net.onForward([MNN.expr.const(x.ctypes.data, list(x.shape))])]
+
+    size = json.loads(net.get_info().get("bizCode") or "{}").get("imgsz", [None, None])  # Ultralytics' metadata
+    return run, [1, 3, *size]
+
+
+def _executorch(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
+    import torch
+    import yaml
+    from executorch.runtime import Runtime as Executor
+
+    if hasattr(os, "sched_setaffinity"):  # its pool has a thread for each core, and no switch in Python
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    method = Executor.get().load_program(str(_only(path, "*.pte") if path.is_dir() else path)).load_method("forward")
+    settings = path / "metadata.yaml"
+    size = yaml.safe_load(settings.read_text("utf-8"))["imgsz"] if settings.exists() else [None, None]
+    return lambda x: [each.numpy() for each in method.execute([torch.from_numpy(x)])], [1, 3, *size]
+
+
 def _only(folder: Path, pattern: str) -> Path:
     """Return the file in a folder that Ultralytics' export has one of."""
     file = next(folder.glob(pattern), None)
@@ -203,6 +233,8 @@ RUNTIMES = {
     "ncnn": Runtime("ncnn", "ncnn", ("_ncnn_model",), _ncnn, needs=("pnnx",)),
     "torchscript": Runtime("torch", "torchscript", (".torchscript",), _torchscript),
     "litert": Runtime("ai_edge_litert", "litert", (".tflite",), _litert, needs=("litert_torch",)),
+    "mnn": Runtime("MNN", "mnn", (".mnn",), _mnn, needs=("onnx", "onnxslim")),
+    "executorch": Runtime("executorch", "executorch", ("_executorch_model", ".pte"), _executorch),
 }
 DEFAULT = ("onnxruntime", "openvino", "ncnn")  # those of them that are installed
 INT8 = tuple(name for name, runtime in RUNTIMES.items() if runtime.int8)
