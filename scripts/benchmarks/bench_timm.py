@@ -16,6 +16,7 @@ import yaml
 from ultralytics.nn.tasks import yaml_model_load
 
 from yolo_lite.bench import measure
+from yolo_lite.bench.report import in_words
 from yolo_lite.bench.runtimes import environment
 from yolo_lite.files import between, rows_as_csv, write
 from yolo_lite.output import say
@@ -32,7 +33,7 @@ def main(networks="", seconds="8", imgsz="640", out=ROOT / "docs"):
     with tempfile.TemporaryDirectory() as folder:
         models = {BASE: BASE, **{name: config(name, Path(folder)) for name in networks}}
         measured = measure(models, ["onnxruntime"], (1,), int(imgsz), float(seconds), folder, say=say)
-    machine = ", ".join(environment(["onnxruntime"]).values())
+    machine = in_words(environment(["onnxruntime"]))
     rows = [
         {
             "network": f"{each.model}, again" if each.control else each.model,
