@@ -20,7 +20,7 @@ from conftest import ROOT, run
 from yolo_lite import models as zoo
 from yolo_lite.bench import export, interleaved, measure, plot, process, report, runtimes, timing
 from yolo_lite.bench import run as bench
-from yolo_lite.bench.measurement import Measurement, median_interval
+from yolo_lite.bench.measurement import BUSY, Measurement, median_interval
 from yolo_lite.cost import cost
 from yolo_lite.errors import ConfigError
 
@@ -399,6 +399,13 @@ def test_other_numbers_of_classes_are_said():
         "To make them equal, set nc in copies of the YAMLs."
     )
     assert not [note for note in report.remarks(rows[1:], []) if "classes" in note]
+
+
+def test_a_busy_machine_is_said():
+    idle = [row("a", "fp32", 1.0), row("b", "fp32", 0.8), row("a", "fp32", 1.02, control=True)]
+    assert BUSY not in report.remarks(idle, [])
+    assert BUSY in report.remarks([*idle[:2], replace(idle[2], ratio=0.94)], [])
+    assert BUSY in report.remarks([replace(idle[0], p90=21.0), *idle[1:]], [])
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,12 @@ def test_unknown_command(tmp_path, capsys):
         assert error == f"yolo-lite: {said}; see yolo-lite {arguments[0]} --help\n"
 
 
+def test_the_stock_commands_modes_are_pointed_to(capsys):
+    assert main(["train", "model=yolov8n.yaml"]) == 2
+    said = "yolo-lite: train is a mode of the stock command: yolo train model=yolov8n.yaml\n"
+    assert capsys.readouterr().err == said
+
+
 def test_list_and_info(capsys):
     def said(*words, status=0):
         assert main(words) == status
@@ -72,6 +78,7 @@ def test_list_and_info(capsys):
     assert [line.split()[0] for line in table[1:5]] == [f"shufflenet_v2_x{x}" for x in ("0_5", "1_0", "1_5", "2_0")]
     assert "24 24 116 232 464" in table[2] and "0.5, 1, 1.5, 2" in table[2]
     assert "repvit_m1" in said("list", "timm=*repvit*")
+    assert "for all whose names contain it, timm='*repvit*'" in said("list", "timm=repvit", status=1)
     text = said("info", "ghostnet_100")
     assert "arxiv.org/abs/1911.11907" in text and "[-1, 1, GhostNetStage, [ghostnet_100, LEVEL]]" in text
     assert "P4/16        112 channels" in text and "width 1: timm ghostnet_100 in1k, licence: apache-2.0" in text
@@ -79,6 +86,9 @@ def test_list_and_info(capsys):
     assert "TimmBackbone, [repvit_m1]" in text and "P2/4" in text and "P1/2" not in text
     for arguments in (["list", "ghostnt_100"], ["info", "ghostnet_10"]):
         assert "did you mean 'ghostnet_100'" in said(*arguments, status=1)
+    assert "did you mean 'mobilenetv3_" in said(
+        "info", "mobilenetv3", status=1
+    )  # not mobilenet_v2, which is more alike
 
 
 @pytest.mark.slow  # `.ci/run` runs it by itself, in its fresh environments

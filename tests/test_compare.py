@@ -131,7 +131,7 @@ def test_a_latency_that_fails_leaves_the_report(whole, tiny_data, tmp_path, monk
     monkeypatch.setattr("yolo_lite.compare.latency.measure", fail)
     with pytest.raises(ConfigError, match="latency was not measured: cannot be exported; .* does not have it"):
         execute(plan)
-    assert (folder / "report.html").exists() and "Latency was not measured" in (folder / "summary.md").read_text()
+    assert (folder / "report.html").exists() and "Latency has not been measured" in (folder / "summary.md").read_text()
 
 
 def kill_during(command, folder, model, seed):

@@ -159,6 +159,8 @@ def test_a_compiler_that_is_not_installed(monkeypatch):
     monkeypatch.setattr(compilers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="^device=ethos-u85-256 needs ethos-u-vela: pip install ethos-u-vela$"):
         compilers.verdict("yolov8n.yaml", "ethos-u85-256")
+    with pytest.raises(ConfigError, match="^device=rk3566 needs rknn-toolkit2: pip install 'rknn-toolkit2<2.5' "):
+        compilers.verdict("yolov8n.yaml", "rk3566")
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import torch
 import ultralytics
 from conftest import ROOT, yolo
 from ultralytics import YOLO
+from ultralytics.data.utils import check_det_dataset
 from ultralytics.nn.modules import Conv, Detect
 from ultralytics.nn.tasks import DetectionModel
 
@@ -144,8 +145,20 @@ def test_stock_yamls_stay_as_they_are(tmp_path):
 
 def test_missing_file_names_the_nearest_config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="did you mean 'yolov8-mnv3.yaml'"):
-        YOLO("yolov8n-mvn3.yaml")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/yolov8-mnv3.yaml").write_text("")
+    for given, near in (
+        ("yolov8s-mvn3.yaml", "yolov8s-mnv3.yaml"),
+        ("yolov8-mvn3.yaml", "yolov8-mnv3.yaml"),
+        ("other/yolov8m-mvn3.yaml", "yolov8m-mnv3.yaml"),
+        ("mine/yolov8m-mvn3.yaml", "mine/yolov8m-mnv3.yaml"),
+    ):
+        with pytest.raises(FileNotFoundError, match=f"'{given}' does not exist; did you mean '{near}'"):
+            YOLO(given)
+    with pytest.raises(FileNotFoundError, match="'shape.yaml' does not exist; did you mean 'shapes.yaml'"):
+        check_det_dataset("shape.yaml")
+    with pytest.raises(FileNotFoundError, match="'coc8.yaml' does not exist$"):
+        check_det_dataset("coc8.yaml")
 
 
 def test_failed_build_leaves_no_trace(tmp_path):

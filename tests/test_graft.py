@@ -175,11 +175,11 @@ def test_semantic_segmentation_is_none_of_the_tasks(task):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"base": "yolov8n"}, "unknown base 'yolov8n' names a scale; use base=yolov8 scale=n"),
+        ({"base": "yolov8n"}, "unknown base 'yolov8n'; use base=yolov8 scale=n"),
         ({"base": "yolov10"}, "Ultralytics has a YAML for each scale of it, yolov10b, yolov10l, yolov10m, yolov10n"),
         ({"base": "yolo8"}, "unknown base 'yolo8'; did you mean 'yolov8'?"),
         ({"base": "yolov11"}, "unknown base 'yolov11'; did you mean 'yolo11'?"),
-        ({"base": "yolov11n"}, "unknown base 'yolov11n' names a scale; use base=yolo11 scale=n"),
+        ({"base": "yolov11n"}, "unknown base 'yolov11n'; use base=yolo11 scale=n"),
         ({"base": "yolo10"}, "unknown base 'yolo10': Ultralytics has a YAML for each scale of it, yolov10b, yolov10l,"),
         ({"base": "yolov10z"}, "'yolov10z': Ultralytics has a YAML for each scale of it, yolov10b, yolov10l, yolov10m"),
         ({"base": "yolov9"}, "unknown base 'yolov9': Ultralytics has a YAML for each scale of it, yolov9c, yolov9e"),

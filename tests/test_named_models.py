@@ -63,6 +63,7 @@ def test_labels(given, expected):
         ("away/yolov8n-mnv33.yaml", "there is no model 'away/yolov8n-mnv33.yaml'; did you mean 'yolov8n-mnv3.yaml'?"),
         ("nothing", "there is no model 'nothing'"),
         ("yolov8n.pt", "there is no file yolov8n.pt; without .pt, yolov8n is built with random weights"),
+        ("ton.pt", "there is no file ton.pt; did you mean 'torn.pt'?"),
         (".", "'.' names no model"),
         ("torn.pt", "torn.pt cannot be read as a model: "),
         ("yolov8n-torn.yaml", "yolov8n-torn.yaml cannot be read as a model: 'C2g'"),

@@ -1,5 +1,6 @@
 """Which model a comparison recommends, and when it recommends none."""
 
+import dataclasses
 import json
 
 import pytest
@@ -29,7 +30,7 @@ CASES = {  # the other models: what is recommended, and what is said
         {"light": Candidate(0.49, 3.0, [timed(6)], to_best(-0.01, NOT_SHOWN))},
         "light",
         "Recommended: light, the cheapest of those not shown to be worse than best (6.0 ms in onnxruntime fp32 "
-        "1 thread, 0.60 [0.59, 0.61] of the first model's); its mAP50-95 differs from best's by -0.010 "
+        "1 thread, 0.60 [0.59, 0.61] of the first model's time); its mAP50-95 differs from best's by -0.010 "
         "[-0.030, +0.010].",
     ),
     "cheaper and worse": (
@@ -45,12 +46,12 @@ CASES = {  # the other models: what is recommended, and what is said
     "not timed": (
         {"light": Candidate(0.49, 3.0, [], to_best(-0.01, NOT_SHOWN))},
         "light",
-        "(3.00 GFLOPs; latency was not measured)",
+        "(3.00 GFLOPs; latency has not been measured)",
     ),
     "timed in another runtime": (
         {"light": Candidate(0.49, 9.0, [timed(6, "ncnn")], to_best(-0.01, NOT_SHOWN))},
         "best",
-        "(8.00 GFLOPs; latency was not measured)",
+        "(8.00 GFLOPs; latency has not been measured)",
     ),
     "equals": (
         {name: Candidate(0.5, 8.0, [timed(time)], to_best(0.0, NOT_SHOWN)) for name, time in (("a", 9), ("b", 7))},
@@ -73,12 +74,19 @@ def test_what_is_recommended(case):
     assert found.model == model and sentence in found.sentence
 
 
+def test_a_time_is_relative_to_the_model_that_was_measured_twice():
+    again = dataclasses.replace(timed(10), control=True)
+    light = Candidate(0.49, 3.0, [timed(6)], to_best(-0.01, NOT_SHOWN))
+    found = recommend({"light": light, "best": dataclasses.replace(BEST, latency=[timed(10), again])})
+    assert "0.60 [0.59, 0.61] of best's time)" in found.sentence
+
+
 def test_a_report_recommends_and_says_what_part_of_the_images_was_trained_on(tmp_path, capsys):
     train = {"epochs": 6, "imgsz": 64, "batch": 8, "fraction": 0.2}
     folder = write_comparison(tmp_path / "made-up", {"heavy": 0.5, "light": 0.3, "twin": 0.5}, train=train)
     assert main(["compare", str(folder)]) == 0
     said = capsys.readouterr()
-    assert "Recommended: heavy" in said.out and "latency was not measured" in said.out
+    assert "Recommended: heavy" in said.out and "latency has not been measured" in said.out
     assert "9 runs read; resampling the images of 3 models" in said.err and "drawing the plots" in said.err
     assert "30 train, 12 val images (fraction=0.2 of those to train)" in (folder / "summary.md").read_text()
     page = (folder / "report.html").read_text("utf-8")
@@ -89,9 +97,11 @@ def test_where_nothing_was_learned_nothing_wins(tmp_path):
     folder = write_comparison(tmp_path / "short", {"a": 0.1, "b": 0.1}, seeds=(0, 1))
     for file in folder.rglob("run.json"):
         run = json.loads(file.read_text())
-        run["metrics"] |= dict.fromkeys(METRICS, 0.0)
+        run["metrics"] |= dict.fromkeys(METRICS, 0.002)
         file.write_text(json.dumps(run))
-    sentence = "No model has learned anything yet, every mAP50-95 is 0.000: train longer."
+    sentence = (
+        "No recommendation: every mAP50-95 is below 0.01. Train longer; with few images, set nbs to the batch size."
+    )
     results = write_report(folder)
     assert results.recommendation.model is None
     assert data_files.headline(results) == results.recommendation.sentence == sentence

@@ -210,7 +210,7 @@ def test_the_command_writes_an_ordinary_checkpoint(source, tiny_data, tmp_path, 
     [
         ("yolo26s-lite-seg.yaml", "stock.pt", "the source's task is detect, the model's segment"),
         ("yolo26s-lite.yaml", "yolov8n.yaml", "needs a trained model, a .pt"),
-        ("yolo26s-lite.yaml", "missing.pt", "there is no file missing.pt"),
+        ("yolo26s-lite.yaml", "missing.pt", "source=missing.pt: there is no such file; needed a trained model"),
         ("yolo26s-lit.yaml", "stock.pt", "yolo26s-lit"),
     ],
 )

@@ -20,9 +20,10 @@ class UsageError(ConfigError):
 
 
 def nearest(word: object, choices: Iterable[object], near: float = NEAR) -> str | None:
-    """Return the choice that is nearest to a word, None where none is near."""
+    """Return the choice that is nearest to a word, one that begins with it before others; None where none is near."""
     names = [str(choice) for choice in choices]
-    found = difflib.get_close_matches(str(word), names, n=1, cutoff=near)
+    begun = [name for name in names if name.startswith(str(word))] if len(str(word)) > 3 else []
+    found = difflib.get_close_matches(str(word), begun or names, n=1, cutoff=0 if begun else near)
     found = found or [name for name in names if name.lower() == str(word).lower()]
     return found[0] if found else None
 

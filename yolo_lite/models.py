@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yolo_lite.errors import ConfigError, suggest, typed_line
+from yolo_lite.errors import ConfigError, nearest, suggest, typed_line
 from yolo_lite.files import is_file
 from yolo_lite.output import errors_only, silent
 from yolo_lite.ultralytics_hooks import configs
@@ -130,10 +130,20 @@ def find(given: str | Path) -> str:
 
         path = released.find(path) or path
     if path.suffix == ".pt" and not path.is_file():  # Ultralytics would look for it on the network
-        raise ConfigError(f"there is no file {path}; without .pt, {path.stem} is built with random weights")
+        raise ConfigError(f"there is no file {path}{_instead(path)}")
     if path.suffix not in (*YAMLS, ".pt"):
         path = path.with_name(f"{path.name}.yaml")
     return str(path.absolute()) if _is_here(path) else str(path)
+
+
+def _instead(path: Path) -> str:
+    """Say which checkpoints lie near, for one that does not exist, or that its name is that of a YAML."""
+    known = {*configs.configs(), *(f"{name}.yaml" for name in configs.stock_configs())}
+    if {f"{path.stem}.yaml", configs.without_letter(f"{path.stem}.yaml")} & known:
+        return f"; without .pt, {path.stem} is built with random weights"
+    here = sorted(map(str, [*Path().glob("*.pt"), *Path().glob("runs/*/*/weights/best.pt")]))
+    near = nearest(path, here) or next(iter(here), None)
+    return f"; did you mean {near!r}?" if near else "; yolo train makes one, runs/detect/train/weights/best.pt"
 
 
 def labels(sources: Sequence[str], given: Sequence[str | Path] | None = None) -> list[str]:

@@ -318,7 +318,8 @@ COMMANDS: dict[str, Command] = {
         (
             Option(
                 "device", NAME, None,
-                "compile a model for a device instead, and show what runs where: ethos-u, or one like ethos-u65-512",
+                "compile a model for a device instead, and show what runs where: ethos-u, rknn, or one device like "
+                "ethos-u65-512 or rk3566",
                 "ethos-u",
             ),
             Option("imgsz", IMGSZ, 640, "for device=: height and width of the image, pixels", "320"),

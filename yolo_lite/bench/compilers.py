@@ -61,6 +61,7 @@ class Compiler(NamedTuple):
     """
 
     package: str
+    pip: str  # what to install, with the versions that go together
     module: str
     runtime: str  # whose export it reads
     quantises: bool  # whether that export is in float, and the compiler makes int8 of it
@@ -77,7 +78,7 @@ def compiler_of(device: str) -> tuple[Compiler, str]:
     for family, compiler in COMPILERS.items():
         if device == family or device in compiler.devices:
             if importlib.util.find_spec(compiler.module.partition(".")[0]) is None:
-                raise ConfigError(f"device={device} needs {compiler.package}: pip install {compiler.package}")
+                raise ConfigError(f"device={device} needs {compiler.package}: pip install {compiler.pip}")
             return compiler, compiler.devices[0] if device == family else device
     known = [*COMPILERS, *(device for compiler in COMPILERS.values() for device in compiler.devices)]
     raise ConfigError(f"device={device}: there is no compiler for it here{suggest(device, known)}")
@@ -171,6 +172,7 @@ def _read(file: Path) -> list[dict[str, str]]:
 COMPILERS = {
     "ethos-u": Compiler(
         "ethos-u-vela",
+        "ethos-u-vela",
         "ethosu.vela",
         "litert",
         quantises=False,
@@ -180,6 +182,7 @@ COMPILERS = {
     ),
     "rknn": Compiler(
         "rknn-toolkit2",
+        "'rknn-toolkit2<2.5' 'setuptools<82' 'torchvision<0.20' onnxslim",
         "rknn.api",
         "onnxruntime",
         quantises=True,

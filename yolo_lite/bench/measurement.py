@@ -2,9 +2,9 @@
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 Precision = Literal["fp32", "bf16", "int8", "as exported"]
 
@@ -54,6 +54,30 @@ class Measurement:
     def threads_in_words(self) -> str:
         """`1 thread`, `2 threads`."""
         return threads_in_words(self.threads)
+
+
+class Timed(Protocol):
+    """What `busy` looks at: a measurement, new or read from a file."""
+
+    @property
+    def p50(self) -> float: ...
+    @property
+    def p90(self) -> float: ...
+    @property
+    def ratio(self) -> float: ...
+    @property
+    def control(self) -> bool: ...
+
+
+BUSY = (
+    "The machine was busy while latency was measured: the first model differs from itself by more than 3 %, or every "
+    "tenth image took twice as long as the median. Measure again on an idle machine."
+)
+
+
+def busy(measurements: Iterable[Timed]) -> bool:
+    """Tell whether measurements vary so much that `BUSY` has to be said of them."""
+    return any((each.control and abs(each.ratio - 1) > 0.03) or each.p90 > 2 * each.p50 for each in measurements)
 
 
 def threads_in_words(number: int) -> str:

@@ -53,7 +53,7 @@ def draw(found: Sequence[Panel]) -> bytes:
             xerr=[[0.0] * len(panel.bars), [bar.p90 - bar.p50 for bar in panel.bars]],
         )
         axis.bar_label(bars, [f"  {bar.label}" for bar in panel.bars], label_type="edge", fontsize=8, padding=12)
-        axis.set(xlim=(0, 1.3 * max(bar.p90 for bar in panel.bars)), xlabel="milliseconds an image: median, 90 %")
+        axis.set(xlim=(0, 1.3 * max(bar.p90 for bar in panel.bars)), xlabel="ms per image; line: 90th percentile")
         axis.set_title(panel.title, loc="left", fontsize=10)
         axis.invert_yaxis()
         axis.spines[["top", "right"]].set_visible(False)

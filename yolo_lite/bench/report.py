@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from yolo_lite.bench.measurement import Measurement
+from yolo_lite.bench.measurement import BUSY, Measurement, busy
 from yolo_lite.bench.plot import draw, panels
 from yolo_lite.files import rows_as_csv, write
 
@@ -112,6 +112,8 @@ def remarks(measurements: Sequence[Measurement], random: Sequence[str], skipped:
             f"The first model against itself, with its 95 % intervals: {low:.3f} to {high:.3f}. "
             "A ratio no farther from 1 than that shows no difference."
         )
+    if busy(measurements):
+        notes.append(BUSY)
     for row in measurements:
         if row.precision == "int8" and against_fp32(row, measurements) > 1:
             notes.append(

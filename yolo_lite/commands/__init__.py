@@ -12,6 +12,8 @@ from collections.abc import Sequence
 if sys.argv[:1] == ["-m"] and any(word.startswith("yolo_lite.commands") for word in sys.orig_argv):
     sys.exit("yolo-lite: this is no command; run yolo-lite, or python -m yolo_lite")
 
+STOCK_MODES = ("train", "val", "predict", "export", "track", "benchmark")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
@@ -51,6 +53,8 @@ def _run(arguments: Sequence[str]) -> int:
     if name == "--help":
         print(overview(), end="")
         return 0
+    if name in STOCK_MODES:
+        raise UsageError(f"{name} is a mode of the stock command: yolo {' '.join([name, *words])}")
     if name not in COMMANDS:
         raise UsageError(f"unknown command {name!r}{suggest(name, [*COMMANDS, 'help'])}; see yolo-lite help")
     if {"--help", "-h"} & {*words}:

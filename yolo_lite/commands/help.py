@@ -14,9 +14,10 @@ def overview() -> str:
     width = max(map(len, COMMANDS))
     for name, command in COMMANDS.items():
         lines.append(f"    yolo-lite {name.ljust(width)}  {command.summary}")
-    return "\n".join([*lines, f"    yolo-lite {'help'.ljust(width)}  print this", ""])
+    return "\n".join([*lines, f"    yolo-lite {'help'.ljust(width)}  print this", "", f"Documentation: {DOCS}", ""])
 
 
+DOCS = "https://github.com/yolo-lite/yolo-lite/tree/main/docs"
 STOCK = "yolo train model=yolov8n-mnv3.yaml data=shapes.yaml imgsz=128 epochs=20 batch=16 nbs=16"
 
 
@@ -25,6 +26,8 @@ def help_of(name: str) -> str:
     command = COMMANDS[name]
     lines = [f"yolo-lite {name} {command.usage}".rstrip(), "", command.summary, ""]
     width = max((len(f"{each.name}={each.example}") for each in command.options), default=0)
+    if command.options:
+        lines += ["Options, each with an example value:", ""]
     for option in command.options:
         default = _default(option)
         text = f"{option.line} ({default})" if default else option.line

@@ -36,7 +36,8 @@ def show_timm(pattern: str) -> None:
 
     names = timm.list_models(pattern)
     if not names:
-        raise ConfigError(f"timm {timm.__version__} has no network {pattern!r}")
+        hint = "" if "*" in pattern else f"; for all whose names contain it, timm='*{pattern}*'"
+        raise ConfigError(f"timm {timm.__version__} has no network {pattern!r}{hint}")
     print(*names, sep="\n")
 
 

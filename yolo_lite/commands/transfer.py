@@ -59,12 +59,16 @@ def run(values: dict[str, Any], out: Path) -> None:
     from ultralytics.utils.torch_utils import select_device
 
     from yolo_lite import models
-    from yolo_lite.ultralytics_hooks import internals
+    from yolo_lite.ultralytics_hooks import internals, released
     from yolo_lite.weights.transfer import transfer
 
     began = time.perf_counter()
     if Path(values["source"]).suffix != ".pt":
         raise ConfigError(f"source={values['source']}: needs a trained model, a .pt")
+    if not (released.find(values["source"]) or Path(values["source"])).is_file():
+        raise ConfigError(
+            f"source={values['source']}: there is no such file; needed a trained model, as yolo train makes"
+        )
     data = check_data(values["data"])
     source = models.load(values["source"], 64).yolo
     target = models.load(values["model"], 64).yolo

@@ -151,7 +151,7 @@ def _meant(name: str, known: Collection[str]) -> str:
     for each in (name, spelt):
         letter = re.fullmatch(r"(yolov?\d+)([a-z])(.*)", each)
         if letter and letter[1] + letter[3] in known:
-            return f" names a scale; use base={letter[1]}{letter[3]} scale={letter[2]}"
+            return f"; use base={letter[1]}{letter[3]} scale={letter[2]}"
         family = re.escape(letter[1] + letter[3] if letter else each)
         of_scales = sorted(other for other in known if re.fullmatch(rf"{family}[a-z]", other))
         if of_scales:

@@ -59,7 +59,16 @@ def check_file(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(file, *args, **kwargs)
         return original(file, *args, **{**kwargs, "hard": False}) or str(shipped)
 
-    return find
+    def suggesting(file: str | Path, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return find(file, *args, **kwargs)
+        except FileNotFoundError as error:
+            near = nearest(Path(str(file)).name, [n for n, path in configs().items() if path.parent.name == "datasets"])
+            if near is None:
+                raise
+            raise FileNotFoundError(f"{error}; did you mean {near!r}?") from None
+
+    return suggesting
 
 
 def check_cls_dataset(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,11 +94,11 @@ def yaml_model_load(original: Callable[..., dict[str, Any]]) -> Callable[..., di
         if d is None:
             try:
                 return original(path)
-            except FileNotFoundError as error:
-                near = nearest(without_letter(Path(path).name), [name for name in configs() if name.startswith("yolo")])
+            except FileNotFoundError:
+                near = _near(Path(path))
                 if near is None:
                     raise
-                raise FileNotFoundError(f"{error}; did you mean {near!r}?") from None
+                raise FileNotFoundError(f"{str(path)!r} does not exist; did you mean {near!r}?") from None
         d["scale"] = tasks.guess_model_scale(path)
         d["yaml_file"] = str(path)
         d[VERSION_KEY] = __version__
@@ -122,6 +131,16 @@ def _find_model(path: str | Path) -> Path | None:
         return None
     shipped = configs()
     return next((shipped[name] for name in names if name in shipped), None)
+
+
+def _near(named: Path) -> str | None:
+    """Return the config with the nearest name, with the scale letter asked for, and the folder if it is there."""
+    near = nearest(without_letter(named.name), [name for name in configs() if name.startswith("yolo")])
+    if near is None:
+        return None
+    letter = re.match(r"yolo(?:e-)?v?\d+([nsmlx])", named.name)
+    name = re.sub(r"^(yolov?\d+)", rf"\g<1>{letter[1]}", near) if letter else near
+    return str(named.with_name(name)) if is_file(named.with_name(near)) else name
 
 
 def _is_there(path: Path) -> bool:

@@ -49,7 +49,11 @@ class Transferred:
         ways: tuple[How, ...] = ("copied", "fitted", "kept", "identity", "random")
         counts = ", ".join(f"{self.count(how)} {how}" for how in ways if self.count(how))
         text = f"{len(self.fits)} layers from {self.images} images: {counts}; median error of the fits {self.error:.3f}"
-        return text if self.error < POOR else f"{text}, which is poor: more or larger images may help"
+        if self.error < POOR:
+            return text
+        lost = self.count("random")
+        why = f"{lost} layers have no counterpart in the source" if lost else "more or larger images may help"
+        return f"{text}, which is poor: {why}"
 
 
 def transfer(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 
+from yolo_lite.bench.measurement import BUSY, busy
 from yolo_lite.compare.comparison import Comparison
 from yolo_lite.compare.latency import Latency
 from yolo_lite.compare.record import RunRecord
@@ -54,11 +55,15 @@ def _on_environments(runs: Sequence[RunRecord]) -> Iterator[str]:
 
 def _on_latency(comparison: Comparison, latency: Latency | None) -> Iterator[str]:
     if latency is None:
-        yield "Latency was not measured."
+        yield "Latency has not been measured."
     elif any(latency.models.get(label) != model.digest for label, model in comparison.models.items()):
         yield "Latency was measured before the last models joined; theirs is missing."
+    elif busy(latency.measurements):
+        yield BUSY
 
 
 def _on_seeds(comparison: Comparison) -> Iterator[str]:
     if len({tuple(seeds) for seeds in comparison.seeds.values()}) > 1:
         yield "Models have different numbers of seeds; differences use the seeds that both have."
+    if min(map(len, comparison.seeds.values()), default=0) == 2:
+        yield "Two seeds tell little: use three or more before you decide."

@@ -7,7 +7,7 @@ from typing import Any
 from yolo_lite.compare.latency import Row
 from yolo_lite.compare.significance import TOO_FEW, Difference
 
-NOTHING = 0.0005  # a mean mAP50-95 below it is shown as 0.000
+NOTHING = 0.01  # a mean mAP50-95 below it is no detector yet
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def recommend(candidates: Mapping[str, Candidate]) -> Recommendation:
     """
     best = max(candidates, key=lambda label: candidates[label].accuracy)
     if candidates[best].accuracy < NOTHING:
-        return Recommendation(None, "No model has learned anything yet, every mAP50-95 is 0.000: train longer.")
+        why = f"every mAP50-95 is below {NOTHING}. Train longer; with few images, set nbs to the batch size."
+        return Recommendation(None, f"No recommendation: {why}")
     if len(candidates) == 1:
         return Recommendation(None, "Only one model: nothing to compare it with.")
     differences = {label: each.to_best for label, each in candidates.items() if each.to_best is not None}
@@ -72,7 +73,8 @@ def recommend(candidates: Mapping[str, Candidate]) -> Recommendation:
     times = {label: row for label in left for row in candidates[label].latency if row.way == way and not row.control}
     chosen = min(left, key=lambda label: times[label].p50 if way else candidates[label].gflops)
     time, difference = times.get(chosen), differences.get(chosen)
-    return Recommendation(chosen, _sentence(chosen, best, candidates[chosen], time, difference), time, difference)
+    sentence = _sentence(chosen, best, candidates[chosen], time, _measured_first(candidates), difference)
+    return Recommendation(chosen, sentence, time, difference)
 
 
 def _common_way(candidates: Sequence[Candidate]) -> str | None:
@@ -81,12 +83,19 @@ def _common_way(candidates: Sequence[Candidate]) -> str | None:
     return next((way for way in ways if all(way in {row.way for row in each.latency} for each in candidates)), None)
 
 
-def _sentence(label: str, best: str, candidate: Candidate, time: Row | None, to_best: Difference | None) -> str:
-    cost = f"{candidate.gflops:.2f} GFLOPs; latency was not measured"
+def _measured_first(candidates: Mapping[str, Candidate]) -> str:
+    """Return the model whose time others are relative to: the one that was measured once more, as control."""
+    return next(
+        (label for label, each in candidates.items() if any(r.control for r in each.latency)), "the first model"
+    )
+
+
+def _sentence(
+    label: str, best: str, candidate: Candidate, time: Row | None, first: str, to_best: Difference | None
+) -> str:
+    cost = f"{candidate.gflops:.2f} GFLOPs; latency has not been measured"
     if time is not None:
-        cost = (
-            f"{time.p50:.1f} ms in {time.way}, {time.ratio:.2f} [{time.low:.2f}, {time.high:.2f}] of the first model's"
-        )
+        cost = f"{time.p50:.1f} ms in {time.way}, {time.ratio:.2f} [{time.low:.2f}, {time.high:.2f}] of {first}'s time"
     if to_best is None:
         return f"Recommended: {label}, the most accurate, and the cheapest of those not shown to be worse ({cost})."
     return (
