@@ -30,7 +30,12 @@ ADDED = {  # to what says nothing of them
     "compare": ("epochs=1", "imgsz=64", "batch=4", "seeds=0,1", "runtimes=onnxruntime"),
     "bench": ("imgsz=64", "seconds=0.1"),
 }
-ELSEWHERE = ("device=ethos-u", "device=rk3588", "yolo-lite choose")  # other environments; tests/test_choose_run.py
+ELSEWHERE = (
+    "device=ethos-u",
+    "device=rk3588",
+    "yolo-lite choose",
+    "best_ncnn_model",
+)  # other environments; tests/test_choose_run.py
 NEEDS = {"openvino": "openvino", "ncnn": "ncnn", "int8=True": "openvino"}  # words of a command -> packages
 
 

@@ -83,7 +83,7 @@ def test_the_table_of_which_model_is_that_of_the_configs_by_time(script):
     table = configs.by_time(shown)
     start = lines(DOCS / "which.md").index("<!-- cpu -->") + 1
     assert lines(DOCS / "which.md")[start : start + len(table)] == table and len(table) > 10
-    times = [float(line.split("|")[2].strip(" *")) for line in table[2:] if "not measured" not in line]
+    times = [float(line.split("|")[2].strip(" *")) for line in table[2:]]
     assert times == sorted(times)
 
 

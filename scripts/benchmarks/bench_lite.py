@@ -95,7 +95,7 @@ def with_table(page, rows):
         cells = []
         for column in columns:
             row = mine.get(column)
-            cells.append(f"{float(row['p50']):.1f} ms, {1 / float(row['ratio']):.2f}x" if row else "")
+            cells.append(f"{float(row['p50']):.1f} ms, {float(row['ratio']):.2f}" if row else "")
         millions = f"{int(first['parameters']) / 1e6:.2f} M"
         lines.append(f"| `{name}` | {millions} | {float(first['gflops']):.2f} | {' | '.join(cells)} |")
     lines += ["", "| target | | measured |", "|---|---|---|"]

@@ -20,6 +20,7 @@ from yolo_lite.discovery import families
 from yolo_lite.edge import NOTES, Finding, lint
 from yolo_lite.errors import ConfigError, one_line, suggest
 from yolo_lite.ultralytics_hooks import internals
+from yolo_lite.ultralytics_hooks.configs import find_model
 from yolo_lite.ultralytics_hooks.keys import scaling
 
 IMGSZ = 640  # that costs are given for, pixels
@@ -153,6 +154,8 @@ def _show_model(name: str) -> None:
     model = models.load(name, IMGSZ)
     d = model.yolo.model.yaml
     print(f"{name}: {model.yolo.task}, {d.get('nc')} classes\n")
+    if (file := find_model(model.source)) is not None:
+        print(f"file        {file}")
     print(f"cost        {model.parameters / 1e6:.2f} M parameters, {model.gflops:.2f} GFLOPs at {IMGSZ} px, fused")
     if "backbone_width" in d:
         _show_multipliers(d, model.yolo.task, int(max(model.yolo.model.stride)))

@@ -89,7 +89,7 @@ def yaml_model_load(original: Callable[..., dict[str, Any]]) -> Callable[..., di
 
     def read(path: str | Path) -> dict[str, Any]:
         tasks = internals.tasks()
-        file = _find_model(path)
+        file = find_model(path)
         d = load(file, vars(tasks)) if file else None
         if d is None:
             try:
@@ -114,7 +114,7 @@ def yaml_model_load(original: Callable[..., dict[str, Any]]) -> Callable[..., di
     return read
 
 
-def _find_model(path: str | Path) -> Path | None:
+def find_model(path: str | Path) -> Path | None:
     """Find a model YAML: as named, then without its scale letter, then (a bare name) among the configs we ship.
 
     Ultralytics takes the letter out of the whole path, which turns `2nd_try/` into `2d_try/`; here only the file's name
