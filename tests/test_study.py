@@ -143,9 +143,9 @@ def test_what_docs_keep_says_the_same_as_the_whole(study, tmp_path, monkeypatch)
 
 def test_docs_keep_five_small_files_of_a_study(study):
     found = {folder.name: folder for folder in study.DOCS.glob("study-*")}
-    border = {f"study-border-{data}" for data in ("aquarium", "bccd")}
-    assert set(found) == {"study-bccd", "study-lite", "study-lite-longer", "study-lite-distilled"} | border
-    plots = {each["folder"]: each["plot"] for each in study.STUDIES.values()} | dict.fromkeys(border, "curve-mAP50-95")
+    of_two = {f"study-{what}-{data}" for what in ("border", "losses") for data in ("aquarium", "bccd")}
+    assert set(found) == {"study-bccd", "study-lite", "study-lite-longer", "study-lite-distilled"} | of_two
+    plots = {each["folder"]: each["plot"] for each in study.STUDIES.values()} | dict.fromkeys(of_two, "curve-mAP50-95")
     for name, folder in found.items():
         files = {file.name: file for file in folder.rglob("*")}
         names = {"comparison.json", "results.json", "results.csv", "summary.md", f"{plots[name]}.svg"}
