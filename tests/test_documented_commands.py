@@ -31,10 +31,6 @@ ADDED = {  # to what says nothing of them
     "bench": ("imgsz=64", "seconds=0.1"),
 }
 ELSEWHERE = ("device=ethos-u", "device=rk3588", "yolo-lite choose")  # other environments; tests/test_choose_run.py
-    "device=ethos-u",
-    "device=rk3588",
-    "yolo-lite choose",
-)  # need another environment; tests/test_choose_run.py
 NEEDS = {"openvino": "openvino", "ncnn": "ncnn", "int8=True": "openvino"}  # words of a command -> packages
 
 

@@ -51,8 +51,8 @@ SMOKE_TESTED = (  # by tests/test_bases.py
 )
 REFUSED = ("yolov8-world", "yolov8-worldv2", "yoloe-v8", "yoloe-11", "yoloe-26", "yolov9e")  # by the same
 OTHER_BASES = (
-    f"**Other bases** are only smoke-tested, with MobileNetV4: {', '.join(f'`{base}`' for base in SMOKE_TESTED)} are made "
-    "and trained for one step in a test, not measured. Refused, with an error: "
+    f"**Other bases** are only smoke-tested, with MobileNetV4: {', '.join(f'`{base}`' for base in SMOKE_TESTED)} are "
+    "made and trained for one step in a test, not measured. Refused, with an error: "
     f"{', '.join(f'`{base}`' for base in REFUSED)}; World and YOLOE models take text besides the image, and YOLOv9e's "
     "backbone is not a plain sequence of layers."
 )
