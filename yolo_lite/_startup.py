@@ -20,6 +20,8 @@ AWAITED = (  # each by itself, since they import each other
     "ultralytics.nn.tasks",
     "ultralytics.data.utils",
     "ultralytics.engine.trainer",
+    "ultralytics.utils.export.executorch",
+    "ultralytics.utils.export.tensorflow",
 )
 failure: str | None = None  # why the registration did not work, for `yolo-lite doctor`
 

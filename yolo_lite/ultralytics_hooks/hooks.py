@@ -41,6 +41,8 @@ def install(module: ModuleType) -> None:
         where, _, path = wrapped.name.partition(":")
         *parents, name = path.split(".")
         owner = functools.reduce(getattr, parents, importlib.import_module(where))
+        if wrapped.name in internals.NEWER and not hasattr(owner, name):
+            continue
         original = getattr(owner, name)
         if hasattr(original, "yolo_lite"):
             continue
@@ -172,6 +174,14 @@ def _init_criterion(original: Function) -> Function:
     return init_criterion
 
 
+def _kpts_decode(original: Function) -> Function:
+    def kpts_decode(self: Any, kpts: Any, is_pose26: bool = False) -> Any:
+        """Ultralytics tells YOLO26's pose head by its exact type, and would decode our subclasses as YOLOv8's."""
+        return original(self, kpts, isinstance(self, internals.find("ultralytics.nn.modules.head:Pose26")))
+
+    return kpts_decode
+
+
 WRAPPED = {  # when which module is loaded
     "ultralytics.nn.tasks": [
         Wrapped("ultralytics.nn.tasks:parse_model", parser.parse_model),
@@ -189,4 +199,10 @@ WRAPPED = {  # when which module is loaded
     ],
     "ultralytics.engine.trainer": [Wrapped("ultralytics.engine.trainer:BaseTrainer.setup_model", _setup_model)],
     "ultralytics.data.utils": [Wrapped("ultralytics.data.utils:check_cls_dataset", configs.check_cls_dataset)],
+    "ultralytics.utils.export.executorch": [
+        Wrapped("ultralytics.utils.export.executorch:_executorch_kpts_decode", _kpts_decode)
+    ],
+    "ultralytics.utils.export.tensorflow": [
+        Wrapped("ultralytics.utils.export.tensorflow:_tf_kpts_decode", _kpts_decode)
+    ],
 }

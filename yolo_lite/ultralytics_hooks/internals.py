@@ -97,6 +97,8 @@ INTERNALS = {  # module:attribute -> what for
 }
 NEWER = {  # the same, of what the oldest release lacks, and what is done there
     "ultralytics.nn.tasks:SAFE_LOAD": "whether checkpoints are loaded in safe mode; without it, never",
+    "ultralytics.utils.export.executorch:_executorch_kpts_decode": "wrapped: takes our heads for what they are",
+    "ultralytics.utils.export.tensorflow:_tf_kpts_decode": "likewise",
 }
 OF_A_MODEL = {  # what a built detector has -> what for
     "yaml": "the dictionary that it was built from, stored in checkpoints",
