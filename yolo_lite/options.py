@@ -283,7 +283,8 @@ COMMANDS: dict[str, Command] = {
             ),
             Option(
                 "runtimes", NAMES, None,
-                "any of onnxruntime, openvino, ncnn, torchscript, litert; without it the first three, if installed",
+                "any of onnxruntime, openvino, ncnn, torchscript, litert, mnn, executorch; without it the first three, "
+                "if installed",
                 "onnxruntime,openvino",
             ),
             Option("imgsz", IMGSZ, 640, "height and width of the image, pixels", "640"),

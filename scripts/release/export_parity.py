@@ -46,6 +46,8 @@ FORMATS = {
     "ncnn": "NCNN",
     "torchscript": "TorchScript",
     "litert": "LiteRT",
+    "mnn": "MNN",
+    "executorch": "ExecuTorch",
 }
 
 
