@@ -1,5 +1,6 @@
 """`yolo-lite bench`: what is measured, how, and what is left behind when something is wrong or interrupted."""
 
+import copy
 import csv
 import errno
 import importlib.util
@@ -18,7 +19,7 @@ import pytest
 from conftest import ROOT, run
 
 from yolo_lite import models as zoo
-from yolo_lite.bench import export, interleaved, measure, plot, process, report, runtimes, timing
+from yolo_lite.bench import export, interleaved, measure, parity, plot, process, report, runtimes, timing
 from yolo_lite.bench import run as bench
 from yolo_lite.bench.measurement import BUSY, Measurement, median_interval
 from yolo_lite.cost import cost
@@ -144,9 +145,12 @@ def test_refused_before_anything_is_exported(models, options, message, tmp_path,
 
 def test_missing_packages_are_named(tmp_path, monkeypatch):
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("pnnx", "nncf") else found(name))
+    absent = ("pnnx", "nncf", "MNN")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in absent else found(name))
     with pytest.raises(ConfigError, match=r"^the runtime ncnn needs .*pnnx==.*: pip install .*pnnx=="):
         measure(["yolov8n"], ["ncnn"], folder=tmp_path / "exports")
+    with pytest.raises(ConfigError, match="needs MNN.*: pip install MNN.*, in an environment of its own$"):
+        measure(["yolov8n"], ["mnn"], folder=tmp_path / "exports")
     assert runtimes.missing("openvino", int8=True)[-1] == "nncf"
     assert not (tmp_path / "exports").exists()
 
@@ -464,7 +468,7 @@ def test_int8_is_close_to_float(tiny_data, tmp_path):
         assert 0 < np.abs(exact[part] - rounded[part]).max() <= 0.1 * np.abs(exact[part]).max()
 
 
-@pytest.mark.parametrize("runtime", ["openvino", "ncnn"])
+@pytest.mark.parametrize("runtime", ["openvino", "ncnn", "mnn", "executorch"])
 def test_other_runtimes(runtime, tiny_data, tmp_path):
     if runtimes.missing(runtime, int8=True):
         pytest.skip(f"needs {', '.join(runtimes.missing(runtime, int8=True))}")
@@ -472,6 +476,45 @@ def test_other_runtimes(runtime, tiny_data, tmp_path):
     precisions = [row.precision for row in rows if row.precision != "bf16"]
     assert precisions == (["fp32", "int8", "fp32"] if runtime == "openvino" else ["fp32", "fp32"])
     assert all(not path.name.startswith(".") for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("runtime", ["mnn", "executorch"])
+def test_an_export_agrees_with_pytorch_whatever_the_threads(runtime, tmp_path):
+    """Poses, which Ultralytics' exporters decode in ways of their own."""
+    if runtimes.missing(runtime):
+        pytest.skip(f"needs {', '.join(runtimes.missing(runtime))}")
+    import torch
+
+    torch.manual_seed(0)
+    model = export.load("m", "yolo26n-lite-pose", 64)
+    network = model.yolo.model
+    parity.settle(network, 64)
+    network.end2end = False  # as Ultralytics exports it by default
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = parity.arrays(network(image))
+        exact = parity.arrays(copy.deepcopy(network).double()(image.double()))
+    rounding = parity.deviation(exact[:1], expected, 64)
+    file = export.export(model, runtime, tmp_path, 64)
+    for threads in (1, 2):
+        run, shape = runtimes.RUNTIMES[runtime].open(file, threads, "fp32")
+        assert list(shape) == [1, 3, 64, 64]
+        assert parity.deviation(run(image.numpy()), expected, 64) <= parity.TOLERANCE * rounding
+
+
+@pytest.mark.parametrize(("runtime", "name"), [("mnn", "bad.mnn"), ("executorch", "bad.pte")])
+def test_a_file_that_a_runtime_cannot_open_is_one_sentence(runtime, name, tmp_path):
+    if runtimes.missing(runtime):
+        pytest.skip(f"needs {', '.join(runtimes.missing(runtime))}")
+    (tmp_path / name).write_bytes(b"this is none")
+    with pytest.raises(ConfigError, match=f"^{runtime} cannot run .*{name}: "):
+        measure([tmp_path / name], [runtime], imgsz=32, folder=tmp_path)
+
+
+def test_mnns_converter_installs_nothing(monkeypatch):
+    monkeypatch.delitem(sys.modules, zoo.MNN_REPORTS, raising=False)
+    with zoo.nothing_installed(), pytest.raises(ImportError):
+        importlib.import_module(zoo.MNN_REPORTS)
 
 
 def test_stopped_by_hand_keeps_what_there_is(tmp_path, monkeypatch, capsys):

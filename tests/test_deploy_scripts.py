@@ -61,7 +61,9 @@ def test_exports_table(script, tmp_path, monkeypatch):
     for name in ("yolov8-a.yaml", "yolov8-timm.yaml"):
         (tmp_path / "cfg" / name).write_text("")
     monkeypatch.setattr(export_parity, "ROOT", tmp_path)
-    monkeypatch.setattr(export_parity, "missing", lambda name: ["litert-torch"] if name == "litert" else [])
+    monkeypatch.setattr(
+        export_parity, "missing", lambda name: [name] if name in ("litert", "mnn", "executorch") else []
+    )
     asked = []
     found = {"another image": "1.5e+00", "float64": "3.0e-07", "onnxruntime": "2.9e-06", "openvino": "3.1e-06",
              "ncnn": "", "torchscript": "0.0e+00"}  # fmt: skip

@@ -246,6 +246,21 @@ def test_light_heads_give_what_stock_heads_give(model, name, args, keys, kind, g
     assert sum(p.numel() for p in light.parameters()) < sum(p.numel() for p in stock.parameters())
 
 
+@pytest.mark.parametrize(("exporter", "wrapper"), [("executorch", "executorch_wrapper"), ("tensorflow", "tf_wrapper")])
+@pytest.mark.parametrize("name", ["Pose", "Pose26"])
+def test_exporters_decode_keypoints_as_those_of_stock_heads(name, exporter, wrapper):
+    """Ultralytics' exporters tell YOLO26's pose head by its exact type."""
+    wrap = getattr(pytest.importorskip(f"ultralytics.utils.export.{exporter}"), wrapper)
+    keypoints = torch.rand(1, 15, 64)
+    decoded = []
+    for prefix in ("", "Light", "Slim"):
+        rows = [[-1, 1, "Conv", [256, 3, 1]]]
+        model = build(rows, prefix + name, ["nc", "kpt_shape"], PoseModel, kpt_shape=[5, 3]).eval()
+        model(torch.rand(1, 3, 64, 64))  # makes the anchors
+        decoded.append(wrap(model).model[-1].kpts_decode(keypoints))
+    assert torch.equal(decoded[0], decoded[1]) and torch.equal(decoded[0], decoded[2])
+
+
 @pytest.mark.parametrize(
     "rows",
     [

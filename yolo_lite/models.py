@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ultralytics.nn.tasks import DetectionModel
 
 NO_INSTALL = "ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS"
+MNN_REPORTS = "MNN.tools.utils.log"  # its converter imports this if it can, and this runs pip and calls its authors
 YAMLS = (".yaml", ".yml")
 NOT_OF_IT = {"yaml_file", "backbone_weights", "transfer", VERSION_KEY}  # keys that do not make another model
 
@@ -241,9 +243,10 @@ def all_names() -> list[str]:
 
 @contextlib.contextmanager
 def nothing_installed() -> Iterator[None]:
-    """Keep Ultralytics from installing packages that it misses; what is missing is said instead."""
+    """Keep Ultralytics and exporters from installing packages that they miss; what is missing is said instead."""
     before = os.environ.get(NO_INSTALL)
     os.environ[NO_INSTALL] = "1"  # the only value that the oldest releases know
+    sys.modules.setdefault(MNN_REPORTS, None)  # type: ignore[arg-type]  # which makes importing it fail
     try:
         yield
     finally:

@@ -123,7 +123,8 @@ class FoldedFeedForward(nn.Module):
     def __init__(self, expand: nn.Conv2d, gamma: torch.Tensor, project: nn.Conv2d) -> None:
         super().__init__()
         self.expand, self.act, self.project = expand, nn.GELU(), project
-        self.gamma = nn.Parameter(gamma.permute(0, 3, 1, 2).contiguous(), requires_grad=False)
+        # A permuted gamma has the strides of channels-last, by which ExecuTorch would take it for another shape.
+        self.gamma = nn.Parameter(gamma.reshape(1, -1, 1, 1), requires_grad=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.act(self.expand(x))

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +36,7 @@ class Runtime:
         needs: More packages, to export.
         int8: Who quantises for it, Ultralytics' exporter or we; None where nobody does.
         int8_needs: More packages, to quantise.
+        alone: Whether it is best installed in an environment of its own, for what it asks of other packages.
         chooses_bf16: Tells whether it would use bf16 on this CPU if it were left to choose.
     """
 
@@ -47,6 +47,7 @@ class Runtime:
     needs: tuple[str, ...] = ()
     int8: Literal["Ultralytics", "yolo_lite"] | None = None
     int8_needs: tuple[str, ...] = ()
+    alone: bool = False
     chooses_bf16: Callable[[], bool] = bool  # no
 
 
@@ -68,7 +69,8 @@ def check_runtimes(names: Iterable[str], int8: bool = False) -> None:
             raise ConfigError(f"unknown runtime {name!r}{suggest(name, RUNTIMES)}")
         lacking = missing(name, int8)
         if lacking:
-            raise ConfigError(f"the runtime {name} needs {', '.join(lacking)}: pip install {' '.join(lacking)}")
+            where = ", in an environment of its own" if RUNTIMES[name].alone else ""
+            raise ConfigError(f"the runtime {name} needs {', '.join(lacking)}: pip install {' '.join(lacking)}{where}")
 
 
 def is_exported(name: str | Path) -> bool:
@@ -184,7 +186,7 @@ def _mnn(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
     import MNN
     import numpy as np
 
-    settings = {"backend": "CPU", "precision": "high", "numThread": threads}  # low would be fp16 or bf16 where it can
+    settings = {"backend": "CPU", "precision": "high", "numThread": threads}  # high is fp32, low fp16 or bf16
     manager = MNN.nn.create_runtime_manager((settings,))
     net = MNN.nn.load_module_from_file(str(path), [], [], runtime_manager=manager, rearrange=True)
 
@@ -192,21 +194,23 @@ def _mnn(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
         x = np.ascontiguousarray(x)
         return [each.read().copy() for each in net.onForward([MNN.expr.const(x.ctypes.data, list(x.shape))])]
 
-    size = json.loads(net.get_info().get("bizCode") or "{}").get("imgsz", [None, None])  # Ultralytics' metadata
+    size = json.loads(net.get_info().get("bizCode") or "{}").get("imgsz", [None, None])  # as Ultralytics writes it
     return run, [1, 3, *size]
 
 
 def _executorch(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
     import torch
-    import yaml
+    from executorch.extension.pybindings import portable_lib
     from executorch.runtime import Runtime as Executor
 
-    if hasattr(os, "sched_setaffinity"):  # its pool has a thread for each core, and no switch in Python
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-    method = Executor.get().load_program(str(_only(path, "*.pte") if path.is_dir() else path)).load_method("forward")
-    settings = path / "metadata.yaml"
-    size = yaml.safe_load(settings.read_text("utf-8"))["imgsz"] if settings.exists() else [None, None]
-    return lambda x: [each.numpy() for each in method.execute([torch.from_numpy(x)])], [1, 3, *size]
+    if portable_lib._threadpool_get_thread_count() != threads:  # models that are open already use the pool
+        portable_lib._unsafe_reset_threadpool(threads)
+    method = Executor.get().load_program(_only(path, "*.pte") if path.is_dir() else path).load_method("forward")
+
+    def run(x: "Array") -> "list[Array]":
+        return [each.numpy() for each in method.execute([torch.from_numpy(x)])]
+
+    return run, method.metadata.input_tensor_meta(0).sizes()
 
 
 def _only(folder: Path, pattern: str) -> Path:
@@ -232,9 +236,9 @@ RUNTIMES = {
     ),
     "ncnn": Runtime("ncnn", "ncnn", ("_ncnn_model",), _ncnn, needs=("pnnx",)),
     "torchscript": Runtime("torch", "torchscript", (".torchscript",), _torchscript),
-    "litert": Runtime("ai_edge_litert", "litert", (".tflite",), _litert, needs=("litert_torch",)),
-    "mnn": Runtime("MNN", "mnn", (".mnn",), _mnn, needs=("onnx", "onnxslim")),
-    "executorch": Runtime("executorch", "executorch", ("_executorch_model", ".pte"), _executorch),
+    "litert": Runtime("ai_edge_litert", "litert", (".tflite",), _litert, needs=("litert_torch",), alone=True),
+    "mnn": Runtime("MNN", "mnn", (".mnn",), _mnn, needs=("onnx", "onnxslim"), alone=True),
+    "executorch": Runtime("executorch", "executorch", ("_executorch_model", ".pte"), _executorch, alone=True),
 }
 DEFAULT = ("onnxruntime", "openvino", "ncnn")  # those of them that are installed
 INT8 = tuple(name for name, runtime in RUNTIMES.items() if runtime.int8)
