@@ -1,8 +1,9 @@
 """A search as a whole: settings, the field, how the hours are spent, halving and finalists; and the real command."""
 
+import contextlib
 import json
 import os
-import signal
+import random
 import subprocess
 import sys
 import time
@@ -345,24 +346,52 @@ def test_too_few_to_choose_from(halving):
 # The command ----------------------------------------------------------------------------------------------------------
 
 
+def finished(folder):
+    """Return the records of finished runs, by their files."""
+    found = {path: path.read_bytes() for path in folder.rglob("run.json")}
+    return {path: content for path, content in found.items() if json.loads(content)["status"] == "finished"}
+
+
+def alive(mark):
+    """Return the processes that have a word in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark in path.read_bytes() and b"defunct" not in path.with_name("cmdline").read_bytes():
+                found.append(path.parent.name)
+    return found
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 def test_the_command_killed_and_continued(tmp_path):
-    """Killed at random moments; at the end there is a recommendation, and no process is left."""
-    words = "data=shapes.yaml budget=50ms imgsz=64 hours=0.12 bases=yolov8 backbones=csplite_100 batch=16 fraction=0.2"
+    """Killed twenty times at random moments: what was finished stays as it is, and no process is left."""
+    words = "data=shapes.yaml budget=50ms imgsz=64 hours=0.2 bases=yolov8 backbones=csplite_100 batch=16 fraction=0.2"
     command = [sys.executable, "-m", "yolo_lite", "choose", *words.split(), "name=mine", "project=out", "epochs=3"]
-    for seconds in (15, 45, 90, 120, None):
-        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    folder, before = tmp_path / "out/mine", {}
+    mark = f"YOLO_LITE_TEST={tmp_path}"
+    environment = {**os.environ, "YOLO_LITE_TEST": str(tmp_path)}
+    generator = random.Random(0)
+    moments = [generator.uniform(4, 45) for _ in range(20)]
+    for seconds in (*moments, None):
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
         try:
             _, said = process.communicate(timeout=seconds)
-            break
+            assert process.returncode == 0, said
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()  # not its workers, which have to notice
             process.wait()
             process.stderr.close()
-    assert process.returncode == 0, said
-    folder = tmp_path / "out/mine/finals"
-    page = (folder / "report.html").read_text("utf-8")
-    searched = reported.read(folder)
+        until = time.monotonic() + 60
+        while alive(mark.encode()) and time.monotonic() < until:
+            time.sleep(0.5)
+        assert alive(mark.encode()) == []
+        after = finished(folder)
+        assert before.items() <= after.items()
+        before = after
+    page = (folder / "finals/report.html").read_text("utf-8")
+    searched = reported.read(folder / "finals")
     assert "The search" in page and searched is not None and len(searched.rows) >= 8
     assert sum(row.outcome == "finalist" for row in searched.rows) >= 2
-    assert not list((tmp_path / "out/mine").rglob("*.tmp"))
+    assert json.loads((folder / "finals/results.json").read_text("utf-8"))["recommendation"]["model"]
+    assert not list(folder.rglob("*.tmp"))
