@@ -36,7 +36,7 @@ ELSEWHERE = (
     "yolo-lite choose",
     "best_ncnn_model",
 )  # other environments; tests/test_choose_run.py
-NEEDS = {"openvino": "openvino", "ncnn": "ncnn", "int8=True": "openvino"}  # words of a command -> packages
+NEEDS = {"openvino": "openvino", "ncnn": "ncnn", "int8=True": "openvino", "quantize=8": "nncf"}  # words of a command -> packages
 
 
 def commands():
@@ -131,4 +131,4 @@ def test_commands_of_the_pages_run(words, reader, tmp_path, monkeypatch):
         said = run(Path(sys.executable).with_name("yolo-lite"), *arguments, cwd=home).stdout
     made = {path for path in home.rglob("*") if path.is_file()} - before
     assert "Traceback" not in said
-    assert made or arguments[0] in ("list", "info", "doctor", "version"), said[-2000:]
+    assert made or arguments[0] in ("list", "info", "doctor", "version", "val"), said[-2000:]
