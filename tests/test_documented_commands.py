@@ -36,7 +36,7 @@ ELSEWHERE = (
     "yolo-lite choose",
     "best_ncnn_model",
 )  # other environments; tests/test_choose_run.py
-NEEDS = {"openvino": "openvino", "ncnn": "ncnn", "int8=True": "openvino", "quantize=8": "nncf"}  # words of a command -> packages
+NEEDS = {"openvino": "openvino", "ncnn": "ncnn", "int8=True": "openvino", "quantize=8": "nncf"}  # words -> packages
 
 
 def commands():
