@@ -36,8 +36,8 @@ INTRODUCTION = """\
 
 Written by `scripts/studies/losses.py collect` from what it trained: `{model}` with Ultralytics' losses and with those
 of [configs.md](configs.md#losses), from scratch, {epochs} epochs at {imgsz} px, test split. *aligned* takes
-Ultralytics' alignment metric for q in place of the IoU. Verdicts are adjusted for all comparisons of a table. A training
-this short shows how fast a model starts to learn with a loss, more than how accurate it becomes.
+Ultralytics' alignment metric for q in place of the IoU. Verdicts are adjusted for all comparisons of a table. A
+training this short shows how fast a model starts to learn with a loss, more than how accurate it becomes.
 """
 
 

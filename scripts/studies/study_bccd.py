@@ -210,14 +210,15 @@ def findings(docs: Path = DOCS) -> dict[tuple[str, str], Lines]:
     if results["lite"]:
         found["README.md", "lite-study"] = [preset_sentence(results["lite"])]
         found["docs/lite.md", "study"] = table(results["lite"]) + preset_lines(results["lite"])
-        found["docs/which.md", "ncnn"] = [ncnn_sentence(results["lite"])]
+        if lines := ncnn_lines(results["lite"]):
+            found["docs/which.md", "ncnn"] = lines
         recipes = {kind: results[kind] for kind in RECIPES if results[kind]}
         found["docs/lite.md", "recipes"] = recipe_lines(recipes)
     return found
 
 
-def ncnn_sentence(results: Results) -> str:
-    """Say what the preset and its baseline took in NCNN, the usual runtime of a Raspberry Pi."""
+def ncnn_lines(results: Results) -> Lines:
+    """Say what the preset and its baseline took in NCNN, the usual runtime of a Raspberry Pi, where it was measured."""
     baseline = results["comparison"]["baseline"]
     times = {
         label: row["p50"]
@@ -226,7 +227,8 @@ def ncnn_sentence(results: Results) -> str:
         if row["runtime"] == "ncnn"
     }
     took = " and ".join(f"{time:.1f} ms for `{label}`" for label, time in times.items())
-    return f"On an x86 CPU (one thread, {results['comparison']['train']['imgsz']} px), NCNN took {took}."
+    pixels = results["comparison"]["train"]["imgsz"]
+    return [f"On an x86 CPU (one thread, {pixels} px), NCNN took {took}."] if times else []
 
 
 def table(results: Results) -> Lines:
