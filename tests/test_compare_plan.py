@@ -36,7 +36,7 @@ REFUSED = [
     ({"models": "yolov8n,yolv5n"}, "there is no model 'yolv5n'; did you mean 'yolov5n.yaml'"),
     ({"models": "yolov8n,yolov8n.yaml"}, "'yolov8n.yaml' is named twice"),
     ({"models": "yolov8n,broken-yolov8n.yaml"}, "broken-yolov8n.yaml cannot be read as a model: 'C2g'"),
-    ({"models": "yolov8n,missing.pt"}, "there is no file missing.pt; without .pt, missing is built"),
+    ({"models": "yolov8n,missing.pt"}, "there is no file missing.pt; yolo train makes one"),
     ({"models": "yolov8n,yolov8n-seg"}, "task 'segment'; detectors are what is compared"),
     ({"data": "nowhere.yaml"}, "data=nowhere.yaml: .*nowhere.yaml"),
     ({"data": "empty.yaml"}, "data=empty.yaml: .*images not found"),
