@@ -95,7 +95,7 @@ TASKS_MEANT = {  # other words for them; semantic segmentation is none of them
 
 COMMANDS: dict[str, Command] = {
     "make": Command(
-        "write a model YAML: any base with another backbone and, if you like, one of our necks and heads",
+        "write a model YAML: any base with another backbone and, if you like, one of yolo_lite's necks and heads",
         "[RECIPE.yaml] [key=value ...]",
         "yolo-lite make base=yolov8 backbone=ghostnet_100 neck=aspp head=light out=yolov8-mine.yaml",
         (
@@ -155,7 +155,7 @@ COMMANDS: dict[str, Command] = {
         "key=value ...",
         "yolo-lite transfer model=yolo26s-lite.yaml source=yolov8n.pt data=my.yaml out=yolo26s-lite-v8n.pt",
         (
-            Option("model", NAME, REQUIRED, "the model to initialise: a YAML, ours or a stock one", "yolo26s-lite"),
+            Option("model", NAME, REQUIRED, "the YAML of the model to initialise, stock or not", "yolo26s-lite"),
             Option(
                 "source", NAME, REQUIRED,
                 "the trained model: a .pt for detection, segmentation, pose or OBB", "yolov8n.pt",
@@ -305,7 +305,7 @@ COMMANDS: dict[str, Command] = {
         words=(0, 1),
     ),
     "list": Command(
-        "list the backbones, ours or timm's: cost, channels, published weights",
+        "list the backbones, yolo_lite's or timm's: cost, channels, published weights",
         "[WORD ...] [timm=PATTERN]",
         "yolo-lite list shufflenet v2",
         (Option("timm", TEXT, None, "list timm's networks that match a pattern, for TimmBackbone", "'*repvit*'"),),

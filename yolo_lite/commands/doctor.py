@@ -86,8 +86,8 @@ def _active() -> Line:
     with tempfile.TemporaryDirectory() as elsewhere:  # where no checkout can be imported by accident
         probe = subprocess.run([sys.executable, "-c", _PROBE], cwd=elsewhere, capture_output=True, text=True)
     if probe.stdout.strip().endswith("True"):
-        return True, "a fresh interpreter registers our modules with Ultralytics", ""
-    text = "a fresh interpreter does not register our modules with Ultralytics"
+        return True, "a fresh interpreter registers yolo_lite's modules with Ultralytics", ""
+    text = "a fresh interpreter does not register yolo_lite's modules with Ultralytics"
     if os.environ.get("YOLO_LITE_HOOK") == "0":
         return False, text, "YOLO_LITE_HOOK=0 switches it off: unset it, or `import yolo_lite` in your own code."
     reason = probe.stderr.strip().splitlines()
@@ -104,7 +104,7 @@ def _parser() -> Line:
         parser.patch(getattr(tasks.parse_model, "__wrapped__", tasks.parse_model))
     except ConfigError as error:
         return False, "Ultralytics' model parser cannot be patched", str(error)
-    return True, "Ultralytics' model parser can be patched for our modules", ""
+    return True, "Ultralytics' model parser can be patched for yolo_lite's modules", ""
 
 
 def _entry_points() -> Line:
@@ -116,4 +116,4 @@ def _entry_points() -> Line:
     if not broken:
         return True, "no broken entry points of other packages", ""
     text = "; ".join(f"the entry point {name} failed: {reason}" for name, reason in broken.items())
-    return False, text, "Our own models work. Update or uninstall the package that is named."
+    return False, text, "yolo_lite's own models work. Update or uninstall the package that is named."

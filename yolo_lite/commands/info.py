@@ -112,7 +112,7 @@ def _show_timm(name: str) -> None:
         near = suggest(name.lower(), families())
         if "did you mean" in near:
             raise ConfigError(f"there is no backbone {name!r}{near}") from None
-        raise ConfigError(f"{error}; our own are listed by yolo-lite list") from None
+        raise ConfigError(f"{error}; yolo_lite's own are listed by yolo-lite list") from None
     row = f"[-1, 1, TimmBackbone, [{name}]], and [0, 1, Level, [LEVEL]]"
     _show_backbone(name, "through timm", row, TimmBackbone(3, name), levels)
 

@@ -89,7 +89,7 @@ def figure_lines(draft: Draft, widths: Widths) -> list[str]:
     body, recipe = draft.body(widths), draft.recipe
     alphas = dict.fromkeys(draft.letters, None) if widths is None else widths
     return [
-        f"# Fused, {recipe.pixels} px, {yaml.safe_load(body)['nc']} classes, beside its base:",
+        f"# Fused, {recipe.pixels} px, {yaml.safe_load(body)['nc']} classes, compared with its base:",
         "#   scale   parameters         GFLOPs             alpha   ImageNet weights",
         *(figure_line(letter, figures(body, recipe, letter, alphas[letter])) for letter in draft.letters),
     ]
