@@ -18,7 +18,7 @@ REFUSED = {
     "yoloe-v8": "YOLOEDetect takes text besides the image",
     "yoloe-11": "YOLOEDetect takes text besides the image",
     "yoloe-26": "YOLOEDetect takes text besides the image",
-    "yolov9e": "no plain sequence of maps",
+    "yolov9e": "not a plain sequence of feature maps",
 }
 
 

@@ -52,7 +52,7 @@ def test_measures_what_it_says(tmp_path):
     again = measure([file, "yolov8n"], imgsz=32, seconds=0.01, folder=tmp_path)
     assert [(row.precision, row.parameters) for row in again[::2]] == [("as exported", None)] * 2
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before  # nothing exported again
-    with pytest.raises(ConfigError, match=r"takes images of \[32, 32\], imgsz is 64"):
+    with pytest.raises(ConfigError, match=r"takes images of \[32, 32\], but imgsz is 64"):
         measure([file], imgsz=64, folder=tmp_path)
 
 
@@ -208,7 +208,7 @@ def test_what_killed_exports_left_is_thrown_away_in_time(tmp_path):
 
 def test_an_export_of_many_images_is_refused(tmp_path):
     many = export.export(export.load("m", "yolov8n", 32), "onnxruntime", tmp_path, 32, batch=4)
-    with pytest.raises(ConfigError, match=r"takes 4 images at a time; export it with batch=1$"):
+    with pytest.raises(ConfigError, match=r"takes 4 images per batch; export it with batch=1$"):
         measure({"a": "yolov8n", "many": many}, ["onnxruntime"], imgsz=32, folder=tmp_path / "exports")
     assert not (tmp_path / "exports").exists()
 
@@ -337,14 +337,14 @@ def test_command(tmp_path):
     [
         (["imgsz=32"], 2, "bench needs models="),
         (["model=yolov8n"], 2, "bench has no model=; did you mean 'models'?; see yolo-lite bench --help"),
-        (["models=yolov8n", "fast"], 2, "bench takes key=value or a YAML file of settings, found 'fast'"),
+        (["models=yolov8n", "fast"], 2, "bench expects key=value or a YAML file of settings, found 'fast'"),
         (["models=yolov8n", "models=yolo26n"], 2, "bench has models= twice"),
         (["models=yolov8n", "int8=True"], 1, "int8=True and data= belong together"),
         (["models=yolov8n", "imgsz=big"], 1, "imgsz has to be a multiple of 32, found 'big'"),
         (["models=nothing", "runtimes=onnxruntime"], 1, "there is no model 'nothing'"),
-        (["models=.", "runtimes=onnxruntime"], 1, "'.' names no model"),
-        (["models=yolov8n", f"out={__file__}"], 1, f"out={__file__}: {__file__} is a file; needs a folder"),
-        (["models=yolov8n", f"out={__file__}/x/y"], 1, f"out={__file__}/x/y: {__file__} is a file; needs a folder"),
+        (["models=.", "runtimes=onnxruntime"], 1, "'.' is not the name of a model"),
+        (["models=yolov8n", f"out={__file__}"], 1, f"out={__file__}: {__file__} is a file, not a folder"),
+        (["models=yolov8n", f"out={__file__}/x/y"], 1, f"out={__file__}/x/y: {__file__} is a file, not a folder"),
     ],
 )
 def test_command_line_errors(arguments, status, message, capsys, tmp_path, monkeypatch):
@@ -386,7 +386,7 @@ def test_slow_int8_gets_a_warning():
     rows.append(replace(row("a", "fp32", 0.98, control=True), low=0.97, high=1.01))
     notes = report.remarks(rows, [])
     assert [note for note in notes if "WARNING" in note] == [
-        "WARNING: b in onnxruntime, 1 thread: int8 takes 1.20 times as long as fp32 on this CPU; keep fp32 here."
+        "WARNING: b in onnxruntime, 1 thread: int8 takes 1.20 times as long as fp32 on this CPU; use fp32 here."
     ]
     text = report.markdown(rows, {"CPU": "x"}, notes)
     assert "## int8" in text and "| 0.60 | - | - |" in text.split("## int8")[1]
@@ -399,7 +399,7 @@ def test_other_numbers_of_classes_are_said():
     rows = [replace(row(name, "fp32", 1.0), classes=number) for name, number in (("a", 80), ("b", 3), ("c", None))]
     (note,) = [note for note in report.remarks(rows, []) if "classes" in note]
     assert note == (
-        "Numbers of classes differ, and with them the heads: a 80, b 3. "
+        "The models have different numbers of classes, so different heads: a 80, b 3. "
         "To make them equal, set nc in copies of the YAMLs."
     )
     assert not [note for note in report.remarks(rows[1:], []) if "classes" in note]

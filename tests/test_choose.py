@@ -178,7 +178,7 @@ def test_the_dataset_to_choose_by(images, tmp_path):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_images_that_cannot_be_split(images, count):
-    with pytest.raises(ConfigError, match=f"its {count} training images are too few, or too much alike"):
+    with pytest.raises(ConfigError, match=f"its {count} training images are too few, or too similar"):
         held_out.split(images[:count])  # the two are nearly the same
 
 

@@ -40,17 +40,17 @@ def settings(tiny_data, tmp_path, monkeypatch):
         ({"data": None}, "choose needs data="),
         (
             {"budget": None},
-            "choose needs budget=, the milliseconds that the model may take per image; like budget=15ms",
+            "choose needs budget=, the maximum latency per image, in milliseconds; for example budget=15ms",
         ),
         ({"budget": 0}, "budget has to be a finite number above 0, in ms, found 0"),
-        ({"budget": "15s"}, "budget has to be a finite number above 0, in ms, found '15s'; like budget=15ms"),
+        ({"budget": "15s"}, "budget has to be a finite number above 0, in ms, found '15s'; for example budget=15ms"),
         ({"runtime": "onnx"}, "onnx"),
         ({"bases": "yolov9000"}, "bases=yolov9000: Ultralytics has no such model"),
         ({"backbones": "lite_100"}, "backbones=lite_100: there is no such backbone; did you mean 'csplite_100'"),
         ({"source": "no.pt"}, "source=no.pt: there is no such file"),
         ({"latency": "no.csv"}, "latency=no.csv: there is no such file"),
-        ({"pretrained": "a.pt"}, "pretrained= is not for yolo-lite choose; use source="),
-        ({"model": "yolov8n"}, "model= is not for yolo-lite choose; use bases= and backbones="),
+        ({"pretrained": "a.pt"}, "pretrained= cannot be set for yolo-lite choose; use source="),
+        ({"model": "yolov8n"}, "model= cannot be set for yolo-lite choose; use bases= and backbones="),
         ({"imgsz": {"all": 64}}, "imgsz: one number, the largest"),
         ({"hour": 3}, "unknown setting hour=; did you mean 'hours'"),
     ],
@@ -71,7 +71,7 @@ def test_settings(settings, tmp_path):
     "change, message",
     [
         ({"data": "nowhere.yaml"}, "data=nowhere.yaml"),
-        ({"split": "test"}, "split=test: .*no such images; there are train, val"),
+        ({"split": "test"}, "split=test: .*no such images; choose from train, val"),
     ],
 )
 def test_refused_before_anything_is_written(settings, tmp_path, change, message):
@@ -85,13 +85,13 @@ def test_a_folder_of_another_search_is_refused(settings, tmp_path):
     wanted = given.read(settings)
     write_json(wanted.folder / "choose.json", run._known_by(wanted, "digest"))
     run._check_folder(replace(wanted, hours=5, parallel=2), "digest")  # more time is welcome
-    with pytest.raises(ConfigError, match=r"holds another search: budget=5.0, found there budget=3"):
+    with pytest.raises(ConfigError, match=r"holds another search: budget=5.0, it has budget=3"):
         run._check_folder(replace(wanted, budget=5.0), "digest")
     with pytest.raises(ConfigError, match="holds another search: other images or labels"):
         run._check_folder(wanted, "other")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()
-    with pytest.raises(ConfigError, match="holds something that is no search"):
+    with pytest.raises(ConfigError, match="exists, but is not a search"):
         run._check_folder(replace(wanted, folder=tmp_path / "full"), "digest")
 
 
@@ -177,7 +177,7 @@ def test_a_budget_that_nothing_meets(settings, few):
 
 def test_limits_of_size(settings, few):
     wanted = {**settings, "bases": "yolov8", "backbones": "mobilenetv3_small_100"}
-    with pytest.raises(ConfigError, match="max_params=0.001, max_size=None: every candidate has more"):
+    with pytest.raises(ConfigError, match="max_params=0.001, max_size=None: every candidate is larger"):
         field.find(given.read(wanted, {"max_params": 0.001}), {"nc": 3}, print)
     found = field.find(given.read(wanted, {"max_params": 2, "name": "small"}), {"nc": 3}, print)
     assert found.parameters and max(found.parameters.values()) <= 2
@@ -193,7 +193,7 @@ def test_a_table_of_times_measured_elsewhere(settings, few, tmp_path):
     assert {each.label: time for each, time in found.times.items()} == {"yolov8n-64": 2.5, "yolov8n-w0p5-32": 1.5}
     assert not few and found.error is None
     table.write_text("model,p50\nmine,1\n")
-    with pytest.raises(ConfigError, match="none of its models is a candidate; they are called like yolov8n-64"):
+    with pytest.raises(ConfigError, match="none of its models is a candidate; candidates have names like yolov8n-64"):
         field.find(replace(wanted, folder=tmp_path / "other"), {"nc": 3}, print)
     table.write_text("a,b\n1,2\n")
     with pytest.raises(ConfigError, match="needs a bench.csv of yolo-lite bench"):
@@ -339,7 +339,7 @@ def test_the_time_is_kept(halving):
 def test_too_few_to_choose_from(halving):
     found, _ = halving(lambda label: None)
     found.run()
-    with pytest.raises(ConfigError, match="0 candidates were trained, too few to choose from; give more hours="):
+    with pytest.raises(ConfigError, match="0 candidates were trained, too few to choose from; raise hours="):
         run._finals(found, found.clock)
 
 

@@ -50,12 +50,12 @@ def test_unknown_command(tmp_path, capsys):
     assert process.returncode == 2
     assert process.stdout == "yolo-lite: unknown command 'docter'; did you mean 'doctor'?; see yolo-lite help\n"
     for arguments, said in (
-        (["doctor", "now"], "doctor takes no arguments, found now"),
+        (["doctor", "now"], "doctor expects no arguments, found now"),
         (["list", "tim=x"], "list has no tim=; did you mean 'timm'?"),
         (["info"], "info takes NAME [key=value ...], found none"),
         (["info", "a", "b"], "info takes NAME [key=value ...], found a b"),
-        (["make", "scale=n", "scale=s"], "make has scale= twice; leave one out"),
-        (["make", "yolov8"], "make takes key=value or a YAML file of settings, found 'yolov8'"),
+        (["make", "scale=n", "scale=s"], "make has scale= twice; remove one"),
+        (["make", "yolov8"], "make expects key=value or a YAML file of settings, found 'yolov8'"),
         (["bench", "model=yolov8n"], "bench has no model=; did you mean 'models'?"),
     ):
         assert main(arguments) == 2

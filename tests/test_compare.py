@@ -406,12 +406,12 @@ def test_starts_afresh(stopped):
     torn = last.read_bytes()[: last.stat().st_size // 2]
     last.write_bytes(torn)
     start = prepare(job)
-    assert start.kind == "fresh" and start.reason.startswith("the checkpoint is torn")
+    assert start.kind == "fresh" and start.reason.startswith("the checkpoint is incomplete")
     assert sorted(path.name for path in place.iterdir()) == ["attempts.json", "log.txt"]
     last.parent.mkdir()
     last.write_bytes(torn)
     (place / "results.csv").write_text("epoch\n")
-    assert "torn" in prepare(job).reason
+    assert "the checkpoint is incomplete" in prepare(job).reason
     (place / "args.yaml").write_text("")
     assert prepare(job) == Start("fresh", reason="it was ended before its first checkpoint")
     assert prepare(job) == Start("fresh")

@@ -70,11 +70,11 @@ def test_starts_were_sentences_once(tmp_path):
     run = read_run(FORMAT_1 / "runs" / MODEL / "1", MODEL, 1)
     starts = [Start("fresh"), Start("fresh", reason="restart=True"), Start("resume", epoch=1)]
     assert [attempt.start for attempt in run.attempts] == starts
-    sentences = ["start", "start, again: the checkpoint is torn (EOFError)", "epoch 12", "evaluation"]
+    sentences = ["start", "start, again: the checkpoint is incomplete (EOFError)", "epoch 12", "evaluation"]
     (tmp_path / "attempts.json").write_text(json.dumps([{"began": "now", "from": each} for each in sentences]))
     assert [attempt.start for attempt in read_attempts(tmp_path)] == [
         Start("fresh"),
-        Start("fresh", reason="the checkpoint is torn (EOFError)"),
+        Start("fresh", reason="the checkpoint is incomplete (EOFError)"),
         Start("resume", epoch=12),
         Start("evaluate"),
     ]

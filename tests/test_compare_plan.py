@@ -37,21 +37,21 @@ REFUSED = [
     ({"models": "yolov8n,yolov8n.yaml"}, "'yolov8n.yaml' is named twice"),
     ({"models": "yolov8n,broken-yolov8n.yaml"}, "broken-yolov8n.yaml cannot be read as a model: 'C2g'"),
     ({"models": "yolov8n,missing.pt"}, "there is no file missing.pt; yolo train makes one"),
-    ({"models": "yolov8n,yolov8n-seg"}, "task 'segment'; detectors are what is compared"),
+    ({"models": "yolov8n,yolov8n-seg"}, "task 'segment'; only detectors can be compared"),
     ({"data": "nowhere.yaml"}, "data=nowhere.yaml: .*nowhere.yaml"),
     ({"data": "empty.yaml"}, "data=empty.yaml: .*images not found"),
-    ({"split": "test"}, "split=test: .*no such images; there are train, val"),
+    ({"split": "test"}, "split=test: .*no such images; choose from train, val"),
     ({"seeds": "0,1,0"}, "seeds has to be .*, found '0,1,0'; 0 is repeated"),
-    ({"seeds": "0,one"}, "seeds has to be comma-separated whole numbers .*, found '0,one'; like seeds=0,1,2"),
+    ({"seeds": "0,one"}, "seeds has to be comma-separated whole numbers .*, found '0,one'; for example seeds=0,1,2"),
     ({"seeds": [-1]}, "seeds has to be comma-separated whole numbers from 0"),
     ({"seeds": {"yolov8n": [0]}}, "yolov8n-mnv3 has none"),
     ({"seeds": {"all": [0], "yolov8m": [1]}}, "seeds=yolov8m: is not one of the models; did you mean 'yolov8n'"),
     ({"baseline": "yolov5n"}, "baseline=yolov5n: is not one of the models; did you mean 'yolov8n'"),
     ({"epoch": 3}, "unknown setting epoch=; did you mean 'epochs'"),
     ({"modles": "a"}, "unknown setting modles=; did you mean 'models'"),
-    ({"model": "yolov8n"}, "model= is not for yolo-lite compare; use models="),
+    ({"model": "yolov8n"}, "model= cannot be set for yolo-lite compare; use models="),
     ({"seed": 1}, "use seeds="),
-    ({"resume": True}, "resume= is not for yolo-lite compare; use restart=True or the default, which continues"),
+    ({"resume": True}, "resume= cannot be set for yolo-lite compare; use restart=True or the default, which continues"),
     ({"epochs": 0}, "epochs has to be a whole number above 0, found 0"),
     ({"epochs": "ten"}, "training arguments: 'epochs=ten'"),
     ({"lr0": "fast"}, "training arguments: 'lr0=fast'"),
@@ -163,10 +163,10 @@ def test_yaml_file_and_command_line_say_the_same(settings, tmp_path):
     assert (file, words) == ("mine.yaml", {"epochs": 2})
     _, typed = parse([f"{key}={value}" for key, value in settings.items()])
     assert make_plan(file, words).comparison == make_plan(typed).comparison == make_plan(settings).comparison
-    with pytest.raises(ConfigError, match="compare has epochs= twice; leave one out"):
+    with pytest.raises(ConfigError, match="compare has epochs= twice; remove one"):
         parse(["epochs=1", "epochs=2"])
     with pytest.raises(
-        ConfigError, match=r"compare takes .*key=value .*, found 'epochs'; like yolo-lite compare .*models="
+        ConfigError, match=r"compare expects .*key=value .*, found 'epochs'; for example yolo-lite compare .*models="
     ):
         parse(["epochs", "2"])
     (tmp_path / "list.yaml").write_text("- 1")
@@ -246,7 +246,7 @@ def test_other_images_under_the_same_names_are_refused(settings, tiny_data, tmp_
     write_folder(make_plan(settings, {"data": str(data)}))
     image = next((moved / "images" / "train").iterdir())
     image.write_bytes(image.read_bytes() + b" ")
-    with pytest.raises(ConfigError, match="its images' files have other sizes now"):
+    with pytest.raises(ConfigError, match="its images' files have changed in size"):
         make_plan(settings, {"data": str(data)})
 
 
@@ -294,7 +294,7 @@ def test_a_folder_of_something_else_is_refused(settings, tmp_path):
     folder.mkdir(parents=True)
     make_plan(settings)
     (folder / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="holds something that is no comparison; choose another name="):
+    with pytest.raises(ConfigError, match="exists, but is not a comparison; choose another name="):
         make_plan(settings)
     (folder / "comparison.json").write_text("{torn")
     with pytest.raises(ConfigError, match="comparison.json: cannot be read"):

@@ -142,7 +142,7 @@ def test_each_device_has_a_compiler(vela, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["a.tflite", "device=ethos-v"], "device=ethos-v: there is no compiler for it here; did you mean 'ethos-u'?"),
+        (["a.tflite", "device=ethos-v"], "device=ethos-v: no compiler for it is supported; did you mean 'ethos-u'?"),
         (["none.tflite", "device=ethos-u"], "there is no file none.tflite"),
         (["ghostnet_100", "device=ethos-u"], "device=ethos-u needs a model like .*best.pt, found ghostnet_100"),
         (["broken.tflite", "device=ethos-u"], "broken.tflite cannot be compiled for ethos-u55-256; the compiler says: "

@@ -26,7 +26,7 @@ BAD = {  # what is wrong: (old text, new text, what the message has to say)
     "unknown variant": (STAGE3, STAGE3.replace("large", "lrge"), r"backbone row 2 .*unknown variant 'lrge'; did you mean 'large'"),
     "level 0": (STAGE3, STAGE3.replace("3]]", "0]]"), r"backbone row 2 .*level has to be 1 to 5, found 0"),
     "level 6": (STAGE3, STAGE3.replace("3]]", "6]]"), r"level has to be 1 to 5, found 6"),
-    "level left out": (STAGE3, STAGE3.replace("[large, 3]", "[large, 4]"), r"row 2 .*level 4 of mobilenetv3_large_100 takes the 24 channels of its level 3 .*gives 16"),
+    "level left out": (STAGE3, STAGE3.replace("[large, 3]", "[large, 4]"), r"row 2 .*level 4 of mobilenetv3_large_100 expects the 24 channels of its level 3 .*has 16"),
     "too few arguments": (STAGE3, STAGE3.replace("[large, 3]", "[large]"), r"found 1 argument\(s\) \['large'\]; MobileNetV3Stage takes \[variant, level\]"),
     "too many arguments": (STAGE3, STAGE3.replace("[large, 3]", "[large, 3, 1]"), r"found 3 argument\(s\).*takes \[variant, level\]"),
     "wrong type": (STAGE3, STAGE3.replace("[large, 3]", "[large, three]"), r"level has to be int, found 'three'"),
@@ -122,7 +122,7 @@ def in_dry_run():
         (b"", "needs a mapping with the keys nc, scales, backbone and head, found nothing"),
         (b"- MobileNetV3Stage\n", "needs a mapping .* found a list"),
         (b"just text", "needs a mapping .* found a str"),
-        (b"# caf\xe9\n" + GOOD.encode(), "line 1: byte 0xe9 is no UTF-8; save the file as UTF-8"),
+        (b"# caf\xe9\n" + GOOD.encode(), "line 1: byte 0xe9 is not UTF-8; save the file as UTF-8"),
     ],
 )
 def test_files_that_are_no_model(tmp_path, content, message):

@@ -71,7 +71,7 @@ def test_the_stock_command_trains_it_and_checkpoints_keep_it(tiny_data, tmp_path
         ({"backbone_edge": 1}, "backbone_edge has to be true or false, found 1"),
         (
             {"backbone_weights": "imagenet"},
-            "backbone_edge: true takes away what published weights were trained with; set backbone_weights: null",
+            "backbone_edge: true removes what published weights were trained with; set backbone_weights: null",
         ),
     ],
 )
@@ -108,7 +108,7 @@ def test_make_refuses_weights_that_were_trained_without():
 
 
 def test_refused_where_it_would_change_nothing():
-    with pytest.raises(ConfigError, match="changes our native backbones, and there is none in this model"):
+    with pytest.raises(ConfigError, match="changes yolo_lite's native backbones, and this model has none"):
         DetectionModel({**yaml_model_load("yolov8n-timm.yaml"), "backbone_edge": True}, verbose=False)
     with pytest.raises(ConfigError, match=r"^edge=True takes away .*; leave out weights$"):
         create_backbone("mobilenetv3_large_100", weights="imagenet", edge=True)

@@ -173,4 +173,4 @@ def test_a_module_that_is_no_command_says_so(module, tmp_path):
     command = [sys.executable, "-m", f"yolo_lite.commands.{module}", "--help"]
     process = run(*command, cwd=tmp_path, check=False, PYTHONPATH=ROOT)
     assert process.returncode == 1
-    assert process.stdout == "yolo-lite: this is no command; run yolo-lite, or python -m yolo_lite\n"
+    assert process.stdout == "yolo-lite: this module is not a command; run yolo-lite, or python -m yolo_lite\n"

@@ -143,7 +143,7 @@ def test_misspelt_keys(key, tmp_path):
 @pytest.mark.parametrize("key", ["backbone_activation", "backbone_frozen_rows", "backbone_act", "backbone_"])
 def test_every_key_that_begins_like_ours(key, tmp_path):
     for text in (GOOD, STOCK):
-        said = rf"unknown key '{key}'; (did you mean 'backbone_\w+'\?|there are backbone_edge, backbone_weights, .*)$"
+        said = rf"unknown key '{key}'; (did you mean 'backbone_\w+'\?|choose from backbone_edge, backbone_weights, .*)$"
         assert re.search(said, refusal(tmp_path, f"{key}: 1\n{text}"))
 
 
@@ -198,7 +198,7 @@ BEYOND = {  # what is beyond any use: the YAML, what is said of it
     "depth_multiple": (f"depth_multiple: 5000\n{GOOD.replace('scales:', 'table:')}", "depth has to be at most 100, found 5000"),
     "repeats x depth": (changed(SCALE, "n: [99, 0.25, 1024]"), "row 8 [-1, 3, C2f, [512]]: repeats times depth has to be at most 200, found 3 x 99"),
     "repeats": (changed("[-1, 3, C2f, [512]]", "[-1, 1000000000, C2f, [512]]"), "repeats times depth has to be at most 200, found 1000000000 x 0.33"),
-    "depth of many rows": (changed(SCALE, "n: [66, 0.25, 1024]"), "the model needs more than 10,000 operations of torch to be built and run"),
+    "depth of many rows": (changed(SCALE, "n: [66, 0.25, 1024]"), "the model needs more than 10,000 torch operations to be built and run"),
     "rows": (changed(f"  - {UPSAMPLE}", f"{'  - [-1, 1, nn.Identity, []]' + chr(10)}" * 600), "backbone and head may have 500 rows, found 618"),
     "nc": (changed("nc: 80", "nc: 1000000000"), "nc has to be at most 32768, found 1000000000"),
     "nc of many digits": (changed("nc: 80", f"nc: 1{'0' * 100}"), "found a number of more than 20 digits"),
@@ -225,14 +225,14 @@ BEYOND = {  # what is beyond any use: the YAML, what is said of it
     "timm's largest": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [vit_giant_patch14_reg4_dinov2]], [0, 1, Level, [4]]]\nhead: [[[1], 1, Detect, [nc]]]\n", "parameters; needed at most 100,000,000"),
     "a huge convolution": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [resnet18]], [0, 1, Level, [5]], [-1, 1, Conv, [2048, 5]], [-1, 1, Conv, [64]]]\nhead: [[[3], 1, Detect, [nc]]]\n", "backbone row 2 [-1, 1, Conv, [2048, 5]]: one weight has 26,214,400 values; needed at most 16,777,216"),
     "timm's large": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [regnety_320]], [0, 1, Level, [4]], [-1, 9, Conv, [1024, 3]], [-1, 9, Conv, [1024, 3]]]\nhead: [[[1], 1, Detect, [nc]]]\n", "parameters; needed at most 100,000,000"),
-    "aliases": (ALIASES + GOOD, "there are more than 20000 values, aliases written out"),
-    "merged keys": (f"m0: &m0 {{a: 1}}\n{MERGES}{GOOD}", "there are more than 20000 values, aliases written out"),
-    "what holds itself": (f"x: &x [*x]\n{GOOD}", "values lie more than 32 deep in each other"),
-    "nesting": (f"x: {'[' * 5000}{']' * 5000}\n{GOOD}", "values lie more than 32 deep in each other"),
-    "nesting of blocks": (GOOD + "x:\n" + "".join(f"{' ' * i}-\n" for i in range(1, 60)), "values lie more than 32 deep in each other"),
+    "aliases": (ALIASES + GOOD, "there are more than 20000 values, with aliases expanded"),
+    "merged keys": (f"m0: &m0 {{a: 1}}\n{MERGES}{GOOD}", "there are more than 20000 values, with aliases expanded"),
+    "what holds itself": (f"x: &x [*x]\n{GOOD}", "values are nested more than 32 deep"),
+    "nesting": (f"x: {'[' * 5000}{']' * 5000}\n{GOOD}", "values are nested more than 32 deep"),
+    "nesting of blocks": (GOOD + "x:\n" + "".join(f"{' ' * i}-\n" for i in range(1, 60)), "values are nested more than 32 deep"),
     "a text": (f"x: {'a' * 50000}\n{GOOD}", "found a text of 50000 characters, 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'...; needed at most 4096"),
     "a path": (changed("backbone_weights: null", f"backbone_weights: {'a' * 10000}"), "found a text of 10000 characters"),
-    "a file": (f"# {'a' * 200_000}\n{GOOD}", "is larger than 100000 bytes, which no model YAML is"),
+    "a file": (f"# {'a' * 200_000}\n{GOOD}", "is larger than 100000 bytes, too large for a model YAML"),
     "activation, deep": (f"activation: nn.ReLU({'-' * 4000}1)\n{GOOD}", "activation has to be like nn.ReLU(), found"),
     "activation, deep brackets": (f"activation: nn.ReLU({'(' * 1000}{')' * 1000})\n{GOOD}", "activation has to be like nn.ReLU(), found"),
     "activation, large": (f"activation: nn.Linear(1000000000, 16)\n{GOOD}", "cannot be used: the model needs more than 67,108,864 values in one tensor"),
@@ -256,7 +256,7 @@ def test_limits_hold_for_dictionaries_too():
     for _ in range(30):
         wide = [wide, wide]
     for change, said in [
-        ({"x": deep}, "values lie more than 32 deep"),
+        ({"x": deep}, "values are nested more than 32 deep"),
         ({"x": wide}, "more than 20000 values"),
         ({"nc": 10**9}, "nc has to be at most 32768"),
         ({"x": 10**6000}, "found a number of more than 20 digits"),
@@ -290,9 +290,9 @@ def test_what_is_large_and_fits(tmp_path):
 # What used to end in other errors --------------------------------------------------------------------------------------
 
 OTHERS = {
-    "a head in the middle": (changed(UPSAMPLE, "[[-1], 1, Detect, [nc]]"), "head row 6 [[-1], 1, Detect, [nc]]: Detect is a head, which only the last row can be"),
-    "a head of ours in the middle": (changed(UPSAMPLE, "[[-1], 1, LightDetect, [nc]]"), "LightDetect is a head, which only the last row can be"),
-    "a decoder in the middle": (changed(UPSAMPLE, "[[-1], 1, RTDETRDecoder, [nc]]"), "RTDETRDecoder is a head, which only the last row can be"),
+    "a head in the middle": (changed(UPSAMPLE, "[[-1], 1, Detect, [nc]]"), "head row 6 [[-1], 1, Detect, [nc]]: Detect is a head; only the last row can be one"),
+    "a head of ours in the middle": (changed(UPSAMPLE, "[[-1], 1, LightDetect, [nc]]"), "LightDetect is a head; only the last row can be one"),
+    "a decoder in the middle": (changed(UPSAMPLE, "[[-1], 1, RTDETRDecoder, [nc]]"), "RTDETRDecoder is a head; only the last row can be one"),
     "no classes": (changed("Detect, [nc]", "Detect, [0]"), "head row 18 [[11, 14, 17], 1, Detect, [0]]: nc has to be a whole number above 0, found 0"),
     "a part of a class": (changed("Detect, [nc]", "Detect, [1.5]"), "nc has to be a whole number above 0, found 1.5"),
     "classes by name": (changed("Detect, [nc]", "Detect, [classes]"), "nc has to be a whole number above 0, found 'classes'"),
@@ -301,19 +301,19 @@ OTHERS = {
     "Concat without brackets": (changed("[[-1, 3], 1, Concat, [1]]", "[-1, 1, Concat, [1]]"), "row 7 [-1, 1, Concat, [1]]: Concat takes a list of inputs, found -1"),
     "Detect without brackets": (changed("[[11, 14, 17], 1, Detect", "[17, 1, Detect"), "row 18 [17, 1, Detect, [nc]]: Detect takes a list of inputs, found 17"),
     "Conv with brackets": (changed(UPSAMPLE, "[[-1, 3], 1, Conv, [64]]"), "Conv takes one input, its row's number without brackets, found [-1, 3]"),
-    "no maps for the head": (changed("[[11, 14, 17], 1, Detect", "[[11, 18], 1, Detect").replace("  - [[11, 18]", "  - [17, 1, nn.Flatten, []]\n  - [[11, 18]"), "its inputs have to be maps, found (2, 64, 32, 32), (2, "),
+    "no maps for the head": (changed("[[11, 14, 17], 1, Detect", "[[11, 18], 1, Detect").replace("  - [[11, 18]", "  - [17, 1, nn.Flatten, []]\n  - [[11, 18]"), "its inputs have to be feature maps, found (2, 64, 32, 32), (2, "),
     "several maps for one": (changed(UPSAMPLE, "[-1, 1, TorchVision, [512, resnet18, DEFAULT, true, 2, true]]"), "cannot take inputs of the shapes"),
-    "one fixed image size": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [mvitv2_tiny]], [0, 1, Level, [3]]]\nhead: [[[1], 1, Detect, [nc]]]\n", "timm's mvitv2_tiny takes images of 224 px only, a detector's vary (index "),
-    "another fixed image size": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [maxvit_pico_rw_256]], [0, 1, Level, [3]]]\nhead: [[[1], 1, Detect, [nc]]]\n", "timm's maxvit_pico_rw_256 takes images of 256 px only, a detector's vary ("),
+    "one fixed image size": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [mvitv2_tiny]], [0, 1, Level, [3]]]\nhead: [[[1], 1, Detect, [nc]]]\n", "timm's mvitv2_tiny takes images of 224 px only, but a detector's image size varies (index "),
+    "another fixed image size": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [maxvit_pico_rw_256]], [0, 1, Level, [3]]]\nhead: [[[1], 1, Detect, [nc]]]\n", "timm's maxvit_pico_rw_256 takes images of 256 px only, but a detector's image size varies ("),
     "a path too long": (changed("backbone_weights: null", f"backbone_weights: {'a' * 3000}"), "backbone_weights: there is no file 'aaa"),
     "a path of no user": (changed("backbone_weights: null", "backbone_weights: ~nobody_at_all/x.pth"), "backbone_weights: there is no file '~nobody_at_all/x.pth'"),
     "a path of strange characters": (changed("backbone_weights: null", 'backbone_weights: "a\\0b"'), "backbone_weights: there is no file 'a\\x00b'"),
     "a tag's own error": (f"x: !!timestamp foo\n{GOOD}", "cannot be read: 'NoneType' object has no attribute 'groupdict' (AttributeError)"),
     "another tag's": (f"x: !!bool foo\n{GOOD}", "cannot be read: 'foo' (KeyError)"),
-    "UTF-16": (GOOD.encode("utf-16"), "line 1: byte 0xff is no UTF-8; save the file as UTF-8"),
-    "UTF-16 without a mark": (GOOD.encode("utf-16-le"), "line 1: byte 0x00 is in no UTF-8 text (UTF-16?); save the file as UTF-8"),
+    "UTF-16": (GOOD.encode("utf-16"), "line 1: byte 0xff is not UTF-8; save the file as UTF-8"),
+    "UTF-16 without a mark": (GOOD.encode("utf-16-le"), "line 1: byte 0x00 is not text in UTF-8 (UTF-16?); save the file as UTF-8"),
     "UTF-16, the other way": (GOOD.encode("utf-16-be"), "line 1: byte 0x00 is in no UTF-8 text"),
-    "UTF-32": (GOOD.encode("utf-32"), "line 1: byte 0xff is no UTF-8"),
+    "UTF-32": (GOOD.encode("utf-32"), "line 1: byte 0xff is not UTF-8"),
     "a byte 0": (GOOD.replace("nc: 80", "n\0c: 80").encode(), "byte 0x00 is in no UTF-8 text"),
 }  # fmt: skip
 
@@ -333,7 +333,7 @@ def test_other_errors_are_ours(what, tmp_path):
 @pytest.mark.parametrize("name", ["yolov8n-mnv3.yaml", "x.yaml", "y.yml"])
 def test_a_folder_is_no_model(name, tmp_path):
     (tmp_path / name).mkdir()
-    with pytest.raises(ConfigError, match=f"{name}: is no file; needed a model YAML"):
+    with pytest.raises(ConfigError, match=f"{name}: is not a file; needed a model YAML"):
         YOLO(tmp_path / name)
 
 

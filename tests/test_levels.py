@@ -150,9 +150,7 @@ def test_trained_by_the_stock_command(tiny_data, tmp_path):
 
 
 def test_what_a_backbone_lacks_is_said():
-    with pytest.raises(
-        ConfigError, match="base yolov8-p2 takes level P3 of its backbone; efficientvit_m0 gives P4, P5"
-    ):
+    with pytest.raises(ConfigError, match="base yolov8-p2 takes level P3 of its backbone; efficientvit_m0 has P4, P5"):
         made("yolov8-p2", backbone="efficientvit_m0", width=None)
     with pytest.raises(ConfigError, match="neck=slim joins P2 to P5 for yolov8-p2's Detect; efficientvit_m0 lacks P2"):
         made("yolov8-p2", "slim", backbone="efficientvit_m0", width=None)

@@ -231,14 +231,14 @@ def test_wrong_values_are_refused(name, tmp_path):
 
 @pytest.mark.parametrize("base, task", [("rtdetr-l", "detect"), ("yolov8", "classify")])
 def test_heads_with_losses_of_their_own(base, task):
-    with pytest.raises(ConfigError, match="class_loss: found varifocal; needed null, since .* has losses of its own"):
+    with pytest.raises(ConfigError, match="class_loss: found varifocal; needed null, since .* has its own losses"):
         make(base, "mobilenetv4_conv_small", task=task, count=False, keys={"class_loss": "varifocal"})
 
 
 def test_a_stock_model_is_told_that_the_key_is_ours(tmp_path):
     text = configs.stock_configs()["yolov8"].read_text("utf-8")
     (tmp_path / "yolov8-focal.yaml").write_text(f"class_loss: varifocal\n{text}", "utf-8")
-    message = "yolov8n-focal.yaml: class_loss is a key of yolo_lite's, for models with a module of ours; found none"
+    message = "yolov8n-focal.yaml: class_loss is a key for models with a module of yolo_lite's; found none"
     with pytest.raises(ConfigError, match=message):
         yaml_model_load(tmp_path / "yolov8n-focal.yaml")
 

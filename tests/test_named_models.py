@@ -64,7 +64,7 @@ def test_labels(given, expected):
         ("nothing", "there is no model 'nothing'"),
         ("yolov8n.pt", "there is no file yolov8n.pt; without .pt, yolov8n is built with random weights"),
         ("ton.pt", "there is no file ton.pt; did you mean 'torn.pt'?"),
-        (".", "'.' names no model"),
+        (".", "'.' is not the name of a model"),
         ("torn.pt", "torn.pt cannot be read as a model: "),
         ("yolov8n-torn.yaml", "yolov8n-torn.yaml cannot be read as a model: 'C2g'"),
         ("yolov8n-wrong", "{}/yolov8n-wrong.yaml, backbone row 2 [-1, 3, ASPPP, [128, true]]: unknown module 'ASPPP'"),

@@ -46,7 +46,7 @@ def test_values_by_name():
     [
         ("make", {"neck": "asp"}, "one of base, aspp, lraspp, extradw, slim, light, found 'asp'; did you mean 'aspp'"),
         ("make", {"width": {"n": 0}}, "width has to be a finite number above 0, or a value for each scale, found"),
-        ("make", {"width": float("nan")}, "found nan; like width=n:0.5,s:1"),
+        ("make", {"width": float("nan")}, "found nan; for example width=n:0.5,s:1"),
         ("make", {"width": {}}, "found {}"),
         ("make", {"imgsz": 100.0}, "imgsz has to be a multiple of 32, found 100.0; the nearest is 96"),
         ("make", {"edge": 1}, "edge has to be True or False, found 1"),
@@ -58,7 +58,7 @@ def test_values_by_name():
         ("bench", {"threads": True}, "threads has to be comma-separated whole numbers above 0, found True"),
         ("bench", {"seconds": float("inf")}, "seconds has to be a finite number above 0, found inf"),
         ("compare", {"seeds": [-1]}, "seeds has to be comma-separated whole numbers from 0 to 2147483647"),
-        ("compare", {"seeds": "0,one"}, "found '0,one'; like seeds=0,1,2"),
+        ("compare", {"seeds": "0,one"}, "found '0,one'; for example seeds=0,1,2"),
         ("compare", {"seeds": 2**31}, "found 2147483648"),
         ("compare", {"gpus": -1}, "gpus has to be a finite number from 0, found -1"),
         (
@@ -79,9 +79,12 @@ def test_refused(command, given, said):
     ("words", "said"),
     [
         (["width=n:0.5,s"], "width has to be a finite number above 0, or a value for each scale, found 'n:0.5,s'"),
-        (["edge=yes"], "edge has to be True or False, found 'yes'; like edge=True"),
-        (["keys={a: [}"], "keys has to be a mapping of keys to values, found '{a: [}'; like keys="),
-        (["max_gflops=three"], "max_gflops has to be a finite number above 0, found 'three'; like max_gflops=3.0"),
+        (["edge=yes"], "edge has to be True or False, found 'yes'; for example edge=True"),
+        (["keys={a: [}"], "keys has to be a mapping of keys to values, found '{a: [}'; for example keys="),
+        (
+            ["max_gflops=three"],
+            "max_gflops has to be a finite number above 0, found 'three'; for example max_gflops=3.0",
+        ),
     ],
 )
 def test_refused_words(words, said):
@@ -93,7 +96,7 @@ def test_refused_words(words, said):
 def test_refused_files(tmp_path):
     file = tmp_path / "list.yaml"
     file.write_text("[1, 2]")
-    with pytest.raises(ConfigError, match="list.yaml: needs settings of yolo-lite make, key: value, found list"):
+    with pytest.raises(ConfigError, match="list.yaml: expected settings of yolo-lite make, key: value, found list"):
         settings("make", [str(file)])
     with pytest.raises(ConfigError, match="lost.yaml: .*No such file"):
         settings("make", ["lost.yaml"])

@@ -210,8 +210,12 @@ def of_main():
 @pytest.mark.parametrize(
     ("cls", "options", "message"),
     [
-        (of_main(), {}, r"register, Loose: is defined in the script that was started .* move it to the top"),
-        (in_a_function(), {}, r"in_a_function.<locals>.Local: is defined in a function, where no checkpoint finds it"),
+        (of_main(), {}, r"register, Loose: is defined in the script that was started .* move it to the top level"),
+        (
+            in_a_function(),
+            {},
+            r"in_a_function.<locals>.Local: is defined in a function, where no checkpoint can find it",
+        ),
         (3, {}, r"register: found 3; needed a subclass of torch.nn.Module"),
         (None, {"name": 3}, r"name has to be one word of letters, digits and _, found 3"),
         (ToyConv, {"name": "nn.Conv"}, r"name has to be one word of letters, digits and _, found 'nn.Conv'"),

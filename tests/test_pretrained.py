@@ -263,7 +263,7 @@ def test_other_image_channels(channels, tmp_path):
 def test_timm_backbone_refuses_weights_of_another_network(tmp_path):
     save_file(timm.create_model("mobilenetv3_small_100").state_dict(), tmp_path / "w.safetensors")
     path = config(tmp_path, tmp_path / "w.safetensors", base="yolov8-timm.yaml")
-    with pytest.raises(ConfigError, match="no weights of timm's mobilenetv4_conv_small, .* tensors fit"):
+    with pytest.raises(ConfigError, match="not the weights of timm's mobilenetv4_conv_small, .* tensors fit"):
         YOLO(path)
 
 

@@ -88,7 +88,7 @@ def test_a_report_recommends_and_says_what_part_of_the_images_was_trained_on(tmp
     said = capsys.readouterr()
     assert "Recommended: heavy" in said.out and "latency has not been measured" in said.out
     assert "9 runs read; resampling the images of 3 models" in said.err and "drawing the plots" in said.err
-    assert "30 train, 12 val images (fraction=0.2 of those to train)" in (folder / "summary.md").read_text()
+    assert "30 train, 12 val images (fraction=0.2 of the training images)" in (folder / "summary.md").read_text()
     page = (folder / "report.html").read_text("utf-8")
     assert "a part of them (fraction=0.2)" in page and "Recommended: heavy" in page
 

@@ -110,7 +110,7 @@ def test_another_file_on_the_server_is_refused(release, tmp_path):
     shutil.rmtree(tmp_path / "cache")
     for content, found in ((b"x" * 1000, "1000"), (b"x" * (row.size + 5), "more")):
         file.write_bytes(content)
-        with pytest.raises(ConfigError, match=f"gave {found} bytes, needed {row.size}; try again later"):
+        with pytest.raises(ConfigError, match=f"returned {found} bytes, needed {row.size}; try again later"):
             released.find(NAME)
         assert list((tmp_path / "cache").iterdir()) == []
 
@@ -136,7 +136,7 @@ def test_none_has_been_released(name, place):
         YOLO(name)
     assert str(error.value) == (
         f"{name}: there is no such file, and no checkpoint of this model has been released; train "
-        f"model={name[:-3]}.yaml, which pretrained=yolov8n.pt lets begin with what a trained YOLO has learned"
+        f"model={name[:-3]}.yaml, with pretrained=yolov8n.pt to start from a trained YOLO"
     )
 
 
@@ -193,7 +193,7 @@ def test_killed_in_each_stage_it_goes_on(tmp_path):
     for part in (
         row.sha256,
         "mAP50-95, val",
-        "what source.pt knows, transferred",
+        "transferred from source.pt",
         "of yolov8n's",
         "AGPL-3.0",
         "0.38 M",

@@ -87,10 +87,10 @@ def test_missing_levels_and_names_are_refused(tmp_path):
     for old, new, message in (
         ("mobilenetv4_conv_small]", "mobilenetv4_conv_smal]", "row 0 .*no network .*did you mean 'mobilenetv4_conv_small'"),
         ("mobilenetv4_conv_small]", "xcit_nano_12_p16_224]", "row 1 .*has no level 2; it has 4 \\(stride 16\\)"),
-        ("mobilenetv4_conv_small]", "vit_tiny_patch16_224]", "row 0 .*takes images of 224 px only, a detector's vary"),
+        ("mobilenetv4_conv_small]", "vit_tiny_patch16_224]", "row 0 .*takes images of 224 px only, but a detector's image size varies"),
         ("Level, [2]", "Level, [1]", ""),
         ("mobilenetv4_conv_small]] # 0\n  - [0, 1, Level, [2]", "repvit_m1]] # 0\n  - [0, 1, Level, [1]", "has no level 1; it has 2 "),
-        ("[0, 1, Level, [3]]", "[-1, 1, Level, [3]]", "row 2 .*Level picks from a TimmBackbone, the row before gives 32 channels"),
+        ("[0, 1, Level, [3]]", "[-1, 1, Level, [3]]", "row 2 .*Level selects from a TimmBackbone, but the row before has 32 channels"),
         ("[-1, 1, SPPF", "[0, 1, SPPF", "row 5 .*put a Level row between"),
         ("[-1, 1, nn.Upsample", "[0, 1, nn.Upsample", "row 7 .*put a Level row between"),
     ):  # fmt: skip

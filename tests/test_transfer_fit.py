@@ -321,7 +321,7 @@ def test_a_backbone_learns_the_sources_maps(monkeypatch):
 
 
 def test_mimicking_needs_other_blocks():
-    with pytest.raises(ConfigError, match="mimic= is for backbones of other blocks than YOLO's"):
+    with pytest.raises(ConfigError, match="mimic= is for backbones whose blocks are not YOLO's"):
         mimic(lively(build("yolov8n.yaml")), build("yolo26s-lite.yaml", 1), images(2), 1)
 
 

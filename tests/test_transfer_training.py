@@ -249,8 +249,8 @@ def test_a_comparison_says_what_a_model_began_with(model, pretrained, said, sour
 def test_notes_say_what_models_began_with():
     runs = [RunRecord(model, seed, initial_weights=f"a.pt: {seed}") for model in "ab" for seed in (0, 1)]
     assert list(_on_initial_weights([*runs, RunRecord("c", 0)])) == [
-        "a began with a.pt: 0 (seed 0).",
-        "b began with a.pt: 0 (seed 0).",
+        "a started from a.pt: 0 (seed 0).",
+        "b started from a.pt: 0 (seed 0).",
     ]
     assert not list(_on_initial_weights([RunRecord("a", 0, initial_weights="random weights")]))
 

@@ -109,7 +109,7 @@ def _hand_over(module: "ModuleType") -> None:
             return
         try:  # noqa: SIM105, contextlib need not be loaded yet
             print(
-                f"yolo_lite: not registered with Ultralytics ({failure}); stock models work as always. "
+                f"yolo_lite: not registered with Ultralytics ({failure}); stock models work as before. "
                 "`yolo-lite doctor` says more.",
                 file=sys.stderr,
             )

@@ -24,7 +24,7 @@ def split(command: str, words: Iterable[str]) -> tuple[dict[str, str], list[str]
         if not equals:
             others.append(word)
         elif key in keys:
-            raise UsageError(f"{command} has {key}= twice; leave one out; {_more(command)}")
+            raise UsageError(f"{command} has {key}= twice; remove one; {_more(command)}")
         else:
             keys[key] = value
     return keys, others
@@ -42,7 +42,7 @@ def parse(command: str, words: Iterable[str]) -> tuple[dict[str, Any], list[str]
     if not least <= len(others) <= most:
         found = " ".join(others) or "none"
         wanted = COMMANDS[command].usage or "no arguments"
-        raise UsageError(f"{command} takes {wanted}, found {found}; {_more(command)}")
+        raise UsageError(f"{command} expects {wanted}, found {found}; {_more(command)}")
     return read(command, keys), others
 
 
@@ -56,7 +56,9 @@ def settings(command: str, words: Iterable[str]) -> dict[str, Any]:
     values, files = parse(command, words)
     for file in files:
         if not file.endswith((".yaml", ".yml")):
-            raise UsageError(f"{command} takes key=value or a YAML file of settings, found {file!r}; {_more(command)}")
+            raise UsageError(
+                f"{command} expects key=value or a YAML file of settings, found {file!r}; {_more(command)}"
+            )
         values = {**given(command, file), **values}
     return values
 
@@ -102,7 +104,7 @@ def given(command: str, settings: str | Path | Mapping[str, Any] | None) -> dict
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {one_line(error)}") from None
     if not isinstance(found, dict):
-        raise ConfigError(f"{path}: needs settings of yolo-lite {command}, key: value, found {type(found).__name__}")
+        raise ConfigError(f"{path}: expected settings of yolo-lite {command}, key: value, found {type(found).__name__}")
     return {str(key): value for key, value in found.items()}
 
 
@@ -121,7 +123,7 @@ def checked(command: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     for name, option in options.items():
         value = settings.get(name)
         if value is None and option.default is REQUIRED:
-            raise UsageError(f"{command} needs {name}=, {option.help}; like {name}={option.example}")
+            raise UsageError(f"{command} needs {name}=, {option.help}; for example {name}={option.example}")
         if value is None or (value == "" and option.default == ""):
             value = option.default
         values[name] = value if value in (None, "") else option.kind.check(name, value, option.example)

@@ -41,10 +41,15 @@ RKNN_OPERATORS = "https://github.com/rockchip-linux/rknn-toolkit2/blob/d8074d7/d
 
 CLAIMS = [
     Claim("h-swish", "Edge TPU", "does not map it; its maintainers advise MobileNetV3 without it", CORAL_HSWISH),
-    Claim("h-swish", "NNAPI", "fuses ReLUs alone into convolutions; has h-swish from Android 11 on, apart", NNAPI),
-    Claim("SiLU", "Edge TPU", "ReLU6 took swish's place in EfficientNet-Lite, for int8", EFFICIENTNET_LITE),
+    Claim(
+        "h-swish",
+        "NNAPI",
+        "fuses only ReLUs into convolutions; has h-swish from Android 11 on, as a separate operator",
+        NNAPI,
+    ),
+    Claim("SiLU", "Edge TPU", "EfficientNet-Lite uses ReLU6 instead, for int8", EFFICIENTNET_LITE),
     Claim("SiLU", "NNAPI", "fuses ReLU, ReLU1 and ReLU6 into convolutions, nothing else", NNAPI),
-    Claim("SiLU", "RKNN", "ReLU in its place in Rockchip's own YOLOv5", RKNN_YOLOV5),
+    Claim("SiLU", "RKNN", "Rockchip's own YOLOv5 uses ReLU instead", RKNN_YOLOV5),
     Claim("squeeze-excite", "Edge TPU", "not well supported; EfficientNet-Lite leaves it out", EFFICIENTNET_LITE),
     Claim("channel shuffle", "Edge TPU", "no tensor with more than three dimensions above 1; it has four", CORAL),
     Claim("channel shuffle", "NNAPI", "transposes tensors of up to four dimensions; it has five", NNAPI),

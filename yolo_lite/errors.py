@@ -34,7 +34,7 @@ def suggest(word: object, choices: Iterable[object]) -> str:
     near = nearest(str(word)[:LONGEST], names)
     if near is not None:
         return f"; did you mean {near!r}?"
-    return f"; there are {', '.join(names)}" if len(names) <= 40 else ""
+    return f"; choose from {', '.join(names)}" if len(names) <= 40 else ""
 
 
 def shown(value: object, limit: int = LONGEST) -> str:

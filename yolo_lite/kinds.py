@@ -56,7 +56,7 @@ class Kind:
     def refusal(self, name: str, value: Any, example: str = "") -> ConfigError:
         """Return the error that says what is wrong with a value."""
         text = repr(value) if len(repr(value)) <= LONGEST else f"{repr(value)[:LONGEST]}..."
-        near = self.nearest(value) or (f"like {name}={example}" if example and not self.choices else "")
+        near = self.nearest(value) or (f"for example {name}={example}" if example and not self.choices else "")
         return ConfigError(f"{name} has to be {self.wanted}, found {text}{f'; {near}' if near else ''}")
 
 

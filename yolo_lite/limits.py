@@ -33,11 +33,11 @@ KEPT = 2**26  # of the outputs of all rows together, for two images
 OPERATIONS = 10_000  # of torch, to build it and to run it; YOLOv8x takes 1,700
 ACTIVATION = 200  # characters of the key `activation`
 
-TOO_DEEP = f"values lie more than {NESTING} deep in each other"
+TOO_DEEP = f"values are nested more than {NESTING} deep"
 
 
 def check_tree(root: Any, parts: Callable[[Any], Iterable[Any]]) -> None:
-    """Refuse data of too many values, aliases written out, or too deep, or that holds itself, or a too long text.
+    """Refuse data of too many values, with aliases expanded, or too deep, or that holds itself, or a too long text.
 
     Args:
         root: The data.
@@ -54,7 +54,7 @@ def check_tree(root: Any, parts: Callable[[Any], Iterable[Any]]) -> None:
         if id(value) not in sizes:
             sizes[id(value)] = 1 + sum(size(each, depth + 1) for each in parts(value))
         if sizes[id(value)] > VALUES:
-            raise ConfigError(f"there are more than {VALUES} values, aliases written out")
+            raise ConfigError(f"there are more than {VALUES} values, with aliases expanded")
         return sizes[id(value)]
 
     size(root, 0)

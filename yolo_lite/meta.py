@@ -65,7 +65,7 @@ class Bounded(TorchDispatchMode):
         if getattr(_thread, "unbounded", False):
             return operation(*args, **kwargs)
         self.operations += 1
-        _refuse_above(limits.OPERATIONS, self.operations, "operations of torch to be built and run")
+        _refuse_above(limits.OPERATIONS, self.operations, "torch operations to be built and run")
         place = _place_of_size(operation)
         if place is not None and place < len(args):
             _refuse_above(limits.ELEMENTS, math.prod(args[place]), "values in one tensor")

@@ -126,7 +126,7 @@ def find(given: str | Path) -> str:
     """
     path = Path(str(given).strip())
     if not path.name:
-        raise ConfigError(f"{str(given)!r} names no model")
+        raise ConfigError(f"{str(given)!r} is not the name of a model")
     if path.suffix == ".pt":
         from yolo_lite.ultralytics_hooks import released
 
@@ -209,7 +209,7 @@ def build(source: str, classes: int) -> "tuple[DetectionModel, str]":
         loaded = YOLO(source)
         task, d, digest = loaded.task, loaded.model.yaml, _digest(source)
     if task != "detect":
-        raise ConfigError(f"{Path(source).name}: is a model for the task {task!r}; detectors are what is compared")
+        raise ConfigError(f"{Path(source).name}: is a model for the task {task!r}; only detectors can be compared")
     return DetectionModel(d, nc=classes, verbose=False), digest
 
 

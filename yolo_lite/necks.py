@@ -223,7 +223,9 @@ def _ghost(c1: int, scale: Scale, c2: int) -> Call:
 def _shuffle(c1: int, scale: Scale, c2: int, s: int = 1) -> Call:
     c2 = scale.channels(c2)
     if s not in (1, 2) or (s == 1 and c1 != c2):
-        raise ConfigError(f"takes stride 2, or stride 1 and as many channels as come in ({c1}); found {c2}, stride {s}")
+        raise ConfigError(
+            f"takes stride 2, or stride 1 and as many output channels as input channels ({c1}); found {c2}, stride {s}"
+        )
     return [c1, c2, s, ULTRALYTICS_NORM], c2
 
 

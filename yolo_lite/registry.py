@@ -25,14 +25,14 @@ from yolo_lite.errors import ConfigError, shown
 if TYPE_CHECKING:
     from torch import nn
 
-NO_EDGE_WEIGHTS = "takes away what published weights were trained with"
+NO_EDGE_WEIGHTS = "removes what published weights were trained with"
 
 LOSSES = {  # keys of model YAMLs -> their values, see losses.py
     "class_loss": ("varifocal", "varifocal-aligned"),
     "box_loss": ("siou",),
 }
 
-SEVERAL_LEVELS = "a TimmBackbone gives several levels; put a Level row between"
+SEVERAL_LEVELS = "a TimmBackbone outputs several levels; put a Level row in between"
 
 Rule: TypeAlias = Callable[..., tuple[list[Any], Any]]  # (c1, scale, *row arguments) -> (constructor arguments, c2)
 Repeats: TypeAlias = Literal["stack", "argument", "once"]
@@ -210,8 +210,8 @@ def _check_importable(cls: type) -> None:
     else:
         return
     raise ConfigError(
-        f"register, {cls.__qualname__}: {where}, where no checkpoint finds it; move it to the top of a module and "
-        "import that"
+        f"register, {cls.__qualname__}: {where}, where no checkpoint can find it; "
+        "move it to the top level of a module and import that"
     )
 
 

@@ -125,7 +125,7 @@ def card(
     found, record, data = results.models[model], results.runs[0].record, results.comparison.data
     versions = ", ".join(f"{name} {version}" for name, version in (record.versions or {}).items())
     part = "" if results.comparison.fraction == 1 else f" (fraction={results.comparison.fraction})"
-    begun = f"what {Path(source).name} knows, transferred" if source else "random weights"
+    begun = f"transferred from {Path(source).name}" if source else "random weights"
     return [
         f"# {model}",
         "",
@@ -142,7 +142,7 @@ def card(
         ),
         f"| trained on | {data.name}, {data.images.get('train')} images{part} |",
         f"| epochs | {results.comparison.train['epochs']} |",
-        f"| begun with | {begun} |",
+        f"| initial weights | {begun} |",
         "| licence | AGPL-3.0, as yolo_lite's and Ultralytics' code; mind the terms of the images |",
         f"| made with | {versions} |",
         f"| file | {Path(row['url']).name}, {row['size']} bytes |",

@@ -201,8 +201,8 @@ def register_stage(cls: AnyStage) -> AnyStage:
         takes = c1 if level == 1 else plan[level - 2][-1].channels
         if c1 != takes:
             raise ConfigError(
-                f"level {level} of {variant} takes the {takes} channels of its level {level - 1} "
-                f"(backbone_width {scale.backbone_width:g}), the row before gives {c1}"
+                f"level {level} of {variant} expects the {takes} channels of its level {level - 1} "
+                f"(backbone_width {scale.backbone_width:g}), the row before has {c1}"
             )
         edge = [True] if scale.backbone_edge else []
         return [c1, variant, level, scale.backbone_width, *edge], plan[level - 1][-1].channels

@@ -117,7 +117,8 @@ def check_fit(name: str) -> None:
             build(name, 3).eval()(torch.zeros(1, 3, size, size))
     except Exception as error:
         raise ConfigError(
-            f"timm's {name} takes images of {published.input_size[-1]} px only, a detector's vary ({typed_line(error)})"
+            f"timm's {name} takes images of {published.input_size[-1]} px only, "
+            f"but a detector's image size varies ({typed_line(error)})"
         ) from None
 
 
@@ -242,7 +243,7 @@ def _breaks_in_channels_last(module: nn.Module) -> bool:
 
 def _level_rule(c1: int | Levels, scale: Scale, level: int) -> tuple[list[Any], int]:
     if not isinstance(c1, Levels):
-        raise ConfigError(f"Level picks from a TimmBackbone, the row before gives {c1} channels")
+        raise ConfigError(f"Level selects from a TimmBackbone, but the row before has {c1} channels")
     if level not in c1.channels:
         has = ", ".join(f"{k} (stride {2**k})" for k in sorted(c1.channels) if k)
         raise ConfigError(f"timm's {c1.name} has no level {level}; it has {has}")

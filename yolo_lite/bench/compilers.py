@@ -81,7 +81,7 @@ def compiler_of(device: str) -> tuple[Compiler, str]:
                 raise ConfigError(f"device={device} needs {compiler.package}: pip install {compiler.pip}")
             return compiler, compiler.devices[0] if device == family else device
     known = [*COMPILERS, *(device for compiler in COMPILERS.values() for device in compiler.devices)]
-    raise ConfigError(f"device={device}: there is no compiler for it here{suggest(device, known)}")
+    raise ConfigError(f"device={device}: no compiler for it is supported{suggest(device, known)}")
 
 
 def verdict(

@@ -70,7 +70,9 @@ def _decoding(model: "onnx.ModelProto", source: Path) -> list[str]:
     """Return the head's nodes that stay in float: one scale for boxes in pixels and scores would leave no scores."""
     rows = [int(number) for node in model.graph.node for number in re.findall(r"^/model\.(\d+)/", node.name)]
     if not rows:
-        raise ConfigError(f"{source} does not name its layers as Ultralytics' exporter does, so the head is not known")
+        raise ConfigError(
+            f"{source} does not name its layers as Ultralytics' exporter does, so the head cannot be identified"
+        )
     head = f"/model.{max(rows)}/"
     return [node.name for node in model.graph.node if node.name.startswith(head) and not _learned(node)]
 

@@ -122,6 +122,6 @@ def _check_shape(entry: Entry, shape: Sequence[int]) -> None:
     if not isinstance(entry.subject, Exported):
         return
     if list(shape[-2:]) != [entry.imgsz, entry.imgsz]:
-        raise ConfigError(f"{entry.path} takes images of {list(shape[-2:])}, imgsz is {entry.imgsz}")
+        raise ConfigError(f"{entry.path} takes images of {list(shape[-2:])}, but imgsz is {entry.imgsz}")
     if shape[0] != 1:
-        raise ConfigError(f"{entry.path} takes {shape[0]} images at a time; export it with batch=1")
+        raise ConfigError(f"{entry.path} takes {shape[0]} images per batch; export it with batch=1")

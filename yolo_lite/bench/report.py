@@ -97,15 +97,15 @@ def remarks(measurements: Sequence[Measurement], random: Sequence[str], skipped:
     classes = {row.model: row.classes for row in measurements if row.classes is not None}
     notes = list(skipped)
     if random:
-        notes.append(f"Random weights: {', '.join(random)}. The time does not depend on weights, the accuracy does.")
+        notes.append(f"Random weights: {', '.join(random)}. Latency does not depend on the weights, accuracy does.")
     if len(set(classes.values())) > 1:
         counts = ", ".join(f"{model} {number}" for model, number in classes.items())
         notes.append(
-            f"Numbers of classes differ, and with them the heads: {counts}. "
+            f"The models have different numbers of classes, so different heads: {counts}. "
             "To make them equal, set nc in copies of the YAMLs."
         )
     if any(row.precision != "as exported" for row in measurements):
-        notes.append("Ultralytics' default export: one fixed square image, no non-maximum suppression in it.")
+        notes.append("Ultralytics' default export: one square image of fixed size, without non-maximum suppression.")
     if controls:
         low, high = min(row.low for row in controls), max(row.high for row in controls)
         notes.append(
@@ -118,6 +118,6 @@ def remarks(measurements: Sequence[Measurement], random: Sequence[str], skipped:
         if row.precision == "int8" and against_fp32(row, measurements) > 1:
             notes.append(
                 f"WARNING: {row.model} in {row.runtime}, {row.threads_in_words}: int8 takes "
-                f"{against_fp32(row, measurements):.2f} times as long as fp32 on this CPU; keep fp32 here."
+                f"{against_fp32(row, measurements):.2f} times as long as fp32 on this CPU; use fp32 here."
             )
     return notes

@@ -41,7 +41,9 @@ def run(
         ConfigError: As `measure`; int8 without data; or a folder that cannot be written.
     """
     if int8 != (data is not None):
-        raise ConfigError("int8=True and data= belong together: data is the dataset whose images calibrate int8")
+        raise ConfigError(
+            "int8=True and data= have to be given together: data is the dataset whose images calibrate int8"
+        )
     chosen, skipped = _choose(runtimes, int8)
     folder = _writable(Path(out) if out else _new_folder())
     say(*skipped)
@@ -83,7 +85,7 @@ def _writable(folder: Path) -> Path:
     try:
         place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
         if not place.is_dir():
-            raise ConfigError(f"out={folder}: {place} is a file; needs a folder")
+            raise ConfigError(f"out={folder}: {place} is a file, not a folder")
         with tempfile.TemporaryFile(dir=place) as probe:  # permissions do not tell of read-only and full disks
             probe.write(bytes(4096))
     except OSError as error:

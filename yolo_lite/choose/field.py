@@ -107,7 +107,7 @@ def _find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
         everything = [each for each in everything if each.label in table]
         if not everything:
             raise ConfigError(
-                f"latency={wanted.latency}: none of its models is a candidate; they are called like "
+                f"latency={wanted.latency}: none of its models is a candidate; candidates have names like "
                 f"{space(wanted.imgsz, wanted.bases, wanted.backbones)[0].label}"
             )
     works, parameters = {}, {}
@@ -115,7 +115,7 @@ def _find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
         if count <= (wanted.max_params or count) and 4 * count <= (wanted.max_size or 4 * count):
             works[each], parameters[each] = done, count
     if not works:
-        raise ConfigError(f"max_params={wanted.max_params}, max_size={wanted.max_size}: every candidate has more")
+        raise ConfigError(f"max_params={wanted.max_params}, max_size={wanted.max_size}: every candidate is larger")
     if table is not None:
         times = {each: table[each.label] for each in works}
         check_budget(times.values(), wanted.budget)
@@ -124,7 +124,7 @@ def _find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
     reference = next((each for each in works if each.backbone is None), next(iter(works)))
     timings = Timings(wanted.folder / "latency.json", reference, models, device, say)
     model = fitted(timings, works, min(FIRST, round(12 + 24 * wanted.hours)))
-    say(f"the cost model's error is {model.error:.1%} at the median, {model.worst:.1%} at the ninth decile")
+    say(f"the cost model's median error is {model.error:.1%}, its 90th percentile {model.worst:.1%}")
     predicted = {each: model.predict(done) for each, done in works.items()}
     check_budget(predicted.values(), wanted.budget)
     timings.measure(_near(predicted, wanted.budget, max(8, round(NEAR * wanted.hours))))
@@ -197,5 +197,5 @@ def _table(file: Path) -> dict[str, float]:
     with file.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     if not rows or not {"model", "p50"} <= rows[0].keys():
-        raise ConfigError(f"latency={file}: needs a bench.csv of yolo-lite bench, with model and p50")
+        raise ConfigError(f"latency={file}: needs a bench.csv of yolo-lite bench, with columns model and p50")
     return {row["model"]: float(row["p50"]) for row in rows if row.get("control", "False") != "True"}

@@ -68,7 +68,7 @@ def split(files: Sequence[Path], seed: int = 0) -> tuple[list[Path], list[Path]]
             break
     kept = sorted(set(range(len(files))).difference(held))
     if not kept:
-        raise ConfigError(f"its {len(files)} training images are too few, or too much alike, to hold some of them out")
+        raise ConfigError(f"its {len(files)} training images are too few, or too similar, to hold some of them out")
     return [files[number] for number in kept], [files[number] for number in sorted(held)]
 
 

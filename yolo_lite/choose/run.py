@@ -102,16 +102,16 @@ def _check_folder(wanted: Settings, digest: str) -> None:
     Raises:
         ConfigError: It does.
     """
-    advice = "use the same settings to go on with it, or choose another name="
+    advice = "use the same settings to continue it, or choose another name="
     old, new = read_json(wanted.folder / "choose.json"), _known_by(wanted, digest)
     if old is None:
         if wanted.folder.exists() and any(not path.name.startswith(".") for path in wanted.folder.iterdir()):
-            raise ConfigError(f"{wanted.folder}: holds something that is no search; choose another name=")
+            raise ConfigError(f"{wanted.folder}: exists, but is not a search; choose another name=")
         return
     for key, value in new.items():
         before = old.get(key)
         if before != (list(value) if isinstance(value, tuple) else value):
-            found = "other images or labels" if key == "data" else f"{key}={value}, found there {key}={before}"
+            found = "other images or labels" if key == "data" else f"{key}={value}, it has {key}={before}"
             raise ConfigError(f"{wanted.folder} holds another search: {one_line(found)}; {advice}")
 
 
@@ -217,7 +217,7 @@ class Halving:
         score = record.metrics.figures[MAIN]
         goes_on = search.report(step, score)
         last = step.epochs == self.plan["rungs"][-1]
-        then = "at the end of its way" if last else "goes on" if goes_on else "dropped"
+        then = "complete" if last else "continues" if goes_on else "dropped"
         _say(f"{step.candidate}: {_epochs(step.epochs)}, {MAIN} {score:.3f}, {then}; {time}")
 
     def _seconds(self, step: Step) -> float:
@@ -303,7 +303,7 @@ def _finals(halving: Halving, clock: Clock) -> Finals:
     assert halving.search is not None
     ranking = halving.search.ranking()
     if len(ranking) < 2:
-        raise ConfigError(f"{len(ranking)} candidates were trained, too few to choose from; give more hours=")
+        raise ConfigError(f"{len(ranking)} candidates were trained, too few to choose from; raise hours=")
     epochs = halving.plan["epochs"]
     paces = [halving.pace(label) for label in ranking]
     found = finals_within(clock.left, paces, epochs, halving.wanted.parallel)

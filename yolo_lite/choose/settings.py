@@ -15,11 +15,11 @@ from yolo_lite.files import is_file
 
 TAKEN = {  # training arguments that a search decides itself: what to use instead
     "model": "bases= and backbones=",
-    "seed": "nothing, the finalists get several",
+    "seed": "no seed, since the finalists get several",
     "resume": "the same command again, which resumes",
     "exist_ok": "name=",
     "save_dir": "project= and name=",
-    "mode": "nothing, it trains",
+    "mode": "no mode, since it trains",
     "cfg": "a YAML file as the first word",
     "pretrained": "source=",
 }

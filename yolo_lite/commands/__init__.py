@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 # Python is looking for the module that it is to run, `python -m yolo_lite.commands.make`; others may import this, too.
 if sys.argv[:1] == ["-m"] and any(word.startswith("yolo_lite.commands") for word in sys.orig_argv):
-    sys.exit("yolo-lite: this is no command; run yolo-lite, or python -m yolo_lite")
+    sys.exit("yolo-lite: this module is not a command; run yolo-lite, or python -m yolo_lite")
 
 STOCK_MODES = ("train", "val", "predict", "export", "track", "benchmark")
 

@@ -16,8 +16,8 @@ from yolo_lite.torch_build import Line
 
 REPOSITORY = "git+https://github.com/yolo-lite/yolo-lite"
 MARKS = {True: "ok", None: "warn", False: "FAIL"}
-_AGAIN = f"Install again, and nothing else: pip install --force-reinstall --no-deps {REPOSITORY}"
-_ELSEWHERE = "Python reads start-up files in site folders only, here"
+_AGAIN = f"Reinstall it alone: pip install --force-reinstall --no-deps {REPOSITORY}"
+_ELSEWHERE = "Python reads start-up files only in its site folders, here"
 _PROBE = "import ultralytics.nn.tasks as tasks; print(hasattr(tasks.parse_model, 'yolo_lite'))"
 
 
@@ -58,7 +58,7 @@ def _release() -> Line:
     if here < number(first):
         return False, text, f"Too old: pip install 'ultralytics>={first}'"
     if here > number(last):
-        return None, text, "Newer than what was tested; the checks below tell whether it works."
+        return None, text, "Newer than what was tested; the checks below show whether it works."
     return True, text, ""
 
 

@@ -11,7 +11,7 @@ def main(words: list[str]) -> int:
     """Do what the words of the command line, or the recipe's file among them, say."""
     recipe = Recipe.of(settings("make", words))
     if recipe.count:
-        print("counting what it costs, some seconds for each scale; count=False leaves that out", file=sys.stderr)
+        print("counting parameters and GFLOPs, some seconds for each scale; count=False skips this", file=sys.stderr)
     text = compose(recipe)
     print(recipe.out or text.rstrip())
     return 0

@@ -25,7 +25,7 @@ def main(words: list[str]) -> int:
     if out.exists() and not values["exist_ok"]:
         raise ConfigError(f"{out} exists; choose another file for out=, or set exist_ok=True")
     if out.suffix != ".pt":
-        raise ConfigError(f"out={out}: needs the ending .pt")
+        raise ConfigError(f"out={out}: has to end in .pt")
     run(values, out)
     print(out)
     return 0

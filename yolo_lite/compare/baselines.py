@@ -187,8 +187,8 @@ def equal_gflops(base: str, model: zoo.Model, conditions: Conditions) -> SizeMat
 
     if gflops(0) < model.gflops:
         raise ConfigError(
-            f"match=gflops: {base} costs {gflops(0):.2f} GFLOPs, less than {model.label} with {model.gflops:.2f}; "
-            "it is the smaller one already, leave that model out of match_for="
+            f"match=gflops: {base} has {gflops(0):.2f} GFLOPs, fewer than {model.label} with {model.gflops:.2f}; "
+            "it is smaller already; leave that model out of match_for="
         )
     low, high = 0, len(choices) - 1  # costs fall from low to high
     while high - low > 1:
@@ -209,8 +209,8 @@ def equal_latency(base: str, model: zoo.Model, conditions: Conditions) -> SizeMa
     found = _timed([choices[number] for number in coarse], model, conditions)
     if found[0].ratio < 1:
         raise ConfigError(
-            f"match=latency: {base} takes {found[0].ratio:.2f} of the time of {model.label}; it is the faster one "
-            "already, leave that model out of match_for="
+            f"match=latency: {base} takes {found[0].ratio:.2f} of the time of {model.label}; it is faster "
+            "already; leave that model out of match_for="
         )
     best = _nearest(found)
     near = range(coarse[max(best - 1, 0)], coarse[min(best + 1, len(coarse) - 1)] + 1)

@@ -9,7 +9,7 @@ from yolo_lite.compare import comparison
 from yolo_lite.compare.comparison import Comparison
 from yolo_lite.errors import ConfigError
 
-_ADVICE = "use the same settings to go on with it, or choose another name="
+_ADVICE = "use the same settings to continue it, or choose another name="
 
 
 def read_folder(folder: Path) -> Comparison | None:
@@ -21,7 +21,7 @@ def read_folder(folder: Path) -> Comparison | None:
     old = comparison.read(folder)
     is_new = not folder.exists() or (folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir()))
     if old is None and not is_new:
-        raise ConfigError(f"{folder}: holds something that is no comparison; choose another name=")
+        raise ConfigError(f"{folder}: exists, but is not a comparison; choose another name=")
     return old
 
 
@@ -51,7 +51,7 @@ def _check_data(old: Comparison, new: Comparison, where: str) -> None:
             what = "its images or labels" if key == "digest" else f"data's {key} = {before}"
             raise ConfigError(f"{where}: {what}, found {now}; {_ADVICE}")
     if old.data.sizes not in (None, new.data.sizes):
-        raise ConfigError(f"{where}: its images' files have other sizes now; {_ADVICE}")
+        raise ConfigError(f"{where}: its images' files have changed in size; {_ADVICE}")
 
 
 def _check_models(old: Comparison, new: Comparison, where: str) -> None:

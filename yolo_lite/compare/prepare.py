@@ -27,7 +27,7 @@ def prepare(job: Job) -> Start:
         checkpoint = torch.load(last, map_location="cpu", weights_only=False)
         done = checkpoint["epoch"] + 1
     except Exception as error:
-        return _afresh(folder, f"the checkpoint is torn ({type(error).__name__})")
+        return _afresh(folder, f"the checkpoint is incomplete ({type(error).__name__})")
     if done == 0:  # stripped of its optimizer by Ultralytics, at the end
         return Start("evaluate")
     if done >= checkpoint["train_args"]["epochs"]:

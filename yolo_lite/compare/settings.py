@@ -18,7 +18,7 @@ TAKEN = {  # training arguments that a comparison decides itself: what to use in
     "resume": "restart=True or the default, which continues",
     "exist_ok": "name=",
     "save_dir": "project= and name=",
-    "mode": "nothing, it trains",
+    "mode": "no mode, since it trains",
     "cfg": "a YAML file as the first word",
 }
 STAYS = {"plots": False, "deterministic": True}  # unless the user says otherwise
@@ -116,7 +116,7 @@ def parse(words: Iterable[str], command: str = "compare") -> tuple[str | None, d
     wrong = [file for number, file in enumerate(files) if number > 0 or not file.endswith((".yaml", ".yml"))]
     if wrong:
         known = options.COMMANDS[command]
-        raise UsageError(f"{command} takes {known.usage}, found {wrong[0]!r}; like {known.example}")
+        raise UsageError(f"{command} expects {known.usage}, found {wrong[0]!r}; for example {known.example}")
     mine = {option.name for option in options.COMMANDS[command].options}
     train = {key: smart_value(word) for key, word in keys.items() if key not in mine}
     if ":" in keys.get("imgsz", ""):
@@ -144,7 +144,7 @@ def check_names(command: str, settings: Iterable[str], taken: Mapping[str, str])
         if key in ours:
             continue
         if key in taken:
-            raise ConfigError(f"{key}= is not for yolo-lite {command}; use {taken[key]}")
+            raise ConfigError(f"{key}= cannot be set for yolo-lite {command}; use {taken[key]}")
         if key not in known:
             raise ConfigError(f"unknown setting {key}={suggest(key, known)}")
 
@@ -158,9 +158,9 @@ def checked_train(train: Mapping[str, Any]) -> dict[str, Any]:
     from ultralytics.cfg import get_cfg
 
     if train.get("task", "detect") != "detect":
-        raise ConfigError(f"task={train['task']}: detectors are what is compared")
+        raise ConfigError(f"task={train['task']}: only detectors can be compared")
     if train.get("val") is False:
-        raise ConfigError("val=False: the curves over the epochs need the validation")
+        raise ConfigError("val=False: the curves over the epochs need validation")
     if isinstance(train.get("epochs"), int):  # older releases of Ultralytics take any
         kinds.whole().check("epochs", train["epochs"])
     source = train.get("pretrained")

@@ -122,7 +122,9 @@ def read_base(name: str, task: str) -> Base:
     try:
         levels = configs.stock_levels(d)
     except Exception:  # rows that give several maps, as YOLOv9e's
-        raise ConfigError(f"base {name} has rows that are no plain sequence of maps; choose another base") from None
+        raise ConfigError(
+            f"base {name} has rows that are not a plain sequence of feature maps; choose another base"
+        ) from None
     rows, count, end = _rows(text, d), len(d["backbone"]), neck_start(d)
     comments: dict[str, str] = dict(re.findall(r"^(\w+):[^#\n]*# *(.*)$", text, re.M))
     outputs = [levels[each] for each in rows[-1].taken]

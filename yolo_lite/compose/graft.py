@@ -110,7 +110,7 @@ def _with_coarser_levels(base: Base, swap: Swap) -> Swap:
     start = next((i for i, level in enumerate(base.levels) if level > deepest), len(base.levels))
     added = base.features[start:]
     if last not in (*swap.places, *base.levels[start:]) or any(row.taken != [-1] for row in added):
-        raise ConfigError(f"base {base.name}'s backbone ends with level P{last}; {swap.name} gives {swap.given}")
+        raise ConfigError(f"base {base.name}'s backbone ends with level P{last}; {swap.name} has {swap.given}")
     rows, places = list(swap.rows), dict(swap.places)
     for number, (row, level) in enumerate(zip(added, base.levels[start:], strict=True), start):
         places[level] = len(rows)
@@ -137,7 +137,7 @@ def _with_pan(base: Base, swap: Swap, last: Row, neck: str) -> tuple[list[Row], 
     lacking = next((level for level in base.joined if level not in swap.places), None)
     if lacking is not None:
         joined = f"P{base.joined[0]} to P{base.joined[-1]} for {base.name}'s {last.module}"
-        raise ConfigError(f"neck={neck} joins {joined}; {swap.name} lacks P{lacking}, it gives {swap.given}")
+        raise ConfigError(f"neck={neck} joins {joined}; {swap.name} lacks P{lacking}, it has {swap.given}")
     pooling = next((row for row in base.context if row.module in POOLINGS), Row(-1, 1, "Conv", [0, 1, 1]))
     n = len(swap.rows)
     rows, given = PANS[neck](n, swap.places, pooling.but(inputs=-1, comment=str(n)), base.joined)
@@ -180,7 +180,7 @@ def _moved(base: Base, swap: Swap, rows: Iterable[Row]) -> list[Row]:
             return index - old + len(swap.rows)
         level = base.levels[index]
         if level not in swap.places:
-            raise ConfigError(f"base {base.name} takes level P{level} of its backbone; {swap.name} gives {swap.given}")
+            raise ConfigError(f"base {base.name} takes level P{level} of its backbone; {swap.name} has {swap.given}")
         return swap.places[level]
 
     moved = []

@@ -28,14 +28,14 @@ def check_out(path: Path, base: str, exist_ok: bool) -> None:
         from ultralytics.utils import LOGGER
 
         LOGGER.warning(
-            f"out={path}: under this name the first scale is used always; one like {base}-{path.stem}.yaml lets "
-            f"model={base}s-{path.stem}.yaml choose"
+            f"out={path}: with this name the first scale is always used; one like {base}-{path.stem}.yaml lets "
+            f"model={base}s-{path.stem}.yaml choose the scale"
         )
 
 
 def _fault_of_place(path: Path, exist_ok: bool) -> str:
     if path.suffix != ".yaml":
-        return "needs a name that ends in .yaml"
+        return "has to end in .yaml"
     if not path.parent.is_dir():
         return f"there is no folder {path.parent}"
     if path.is_dir():
@@ -48,7 +48,7 @@ def _fault_of_place(path: Path, exist_ok: bool) -> str:
 def _fault_of_name(path: Path, base: str) -> str:
     if ("rtdetr" in base) != ("rtdetr" in path.stem):
         wanted = f"rtdetr in its name, like {base}-my.yaml" if "rtdetr" in base else "a name without rtdetr"
-        return f"Ultralytics tells RT-DETR by the file's name; needs {wanted}"
+        return f"Ultralytics recognises RT-DETR by the file's name; use {wanted}"
     other = next((each for each in OTHER_MODELS if each in path.stem.lower()), None)
     if other:
         return f"Ultralytics takes {other!r} in a name for another kind of model; leave it out"

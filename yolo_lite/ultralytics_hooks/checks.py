@@ -72,7 +72,7 @@ def check(d: Mapping[str, Any], namespace: Mapping[str, Any], ch: int = 3, file:
     rows = tuple(_row(d, index, *each, scale.depth, where, namespace) for index, each in enumerate(sections))
     _check_heads(rows, namespace)
     if scale.backbone_edge and not any(_is_native(row) for row in rows):
-        raise ConfigError("backbone_edge: true changes our native backbones, and there is none in this model").at(where)
+        raise ConfigError("backbone_edge: true changes yolo_lite's native backbones, and this model has none").at(where)
     try:
         _check_losses(d, rows, namespace)
     except ConfigError as error:
@@ -91,10 +91,10 @@ def _check_losses(d: Mapping[str, Any], rows: Sequence[Row], namespace: Mapping[
             raise ConfigError(f"{key}: found {value!r}; needed null or {' or '.join(known)}{suggest(value, known)}")
         if not any(row.spec for row in rows):
             raise ConfigError(
-                f"{key} is a key of yolo_lite's, for models with a module of ours; found none, needed one or no {key}"
+                f"{key} is a key for models with a module of yolo_lite's; found none: add one, or remove {key}"
             )
         if not issubclass(head, internals.classes(("Detect",), namespace)):
-            raise ConfigError(f"{key}: found {value}; needed null, since {rows[-1].module} has losses of its own")
+            raise ConfigError(f"{key}: found {value}; needed null, since {rows[-1].module} has its own losses")
         if key == "box_loss" and issubclass(head, internals.classes(("OBB",), namespace)):
             raise ConfigError(
                 f"{key}: found {value}, a loss of upright boxes; needed null for {rows[-1].module}'s rotated ones"
@@ -236,7 +236,7 @@ def _check_heads(rows: tuple[Row, ...], namespace: Mapping[str, Any]) -> None:
         if is_last and not is_head:
             raise ConfigError("the last row has to be the model's head, like Detect").at(row.where)
         if is_head and not is_last:
-            raise ConfigError(f"{row.module} is a head, which only the last row can be").at(row.where)
+            raise ConfigError(f"{row.module} is a head; only the last row can be one").at(row.where)
         if is_head and row.repeats != 1:
             raise ConfigError(f"a head cannot be repeated, found repeats {row.repeats}").at(row.where)
         if issubclass(row.cls, of_text):

@@ -122,7 +122,7 @@ def find_model(path: str | Path) -> Path | None:
     """
     named = Path(str(path).strip())
     if named.suffix in (".yaml", ".yml") and _is_there(named) and not is_file(named):
-        raise ConfigError(f"{one_line(named)}: is no file; needed a model YAML")
+        raise ConfigError(f"{one_line(named)}: is not a file; needed a model YAML")
     names = [named.name, without_letter(named.name)]
     for candidate in (named.with_name(name) for name in names):
         if is_file(candidate):

@@ -139,10 +139,12 @@ def _shape(value: Any) -> str:
 def _check_strides(inputs: Any, where: str) -> None:
     maps = inputs if isinstance(inputs, list) else [inputs]
     if not all(getattr(each, "ndim", 0) == 4 and 0 < each.shape[-1] <= SIZE for each in maps):
-        raise ConfigError(f"{where}: its inputs have to be maps, found {one_line(', '.join(map(_shape, maps)))}")
+        raise ConfigError(
+            f"{where}: its inputs have to be feature maps, found {one_line(', '.join(map(_shape, maps)))}"
+        )
     strides = [SIZE // each.shape[-1] for each in maps]
     if strides != sorted(set(strides)):
-        raise ConfigError(f"{where}: its inputs have to come in the order of their strides, found strides {strides}")
+        raise ConfigError(f"{where}: its inputs have to be in the order of their strides, found strides {strides}")
 
 
 def _of_row(error: Exception, checked: Checked, parser: str) -> ConfigError:

@@ -31,7 +31,7 @@ def check_keys(d: Mapping[str, Any], file: bool) -> None:
         if right is not None:
             raise ConfigError(f"unknown key {shown(key)}; did you mean {right!r}?")
         if begins_like_ours(key) and key not in OUR_KEYS:
-            raise ConfigError(f"unknown key {shown(key)}; there are {', '.join(sorted(OUR_KEYS))}")
+            raise ConfigError(f"unknown key {shown(key)}; choose from {', '.join(sorted(OUR_KEYS))}")
     check_number("nc", d["nc"], whole=True, most=limits.CLASSES)
     if "ch" in d:
         check_number("ch", d["ch"], whole=True, most=limits.IMAGE_CHANNELS)

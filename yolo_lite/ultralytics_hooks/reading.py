@@ -51,7 +51,7 @@ def load(file: str | Path, namespace: Mapping[str, Any]) -> dict[str, Any] | Non
     data = _read(Path(file))
     try:
         if len(data) > limits.BYTES:
-            raise ConfigError(f"is larger than {limits.BYTES} bytes, which no model YAML is")
+            raise ConfigError(f"is larger than {limits.BYTES} bytes, too large for a model YAML")
         content = _content(_decoded(data), _StrictLoader)
     except Exception as error:  # PyYAML raises whatever a tag's constructor does
         if not _is_probably_ours(data, namespace):
@@ -78,11 +78,11 @@ def _decoded(data: bytes) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ConfigError(
-            f", line {line}: byte 0x{data[error.start]:02x} is no UTF-8; save the file as UTF-8"
+            f", line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
         ) from None
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise ConfigError(f", line {line}: byte 0x00 is in no UTF-8 text (UTF-16?); save the file as UTF-8")
+        raise ConfigError(f", line {line}: byte 0x00 is not text in UTF-8 (UTF-16?); save the file as UTF-8")
     return text
 
 

@@ -105,7 +105,7 @@ def _say_that_there_is_none(path: Path) -> None:
     if not {f"{path.stem}.yaml", without_letter(f"{path.stem}.yaml")}.isdisjoint(configs()):
         raise ConfigError(
             f"{path}: there is no such file, and no checkpoint of this model has been released; train "
-            f"model={path.stem}.yaml, which pretrained=yolov8n.pt lets begin with what a trained YOLO has learned"
+            f"model={path.stem}.yaml, with pretrained=yolov8n.pt to start from a trained YOLO"
         )
 
 
@@ -121,7 +121,7 @@ def _download(release: Release, path: Path) -> None:
             if file.tell() != release.size:
                 found = "more" if file.tell() > release.size else f"{file.tell()}"
                 raise ConfigError(
-                    f"{path.name}: {release.url} gave {found} bytes, needed {release.size}; try again later"
+                    f"{path.name}: {release.url} returned {found} bytes, needed {release.size}; try again later"
                 )
     except OSError as error:
         raise ConfigError(

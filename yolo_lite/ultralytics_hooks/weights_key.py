@@ -99,7 +99,7 @@ def prepare(value: Any, checked: "Checked") -> Callable[[nn.Sequential], str] | 
             value.loaded = f"{source.name} {source.tag}".strip()
         return (
             f"backbone_weights: {source.name} {source.tag} (licence: {source.licence}), {loaded} of {total} tensors; "
-            f"mean {source.mean} and std {source.std} are taken care of, images stay in 0..1"
+            f"mean {source.mean} and std {source.std} are applied inside the model, images stay in 0..1"
         )
 
     return apply

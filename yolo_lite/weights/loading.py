@@ -128,7 +128,7 @@ def _refuse_those_of_another(variant: str, weights: Mapping[str, torch.Tensor]) 
             names = reference_names(other)
             if names and set(names[:-2]) <= weights.keys():  # the classifier may differ
                 raise ConfigError(
-                    f"these are weights of {other}, which computes differently from {variant}; name {other}"
+                    f"these are weights of {other}, which computes differently from {variant}; use {other}"
                 )
 
 

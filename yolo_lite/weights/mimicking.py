@@ -58,11 +58,11 @@ def mimic(
     for found in (theirs, ours):
         roles.trace(found, images.shape[1], device)
     if all(unit.parts for unit in ours if unit.section == "backbone" and unit.kind):
-        raise ConfigError("mimic= is for backbones of other blocks than YOLO's; those are fitted without it")
+        raise ConfigError("mimic= is for backbones whose blocks are not YOLO's; this one is fitted without it")
     read, made = roles.features(theirs), roles.features(ours)
     levels = sorted(read.keys() & made.keys())
     if not levels:
-        raise ConfigError(f"the necks read P{sorted(read)} and P{sorted(made)}; needed a level in common")
+        raise ConfigError(f"the necks read P{sorted(read)} and P{sorted(made)}; they have no level in common")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         teacher = _Features(theirs, [read[level] for level in levels])

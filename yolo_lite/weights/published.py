@@ -35,7 +35,9 @@ HOLDERS = (
     "weights",
 )  # keys
 WRAPPERS = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, of torch.compile, of Lightning
-OF_A_MODEL = "is a checkpoint of a whole model, no backbone's; train with pretrained={path} and backbone_weights: null"
+OF_A_MODEL = (
+    "is a checkpoint of a whole model, not of a backbone; train with pretrained={path} and backbone_weights: null"
+)
 
 Weights: TypeAlias = dict[str, torch.Tensor]  # a state dict
 
@@ -114,7 +116,9 @@ def find_timm(name: str, setting: str | dict[str, Any]) -> Source:
         own = without_memory(lambda: timm.create_model(name)).state_dict()
         fitting = sum(k in weights and weights[k].shape == v.shape for k, v in own.items())
         if fitting < 0.9 * len(own):  # the classifier may differ
-            raise ConfigError(f"{source.name}: no weights of timm's {name}, {fitting} of its {len(own)} tensors fit")
+            raise ConfigError(
+                f"{source.name}: not the weights of timm's {name}, {fitting} of its {len(own)} tensors fit"
+            )
         for key in own.keys() & weights.keys():
             if not key.endswith("num_batches_tracked"):
                 check_values(key, key, weights[key])
@@ -122,7 +126,7 @@ def find_timm(name: str, setting: str | dict[str, Any]) -> Source:
         try:
             return dict(build(name, 3, pretrained=True, pretrained_cfg_overlay=overlay).state_dict())
         except Exception as error:
-            raise ConfigError(f"{source.name}: no weights of timm's {name} ({typed_line(error)})") from None
+            raise ConfigError(f"{source.name}: not the weights of timm's {name} ({typed_line(error)})") from None
 
     return source._replace(read=read_file)
 

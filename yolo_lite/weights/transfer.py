@@ -97,7 +97,7 @@ def check(source: "BaseModel", target: "BaseModel", images: torch.Tensor) -> Non
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise ConfigError(f"the source's {name} holds values that are NaN or infinite; needed a trained model")
     if not len(images):
-        raise ConfigError("found no images to transfer with; needed at least one, and some dozens for a good result")
+        raise ConfigError("found no images to transfer with; needed at least one, and a few dozen for a good result")
     for whose, model in (("source", source), ("target", target)):
         rows: Any = model.model
         if not isinstance(rows[-1], Detect) or type(rows[-1]).__name__ in TEXT_HEADS:

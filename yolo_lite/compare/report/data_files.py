@@ -96,7 +96,7 @@ def summary(results: Results) -> str:
     """Return the results as a page of Markdown."""
     comparison = results.comparison
     data = comparison.data
-    part = f" (fraction={comparison.fraction} of those to train)" if comparison.fraction != 1 else ""
+    part = f" (fraction={comparison.fraction} of the training images)" if comparison.fraction != 1 else ""
     header = [
         "model",
         "seeds",

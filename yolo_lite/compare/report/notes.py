@@ -42,7 +42,7 @@ def _on_initial_weights(runs: Sequence[RunRecord]) -> Iterator[str]:
         for model in dict.fromkeys(run.model for run in began):
             first, *others = [run for run in began if run.model == model]
             alike = all(run.initial_weights == first.initial_weights for run in others)
-            yield f"{model} began with {first.initial_weights}{'' if alike else f' (seed {first.seed})'}."
+            yield f"{model} started from {first.initial_weights}{'' if alike else f' (seed {first.seed})'}."
 
 
 def _on_environments(runs: Sequence[RunRecord]) -> Iterator[str]:
@@ -57,7 +57,7 @@ def _on_latency(comparison: Comparison, latency: Latency | None) -> Iterator[str
     if latency is None:
         yield "Latency has not been measured."
     elif any(latency.models.get(label) != model.digest for label, model in comparison.models.items()):
-        yield "Latency was measured before the last models joined; theirs is missing."
+        yield "Latency was measured before the last models were added; theirs is missing."
     elif busy(latency.measurements):
         yield BUSY
 
