@@ -101,7 +101,7 @@ def scaled(c1: Any, scale: Scale, c2: int, *args: Any) -> tuple[list[Any], int]:
 
 
 def same(c1: Any, scale: Scale, *args: Any) -> tuple[list[Any], Any]:
-    """Rule: as many channels come out as go in; the class takes (c1, ...)."""
+    """Rule: as many output channels as input channels; the class takes (c1, ...)."""
     return [c1, *args], c1
 
 

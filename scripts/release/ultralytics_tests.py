@@ -73,7 +73,7 @@ def main(folder="runs/ultralytics_tests", tests="tests -m 'not slow'"):
     different = [row for row in rows if row[1] != row[2]]
     counts = Counter(outcome for _, outcome, other in rows if outcome == other)
     alike = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))
-    print(f"Ultralytics {version}, {len(rows)} tests, hook on and off: alike {alike}; different: {len(different)}")
+    print(f"Ultralytics {version}, {len(rows)} tests, hook on and off: same {alike}; different: {len(different)}")
     for name, with_hook, without in different:
         print(f"{name}: {with_hook} with the hook, {without} without")
     return int(bool(different) or not counts["passed"])

@@ -19,7 +19,7 @@ def make(
     task: str = DEFAULTS["task"],
     **more: Any,
 ) -> str:
-    """Write a model YAML: a base of Ultralytics with a backbone of ours, and if asked for a neck and a head of ours.
+    """Write a model YAML: a base of Ultralytics with another backbone and, if asked for, one of yolo_lite's necks and heads.
 
     Args:
         base: The name of one of Ultralytics' model YAMLs, without a scale letter.
@@ -34,7 +34,7 @@ def make(
         (str): The YAML's text.
 
     Raises:
-        ConfigError: Anything in it does not exist or does not go together, or no alpha fits the budget.
+        ConfigError: A name does not exist, a combination is not possible, or no alpha fits the budget.
     """
     return compose(Recipe.of({"base": base, "backbone": backbone, "neck": neck, "head": head, "task": task, **more}))
 
