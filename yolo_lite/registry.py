@@ -152,22 +152,22 @@ def register(
     head: bool = False,
     levels: bool = False,
 ) -> Any:
-    """Make a module class known to model YAMLs under its own name, or under `name`.
+    """Make a module class available in model YAMLs under its own name, or under `name`.
 
     Args:
         cls: The `nn.Module` subclass; omitted when used as a decorator with options.
         name: The name in YAML rows.
         rule: How a row's arguments become the constructor's, see the top of this file.
-        inputs: How many inputs a row has to name; None for a list of any number. But for 1, c1 is a list.
+        inputs: How many inputs a row has to name; None for a list of any length. Except for 1, c1 is a list.
         repeats: "stack" builds the module `repeats` times in sequence, "argument" passes the number (scaled by the
             model's depth) as the constructor's third argument like C2f, "once" refuses any other number than 1.
         legacy: Whether Ultralytics' heads stay YOLOv8's in a model with this module; False gives it YOLO11's lighter
             ones, as C3k2 does.
-        head: Whether it may be a model's last row although it is no subclass of a head of Ultralytics'.
-        levels: Whether its input may be what a `TimmBackbone` gives, several levels at once.
+        head: Whether it may be a model's last row although it is not a subclass of one of Ultralytics' heads.
+        levels: Whether its input may be a `TimmBackbone`'s output, several levels at once.
 
     Raises:
-        ConfigError: What is registered is no `nn.Module` class, or one that checkpoints cannot name because it is
+        ConfigError: What is registered is not an `nn.Module` class, or one that checkpoints cannot name because it is
             defined in `__main__` or in a function; its name belongs to Ultralytics or to another
             registered class already, or an option is unknown.
     """

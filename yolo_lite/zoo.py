@@ -15,7 +15,7 @@ from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD
 
 
 def list_backbones() -> list[str]:
-    """Return the names that `create_backbone` takes, sorted."""
+    """Return the names that `create_backbone` accepts, sorted."""
     return sorted(families())
 
 
@@ -39,14 +39,14 @@ def create_backbone(
         std: The standard deviation that they expect it to be divided by. Both are folded into the first convolution
             and its BatchNorm, so that the backbone takes images in 0..1; exact except where the convolution reaches
             over the border. A mean of 0 and a std of 1 fold nothing.
-        edge: ReLU6 instead of h-swish and SiLU, and no squeeze-excite: what edge compilers take and int8 keeps. No
-            published weights were trained so, except those of backbones that have neither anyway.
+        edge: ReLU6 instead of h-swish and SiLU, and no squeeze-excite: what edge compilers support and int8 keeps
+            accurate. No published weights were trained that way, except those of backbones that have neither anyway.
 
     Returns:
         (Backbone): float32, in train mode.
 
     Raises:
-        ConfigError: Unknown name, a width that is no finite number above 0, or weights that do not fit.
+        ConfigError: Unknown name, a width that is not a finite number above 0, or weights that do not fit.
     """
     stages = families()
     if not isinstance(name, str) or not (weights is None or isinstance(weights, str | Path | Mapping)):

@@ -27,13 +27,13 @@ def choose(settings: str | Path | Mapping[str, Any] | None = None, /, **more: An
 
     Args:
         settings: The path of a YAML file, or a dictionary, with settings.
-        **more: Settings that go before those: the options of `yolo-lite choose`, and training arguments of Ultralytics.
+        **more: Settings that override those: the options of `yolo-lite choose`, and training arguments of Ultralytics.
 
     Returns:
         (Outcome): The search's folder, and what the finalists' comparison found.
 
     Raises:
-        ConfigError: A setting or the dataset cannot be used, or nothing meets the budget; nothing was trained then.
+        ConfigError: A setting or the dataset cannot be used, or nothing meets the budget; then nothing was trained.
     """
     from yolo_lite.choose.run import execute
     from yolo_lite.choose.settings import read

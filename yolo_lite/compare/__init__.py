@@ -38,7 +38,7 @@ def compare(settings: str | Path | Mapping[str, Any] | None = None, /, **more: A
 
     Args:
         settings: The path of a YAML file, or a dictionary, with settings.
-        **more: Settings that go before those: models, data, baseline, seeds, split, match, match_for, parallel,
+        **more: Settings that override those: models, data, baseline, seeds, split, match, match_for, parallel,
             restart, ray, cpus, gpus, latency, runtimes, threads, project, name, and every training argument of
             Ultralytics.
 
@@ -46,7 +46,7 @@ def compare(settings: str | Path | Mapping[str, Any] | None = None, /, **more: A
         (Outcome): The comparison's folder, and its runs: finished (resumed ones included) and failed.
 
     Raises:
-        ConfigError: A setting, model or dataset cannot be used; nothing has been trained or written then.
+        ConfigError: A setting, model or dataset cannot be used; then nothing has been trained or written.
     """
     from yolo_lite.compare.plan import make_plan
     from yolo_lite.compare.run import execute

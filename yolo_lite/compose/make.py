@@ -19,7 +19,7 @@ def make(
     task: str = DEFAULTS["task"],
     **more: Any,
 ) -> str:
-    """Write a model YAML: a base of Ultralytics with another backbone and, if asked for, one of yolo_lite's necks and heads.
+    """Write a model YAML: a base of Ultralytics with another backbone, and optionally another neck and head.
 
     Args:
         base: The name of one of Ultralytics' model YAMLs, without a scale letter.
