@@ -339,7 +339,7 @@ def test_command(tmp_path):
         (["model=yolov8n"], 2, "bench has no model=; did you mean 'models'?; see yolo-lite bench --help"),
         (["models=yolov8n", "fast"], 2, "bench expects key=value or a YAML file of settings, found 'fast'"),
         (["models=yolov8n", "models=yolo26n"], 2, "bench has models= twice"),
-        (["models=yolov8n", "int8=True"], 1, "int8=True and data= belong together"),
+        (["models=yolov8n", "int8=True"], 1, "int8=True and data= have to be given together"),
         (["models=yolov8n", "imgsz=big"], 1, "imgsz has to be a multiple of 32, found 'big'"),
         (["models=nothing", "runtimes=onnxruntime"], 1, "there is no model 'nothing'"),
         (["models=.", "runtimes=onnxruntime"], 1, "'.' is not the name of a model"),

@@ -52,8 +52,8 @@ def test_unknown_command(tmp_path, capsys):
     for arguments, said in (
         (["doctor", "now"], "doctor expects no arguments, found now"),
         (["list", "tim=x"], "list has no tim=; did you mean 'timm'?"),
-        (["info"], "info takes NAME [key=value ...], found none"),
-        (["info", "a", "b"], "info takes NAME [key=value ...], found a b"),
+        (["info"], "info expects NAME [key=value ...], found none"),
+        (["info", "a", "b"], "info expects NAME [key=value ...], found a b"),
         (["make", "scale=n", "scale=s"], "make has scale= twice; remove one"),
         (["make", "yolov8"], "make expects key=value or a YAML file of settings, found 'yolov8'"),
         (["bench", "model=yolov8n"], "bench has no model=; did you mean 'models'?"),

@@ -170,7 +170,7 @@ def test_yaml_file_and_command_line_say_the_same(settings, tmp_path):
     ):
         parse(["epochs", "2"])
     (tmp_path / "list.yaml").write_text("- 1")
-    with pytest.raises(ConfigError, match="list.yaml: needs settings"):
+    with pytest.raises(ConfigError, match="list.yaml: expected settings"):
         make_plan("list.yaml")
     (tmp_path / "latin.yaml").write_bytes("name: Zellkörper".encode("latin-1"))
     with pytest.raises(ConfigError, match="latin.yaml: .* codec can't decode"):

@@ -100,8 +100,8 @@ def test_weights_stay_where_nothing_is_taken_away():
 
 def test_make_refuses_weights_that_were_trained_without():
     for options, message in (
-        ({"weights": "imagenet"}, "edge=True takes away .*; leave out weights"),
-        ({"backbone": "timm/lcnet_100"}, "edge=True changes our own backbones only, timm/lcnet_100 is timm's"),
+        ({"weights": "imagenet"}, "edge=True removes .*; leave out weights"),
+        ({"backbone": "timm/lcnet_100"}, "edge=True changes yolo_lite's own backbones only, timm/lcnet_100 is timm's"),
     ):
         with pytest.raises(ConfigError, match=message):
             make(edge=True, count=False, **options)
@@ -110,5 +110,5 @@ def test_make_refuses_weights_that_were_trained_without():
 def test_refused_where_it_would_change_nothing():
     with pytest.raises(ConfigError, match="changes yolo_lite's native backbones, and this model has none"):
         DetectionModel({**yaml_model_load("yolov8n-timm.yaml"), "backbone_edge": True}, verbose=False)
-    with pytest.raises(ConfigError, match=r"^edge=True takes away .*; leave out weights$"):
+    with pytest.raises(ConfigError, match=r"^edge=True removes .*; leave out weights$"):
         create_backbone("mobilenetv3_large_100", weights="imagenet", edge=True)

@@ -234,9 +234,9 @@ def test_semantic_segmentation_is_none_of_the_tasks(task):
         ({"out": "yolov8n-my.yaml"}, "would read the scale letter 'n' out of this name; use yolov8-my.yaml"),
         ({"out": "my.yml"}, "has to end in .yaml"),
         ({"out": "nowhere/my.yaml"}, "there is no folder nowhere"),
-        ({"out": "rtdetr-my.yaml"}, "needs a name without rtdetr"),
-        ({"out": "my.yaml", "base": "rtdetr-l"}, "needs rtdetr in its name, like rtdetr-l-my.yaml"),
-        ({"out": "yolov8-my.yaml", "base": "yolov8-rtdetr"}, "needs rtdetr in its name, like yolov8-rtdetr-my.yaml"),
+        ({"out": "rtdetr-my.yaml"}, "; use a name without rtdetr"),
+        ({"out": "my.yaml", "base": "rtdetr-l"}, "; use a name with rtdetr, like rtdetr-l-my.yaml"),
+        ({"out": "yolov8-my.yaml", "base": "yolov8-rtdetr"}, "; use a name with rtdetr, like yolov8-rtdetr-my.yaml"),
     ],
 )
 def test_refuses_what_does_not_go_together(options, said, tmp_path, monkeypatch):

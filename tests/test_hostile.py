@@ -219,7 +219,7 @@ BEYOND = {  # what is beyond any use: the YAML, what is said of it
     "a recurrent layer": (with_row("nn.LSTM, [8, 60000, 60000]"), "needs more than 67,108,864 values in one tensor"),
     "a map": (with_row("nn.Upsample, [None, 60000]"), "needs more than 67,108,864 values in one tensor"),
     "padding": (with_row("nn.ZeroPad2d, [50000]"), "needs more than 67,108,864 values in one tensor"),
-    "blocks in a block": (with_row("ResNetLayer, [256, 64, 1, false, 65000]"), "row 6 [-1, 1, ResNetLayer, [256, 64, 1, false, 65000]]: the model needs more than 10,000 operations"),
+    "blocks in a block": (with_row("ResNetLayer, [256, 64, 1, false, 65000]"), "row 6 [-1, 1, ResNetLayer, [256, 64, 1, false, 65000]]: the model needs more than 10,000 torch operations"),
     "arithmetic": (changed(UPSAMPLE, "[0, 1, nn.Conv2d, [8, 512, 31, 1, 15]]"), "the model needs more than 100 GFLOPs for an image of 256 px"),
     "a head": (changed("Detect, [nc]", "OBB, [nc, 60000]"), "needs more than 67,108,864 values in one tensor"),
     "timm's largest": ("nc: 3\nbackbone: [[-1, 1, TimmBackbone, [vit_giant_patch14_reg4_dinov2]], [0, 1, Level, [4]]]\nhead: [[[1], 1, Detect, [nc]]]\n", "parameters; needed at most 100,000,000"),
@@ -312,9 +312,9 @@ OTHERS = {
     "another tag's": (f"x: !!bool foo\n{GOOD}", "cannot be read: 'foo' (KeyError)"),
     "UTF-16": (GOOD.encode("utf-16"), "line 1: byte 0xff is not UTF-8; save the file as UTF-8"),
     "UTF-16 without a mark": (GOOD.encode("utf-16-le"), "line 1: byte 0x00 is not text in UTF-8 (UTF-16?); save the file as UTF-8"),
-    "UTF-16, the other way": (GOOD.encode("utf-16-be"), "line 1: byte 0x00 is in no UTF-8 text"),
+    "UTF-16, the other way": (GOOD.encode("utf-16-be"), "line 1: byte 0x00 is not text in UTF-8"),
     "UTF-32": (GOOD.encode("utf-32"), "line 1: byte 0xff is not UTF-8"),
-    "a byte 0": (GOOD.replace("nc: 80", "n\0c: 80").encode(), "byte 0x00 is in no UTF-8 text"),
+    "a byte 0": (GOOD.replace("nc: 80", "n\0c: 80").encode(), "byte 0x00 is not text in UTF-8"),
 }  # fmt: skip
 
 

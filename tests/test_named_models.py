@@ -87,6 +87,6 @@ def test_the_same_sentence_everywhere(given, message, tmp_path, monkeypatch):
 def test_what_a_comparison_refuses():
     with pytest.raises(ConfigError, match=r"^models: 'yolov8n.yaml' is named twice$"):
         models.load_detectors(["yolov8n", "yolov8n.yaml"], 3, [64, 64])
-    with pytest.raises(ConfigError, match=r"^yolov8n-seg.yaml: is a model for the task 'segment'; detectors are"):
+    with pytest.raises(ConfigError, match=r"^yolov8n-seg.yaml: is a model for the task 'segment'; only detectors"):
         models.load_detectors(["yolov8n-seg"], 3, [64])
     assert models.load("yolov8n-seg", 64).yolo.task == "segment"

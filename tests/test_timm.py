@@ -91,8 +91,8 @@ def test_missing_levels_and_names_are_refused(tmp_path):
         ("Level, [2]", "Level, [1]", ""),
         ("mobilenetv4_conv_small]] # 0\n  - [0, 1, Level, [2]", "repvit_m1]] # 0\n  - [0, 1, Level, [1]", "has no level 1; it has 2 "),
         ("[0, 1, Level, [3]]", "[-1, 1, Level, [3]]", "row 2 .*Level selects from a TimmBackbone, but the row before has 32 channels"),
-        ("[-1, 1, SPPF", "[0, 1, SPPF", "row 5 .*put a Level row between"),
-        ("[-1, 1, nn.Upsample", "[0, 1, nn.Upsample", "row 7 .*put a Level row between"),
+        ("[-1, 1, SPPF", "[0, 1, SPPF", "row 5 .*put a Level row in between"),
+        ("[-1, 1, nn.Upsample", "[0, 1, nn.Upsample", "row 7 .*put a Level row in between"),
     ):  # fmt: skip
         assert old in text
         path.write_text(text.replace(old, new), "utf-8")

@@ -105,7 +105,7 @@ def remarks(measurements: Sequence[Measurement], random: Sequence[str], skipped:
             "To make them equal, set nc in copies of the YAMLs."
         )
     if any(row.precision != "as exported" for row in measurements):
-        notes.append("Ultralytics' default export: one square image of fixed size, without non-maximum suppression.")
+        notes.append("Ultralytics' default export: one square image of fixed size, no non-maximum suppression.")
     if controls:
         low, high = min(row.low for row in controls), max(row.high for row in controls)
         notes.append(

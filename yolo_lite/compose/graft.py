@@ -94,7 +94,7 @@ def _swap_of_timm(name: str) -> Swap:
         near = suggest(name.lower(), families())
         if "did you mean" in near:
             raise ConfigError(f"unknown backbone {name!r}{near}") from None
-        raise ConfigError(f"{error}; our own are listed by yolo-lite list") from None
+        raise ConfigError(f"{error}; yolo_lite's own are listed by yolo-lite list") from None
     rows = [Row(-1, 1, "TimmBackbone", [name], "0")]
     rows += [Row(0, 1, "Level", [level], f"{i}-P{level}/{2**level}") for i, level in enumerate(levels, 1)]
     return Swap(name, rows, {level: index for index, level in enumerate(levels, 1)})

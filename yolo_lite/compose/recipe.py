@@ -103,14 +103,16 @@ class Recipe:
 
     def _check_edge(self) -> None:
         if not self.native:
-            raise ConfigError(f"edge=True changes our own backbones only, {self.backbone} is timm's: yolo-lite list")
+            raise ConfigError(
+                f"edge=True changes yolo_lite's own backbones only, {self.backbone} is timm's: yolo-lite list"
+            )
         if self.weights is not None and "backbone_edge" in self.edge_keys:
             raise ConfigError(f"edge=True {NO_EDGE_WEIGHTS}; leave out weights")
 
     def _check_width(self) -> None:
         if not self.native and (self.width is not None or self.has_budget):
             raise ConfigError(
-                f"{self.backbone} is timm's and has no width multiplier; only our own have: yolo-lite list"
+                f"{self.backbone} is timm's and has no width multiplier; only yolo_lite's own have: yolo-lite list"
             )
         if self.width is None:
             return

@@ -47,7 +47,7 @@ def _fault_of_place(path: Path, exist_ok: bool) -> str:
 
 def _fault_of_name(path: Path, base: str) -> str:
     if ("rtdetr" in base) != ("rtdetr" in path.stem):
-        wanted = f"rtdetr in its name, like {base}-my.yaml" if "rtdetr" in base else "a name without rtdetr"
+        wanted = f"a name with rtdetr, like {base}-my.yaml" if "rtdetr" in base else "a name without rtdetr"
         return f"Ultralytics recognises RT-DETR by the file's name; use {wanted}"
     other = next((each for each in OTHER_MODELS if each in path.stem.lower()), None)
     if other:
