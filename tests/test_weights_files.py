@@ -92,7 +92,7 @@ def test_foreign_names_that_say_nothing(weights):
 def test_another_packages_file_with_other_settings(name, other, create):
     """The tensors fit, but BatchNorm's eps or the rounding is another's."""
     with pytest.raises(
-        ConfigError, match=f"these are weights of {other}, which computes differently from {name}; name {other}"
+        ConfigError, match=f"these are weights of {other}, which computes differently from {name}; use {other}"
     ):
         create_backbone(name, weights=create().state_dict())
     assert create_backbone(other, weights=create().state_dict())
