@@ -393,5 +393,6 @@ def test_the_command_killed_and_continued(tmp_path):
     searched = reported.read(folder / "finals")
     assert "The search" in page and searched is not None and len(searched.rows) >= 8
     assert sum(row.outcome == "finalist" for row in searched.rows) >= 2
-    assert json.loads((folder / "finals/results.json").read_text("utf-8"))["recommendation"]["model"]
+    # so short a training has taught none of them much: a sentence may be all there is
+    assert json.loads((folder / "finals/results.json").read_text("utf-8"))["recommendation"]["sentence"]
     assert not list(folder.rglob("*.tmp"))
