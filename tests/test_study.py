@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,7 @@ from ultralytics.nn.tasks import yaml_model_load
 from yolo_lite import ConfigError, create_backbone
 from yolo_lite.compare.report.data_files import write_files
 from yolo_lite.compare.report.results import gather
-from yolo_lite.files import between
+from yolo_lite.files import between, write, write_json
 from yolo_lite.models import digest_of
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
@@ -253,3 +254,65 @@ def test_the_page_says_what_a_transfer_keeps(script):
         assert between(text, mark, lines) == text
     shares = {line.split("`")[1]: line.split("|")[-2] for line in found["retention"][3:]}
     assert 85 <= float(shares["yolo26s-lite"].split("(")[1].split()[0]) <= 100
+
+
+def test_the_page_says_how_well_latency_is_predicted(script):
+    study = script("cost_model")
+    page = (study.ROOT / "docs" / "choose.md").read_text("utf-8")
+    lines = study.findings()
+    assert between(page, "cost-model", lines) == page
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
+    assert [row[:3] for row in cells if row[1] == "all"] == [["onnxruntime", "all", "60"], ["openvino", "all", "60"]]
+    for row in cells:
+        assert float(row[3]) >= 0.95 and float(row[5].split()[0]) <= 10
+
+
+def test_predictions_are_judged_by_rank_and_relative_error(script):
+    study = script("cost_model")
+    rows = [
+        {"runtime": "ncnn", "group": group, "measured": measured, "predicted": predicted, "gflops": gflops}
+        for group, measured, predicted, gflops in (("known", 10, 11, 3), ("known", 20, 18, 2), ("new", 40, 60, 1))
+    ]
+    lines = study.table(rows)
+    assert lines[-1] == "| ncnn | all | 3 | 1.000 | -1.000 | 10.0 % | 42.0 % |" and len(lines) == 5
+
+
+def test_searches_are_collected_into_a_page(script, tmp_path, monkeypatch):
+    study, docs = script("search"), tmp_path / "docs"
+    monkeypatch.setattr(study, "DOCS", docs)
+    (docs / "assets").mkdir(parents=True)
+    folder = tmp_path / "runs" / "shapes"
+    own = {"base": "yolov8", "scale": "n", "imgsz": 128, "backbone": None, "width": 0.5, "neck": "base", "head": "base"}
+    rows = [
+        {"candidate": own | {"width": width}, "time": time, "predicted": told, "parameters": 1.0}
+        for width, time, told in ((0.5, 1.5, 1.6), (0.75, None, 1.9), (0.875, None, 2.1), (0.625, 2.2, 1.9))
+    ]
+    write_json(folder / "search" / "field.json", {"budget": 2.0, "error": 0.1, "failed": {}, "candidates": rows})
+    write_json(folder / "latencies.json", {"yolov8n": 4.0, "yolo26n-mnv4": 1.9})
+    within = study.drawn(folder / "search")
+    assert {Path(path).stem for path in within} == {"yolov8n-w0p5", "yolov8n-w0p75"}  # the others are over the budget
+    for path, levels in (
+        ("search/finals", {"yolov8n-w0p5-128": 0.5, "yolo26n-x-128": 0.3}),
+        ("rivals", {"yolov8n-w0p5": 0.5, "yolo26n-mnv4": 0.4}),
+        ("drawn", {"yolov8n-w0p75": 0.6, "yolov8n-w0p5": 0.1}),
+    ):
+        seeds = [0] if path == "drawn" else (0, 1, 2)
+        train = {"epochs": 6, "imgsz": 128}
+        write_files(gather(write_comparison(folder / path, levels, seeds=seeds, train=train)), folder / path)
+    tried = [("yolov8n-w0p5-128", 1.5, 4, 0.4, "finalist"), ("yolov8n-w0p625-128", 2.2, 0, None, "over the budget")]
+    columns = ("label", "time", "epochs", "score", "outcome")
+    plain = [{**dict(zip(columns, row, strict=True)), "parameters": 1.0, "imgsz": 128} for row in tried]
+    search = {"budget": 2.0, "way": "", "candidates": 4, "error": 0.1, "data": "", "rows": plain}
+    write_json(folder / "search" / "finals" / study.FILE, search)
+    write(folder / "search" / "finals" / "plots" / study.PLOT, "<svg/>")
+    study.collect(tmp_path / "runs")
+    page = (docs / "searches.md").read_text("utf-8")
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")]
+    assert [line[:4] for line in lines] == [
+        ["`yolov8n-w0p5`", "128", "1.50", "3"],
+        ["`yolo26n-mnv4`", "128", "1.90", "3"],
+    ]
+    assert lines[0][5] == "**recommended**" and float(lines[1][5].split()[0]) == pytest.approx(-10, abs=0.5)
+    assert "Measured: 2 candidates; trained: 1; finalists: 1." in page
+    assert "2 candidates within the budget, drawn at random" in page and "; 1 of them are ahead" in page
+    assert (docs / "assets" / "search-shapes.svg").exists() and study.page(docs) == page

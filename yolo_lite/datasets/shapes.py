@@ -6,7 +6,7 @@ image is a list of `Shape`s first and pixels second, so that each task's labels 
 
 import math
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class Shape:
     colour: tuple[int, int, int]
 
 
-def generate(folder: str | Path, task: str = "detect") -> None:
+def generate(folder: str | Path, task: str = "detect", splits: Mapping[str, int] = SPLITS) -> None:
     """Draw the dataset into `folder`, in the form that Ultralytics reads for a task; the images are the same for all.
 
     Images and label files, or for "classify" a folder of each class with one shape cut out in each image. A split
@@ -48,8 +48,9 @@ def generate(folder: str | Path, task: str = "detect") -> None:
     Args:
         folder: Where to.
         task: One of `LABELS`, or "classify".
+        splits: Images by split; a further one, behind those, leaves them as they are.
     """
-    for number, (split, count) in enumerate(SPLITS.items()):
+    for number, (split, count) in enumerate(splits.items()):
         # images last: they tell it is complete
         places = [Path(folder, split)] if task == "classify" else [Path(folder, k, split) for k in ("labels", "images")]
         if places[-1].exists():
