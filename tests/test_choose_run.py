@@ -98,9 +98,25 @@ def test_a_folder_of_another_search_is_refused(settings, tmp_path):
 # Time -----------------------------------------------------------------------------------------------------------------
 
 
-def test_rungs():
-    assert schedule.rungs_of(27) == [1, 3, 9] and schedule.rungs_of(40) == [1, 4, 13]
-    assert schedule.rungs_of(9) == [1, 3] and schedule.rungs_of(2) == [1] == schedule.rungs_of(1)
+def test_rungs_are_as_long_as_the_time_allows():
+    pace = Pace(start=10, epoch=2)
+    assert schedule.rungs_within(1e9, pace, 30, 27, 1) == [9, 27]
+    assert schedule.rungs_within(1e9, pace, 30, 300, 1) == [100, 300]
+    assert schedule.rungs_within(1e9, pace, 30, 2, 1) == [1] == schedule.rungs_within(1e9, pace, 30, 1, 1)
+    assert schedule.rungs_within(0, pace, 30, 27, 1) == [1, 3, 9]
+    three = schedule.EARLY * (27 * pace.seconds(3) + 9 * pace.seconds(6) + 3 * pace.seconds(18))
+    assert (
+        schedule.rungs_within(three + 1, pace, 27, 100, 1)
+        == [3, 9, 27]
+        == schedule.rungs_within(three / 2 + 1, pace, 27, 100, 2)
+    )
+    assert schedule.rungs_within(three - 1, pace, 27, 100, 1) == [2, 6, 18]
+
+
+def test_no_more_time_is_reserved_for_the_finalists_than_they_need():
+    pace = Pace(start=10, epoch=2)
+    assert schedule.reserve(3600, pace, 300, 1) == schedule.FINAL * 3600
+    assert schedule.reserve(36000, pace, 5, 2) == pytest.approx(1.1 * 30 * 20 / 2)
 
 
 def test_what_fits_into_the_time():
@@ -109,6 +125,7 @@ def test_what_fits_into_the_time():
     assert 0.8 * schedule.FINAL * 3600 < 9 * pace.seconds(epochs) < schedule.FINAL * 3600
     assert schedule.epochs_within(60, pace, 1) == schedule.LEAST
     paces = [pace] * 6
+    assert schedule.finals_within(30 * pace.seconds(20), paces, 20, 1) == Finals(6, 5, 20)
     assert schedule.finals_within(12 * pace.seconds(20), paces, 20, 1) == Finals(4, 3, 20)
     assert schedule.finals_within(12 * pace.seconds(20) - 1, paces, 20, 1) == Finals(3, 3, 20)
     assert schedule.finals_within(6 * pace.seconds(20), paces, 20, 1) == Finals(3, 2, 20)

@@ -11,8 +11,7 @@ from typing import Any
 from yolo_lite.choose import held_out
 from yolo_lite.choose.candidates import Candidate
 from yolo_lite.choose.field import Field, find
-from yolo_lite.choose.schedule import FINAL as FINAL_PART
-from yolo_lite.choose.schedule import Clock, Finals, Pace, epochs_within, finals_within, rungs_of
+from yolo_lite.choose.schedule import Clock, Finals, Pace, epochs_within, finals_within, reserve, rungs_within
 from yolo_lite.choose.search import Search, Step
 from yolo_lite.choose.settings import Settings
 from yolo_lite.compare import run as comparing
@@ -25,7 +24,8 @@ from yolo_lite.datasets import scan
 from yolo_lite.errors import ConfigError, one_line
 from yolo_lite.files import read_json, write, write_json
 
-FORMAT = 1
+FORMAT = 2
+PILOTS = 3  # candidates that are tried to measure the pace, until one can be trained
 IMPORTS = 5.0  # seconds that a process takes before it counts its own
 MAIN = "mAP50-95"
 SAME = (
@@ -153,21 +153,24 @@ class Halving:
             self._work(at_work, self.search)
 
     def _make_plan(self, at_work: Workers) -> None:
-        """Find out how long an epoch takes, and how many there can be."""
-        first = next(iter(self.candidates.values()))
-        epochs = self.wanted.train.get("epochs")
-        if epochs is None:
-            step = Step(-1, first.label, 0, 2)
-            at_work.begin(self._job(step, self.folder / "pilot"))
+        """Measure the pace with a run of two epochs; plan rungs and epochs for the time that is left."""
+        pace = None
+        for label in list(self.candidates)[:PILOTS]:
+            at_work.begin(self._job(Step(-1, label, 0, 2), self.folder / "pilot" / label))
             ended: list[tuple[Job, RunRecord]] = []
             while not ended:
                 ended = at_work.ended()
             pace = _pace(ended[0][1], 2)
-            if pace is None:
-                raise ConfigError(f"{first.label} cannot be trained: {ended[0][1].error}")
-            epochs = epochs_within(self.wanted.hours * 3600, pace, self.wanted.parallel)
-        self.plan = {"epochs": epochs, "rungs": rungs_of(epochs)}
-        _say(f"finalists get {epochs} epochs, candidates are compared after {', '.join(map(str, self.plan['rungs']))}")
+            if pace is not None:
+                break
+        else:
+            raise ConfigError(f"{label} cannot be trained: {ended[0][1].error}")
+        seconds, parallel = self.clock.seconds, self.wanted.parallel
+        epochs = self.wanted.train.get("epochs") or epochs_within(seconds, pace, parallel)
+        kept = reserve(seconds, pace, epochs, parallel)
+        rungs = rungs_within(self.clock.left - kept, pace, len(self.candidates), epochs, parallel)
+        self.plan = {"epochs": epochs, "rungs": rungs, "reserve": kept}
+        _say(f"finalists get {epochs} epochs, candidates are compared after {', '.join(map(str, rungs))}")
         write_json(self.wanted.folder / "schedule.json", self.plan)
 
     def _open(self) -> Search:
@@ -192,7 +195,7 @@ class Halving:
                 folder = self._folder(step)
                 if is_finished(folder):  # of a command that was killed before it could take it in
                     self._take(search, step, read_run(folder, step.candidate, 0))
-                elif self._seconds(step) > self.clock.left - FINAL_PART * self.clock.seconds:
+                elif self._seconds(step) > self.clock.left - self.plan["reserve"]:
                     search.put_back(step)
                     over = True
                 else:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from yolo_lite.files import read_json, write_json
 
-FINAL = 0.45  # of the hours is kept for the finalists' comparison
-REDUCTION = 3  # of that many candidates one goes on, and for that many times as long
-RUNGS = 3  # below the finalists' epochs
-LEAST, MOST = 9, 300  # epochs of the finalists, where the user says nothing
-SIZES = ((4, 3), (3, 3), (3, 2), (2, 2))  # finalists and seeds, the best first
+FINAL = 0.45  # largest part of the hours that is reserved for the finalists' comparison
+REDUCTION = 3  # one of this many candidates continues, to this many times as many epochs
+RUNGS = 3  # at most
+EARLY = 1.3  # asynchronous halving trains this much longer: the first candidates continue against few others
+LEAST, MOST = 9, 300  # epochs of the finalists if the user does not set them
+SIZES = ((6, 5), (5, 4), (4, 3), (3, 3), (3, 2), (2, 2))  # finalists and seeds, in order of preference
+USUAL = (3, 3)  # finalists and seeds for which the default number of epochs is computed
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,41 @@ class Pace:
         return self.start + epochs * self.epoch
 
 
-def rungs_of(epochs: int) -> list[int]:
-    """Return the epochs after which candidates are compared, below those of the finalists."""
-    found = {max(1, round(epochs / REDUCTION**power)) for power in range(1, RUNGS + 1)}
-    return sorted(found - {epochs}) or [1]
+def rungs_within(seconds: float, pace: Pace, candidates: int, epochs: int, parallel: int) -> list[int]:
+    """Return the epochs after which candidates are compared, the largest that the time allows.
+
+    After very few epochs all scores are near 0 and say nothing, so the first comparison is made as late as there is
+    time for, at most after a third of the finalists' epochs.
+
+    Args:
+        seconds: Time for the halving.
+        pace: Pace of a candidate.
+        candidates: Number of candidates.
+        epochs: Epochs of the finalists.
+        parallel: Number of runs side by side.
+    """
+    rungs: list[int] = [1]
+    for first in range(1, max(1, epochs // REDUCTION) + 1):
+        longer = [first * REDUCTION**power for power in range(RUNGS) if first * REDUCTION**power <= max(epochs, first)]
+        if first > 1 and EARLY * _halving(longer, pace, candidates) > seconds * parallel:
+            break
+        rungs = longer
+    return rungs
+
+
+def _halving(rungs: Sequence[int], pace: Pace, candidates: int) -> float:
+    """Return the seconds that synchronous successive halving takes in a single process."""
+    seconds, count, done = 0.0, float(candidates), 0
+    for epochs in rungs:
+        seconds += count * pace.seconds(epochs - done)
+        count, done = count / REDUCTION, epochs
+    return seconds
+
+
+def reserve(seconds: float, pace: Pace, epochs: int, parallel: int) -> float:
+    """Return the seconds of a search that are reserved for its finalists, at most `FINAL` of them."""
+    count, seeds = SIZES[0]
+    return min(FINAL * seconds, 1.1 * count * seeds * pace.seconds(epochs) / parallel)
 
 
 def epochs_within(seconds: float, pace: Pace, parallel: int) -> int:
@@ -49,7 +82,7 @@ def epochs_within(seconds: float, pace: Pace, parallel: int) -> int:
         pace: Of a candidate.
         parallel: Runs side by side.
     """
-    count, seeds = SIZES[1]
+    count, seeds = USUAL
     each = 0.9 * FINAL * seconds * parallel / (count * seeds)
     return int(min(max((each - pace.start) / pace.epoch, LEAST), MOST))
 
