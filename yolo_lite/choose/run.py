@@ -233,7 +233,7 @@ class Halving:
         return self.folder / step.candidate / str(step.epochs)
 
     def _job(self, step: Step, folder: Path) -> Job:
-        """Return the job of a step, which continues from the last checkpoint of the step before."""
+        """Return the job of a step, which continues from the checkpoint of the candidate's previous step, if any."""
         candidate = self.candidates[step.candidate]
         settings: dict[str, Any] = {**self.wanted.train, "imgsz": candidate.imgsz, "epochs": step.epochs - step.done}
         source = self.wanted.folder / "candidates" / f"{candidate.name}.yaml"

@@ -88,7 +88,7 @@ class Search:
         return [label for label in self.candidates if label not in tried]
 
     def next(self, new: bool = True) -> Step | None:
-        """Return the next step, of a trial that continues before a new one; None if there is none.
+        """Return the next step, continuing trials before starting new ones; None if there is none.
 
         Args:
             new: Whether a new candidate may be started.

@@ -52,7 +52,7 @@ class Job:
 
 
 class Workers(Protocol):
-    """Interface of what executes runs, several at a time; to be closed at the end, which stops unfinished runs.
+    """Interface for executing runs, several at a time; `close` stops unfinished runs.
 
     Attributes:
         queues: Whether a run may have to wait in a queue after `begin`.
