@@ -1,14 +1,14 @@
-"""`yolo-lite choose`: the best light detector for a dataset, on a device, within a budget.
+"""`yolo-lite choose`: search for the best lightweight detector for a dataset and a device, within a latency budget.
 
-settings.py      what the user gave, read and checked
+settings.py      user settings, read and checked
 candidates.py    all models that a search may choose from
-cost_model.py    how long a model takes, told from what its layers do
-timing.py        some are measured, the others told from them
-field.py         candidates as files; those within the budget, measured
-held_out.py      a part of the training images to choose by
-search.py        successive halving, by Optuna
-schedule.py      how the hours are spent
-run.py           all of it: the field, the halving, the finalists' comparison
+cost_model.py    latency predicted from the work of a model's layers
+timing.py        latency of the candidates: measured for some, predicted for the others
+field.py         candidates as YAML files; latency of those near the budget
+held_out.py      held-out part of the training images, used to rank candidates
+search.py        successive halving with Optuna
+schedule.py      how the hours are divided
+run.py           the whole search: field, successive halving, comparison of the finalists
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 
 def choose(settings: str | Path | Mapping[str, Any] | None = None, /, **more: Any) -> Outcome:
-    """Search for a model as `yolo-lite choose` does.
+    """Search for a model, as `yolo-lite choose` does.
 
     Args:
-        settings: The path of a YAML file, or a dictionary, with settings.
-        **more: Settings that override those: the options of `yolo-lite choose`, and training arguments of Ultralytics.
+        settings: Path of a YAML file or a dictionary with settings.
+        **more: Settings that override these: options of `yolo-lite choose` and training arguments of Ultralytics.
 
     Returns:
-        (Outcome): The search's folder, and what the finalists' comparison found.
+        (Outcome): Folder of the finalists' comparison, with its finished and failed runs.
 
     Raises:
-        ConfigError: A setting or the dataset cannot be used, or nothing meets the budget; then nothing was trained.
+        ConfigError: A setting or the dataset is invalid, or no candidate meets the budget; then nothing was trained.
     """
     from yolo_lite.choose.run import execute
     from yolo_lite.choose.settings import read

@@ -1,4 +1,4 @@
-"""All models that a search may choose from, as YAMLs: stock ones, the same shrunk, and what `make` composes."""
+"""Candidates of a search, as model YAMLs: stock models, shrunk stock models, and those composed as by `make`."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -9,29 +9,29 @@ from yolo_lite.compose.recipe import Recipe
 from yolo_lite.errors import ConfigError
 
 BASES = ("yolov8", "yolo11", "yolo26")
-BACKBONES = (  # one of each family, and the sizes that differ
+BACKBONES = (  # one per family, two where its variants differ
     "csplite_100", "mobilenetv1_100", "mobilenetv2_100", "mobilenetv3_large_100", "mobilenetv3_small_100",
     "mobilenetv4_conv_small", "mnasnet_100", "ghostnet_100", "ghostnetv2_100", "shufflenet_v2_x1_0",
     "efficientnet_lite0",
 )  # fmt: skip
 WIDTHS = (0.25, 0.35, 0.5, 0.75, 1.0)
-PARTS = (("base", "base"), ("slim", "slim"), ("light", "light"), ("light", "slim"))  # necks and heads that go together
+PARTS = (("base", "base"), ("slim", "slim"), ("light", "light"), ("light", "slim"))  # compatible (neck, head) pairs
 SHRUNK = (0.375, 0.5, 0.625, 0.75, 0.875)
-SIZES = (1.0, 0.8, 0.6)  # of the image size asked for
+SIZES = (1.0, 0.8, 0.6)  # fractions of the requested image size
 SCALES = ("n", "s")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model, and the size of its images.
+    """A candidate model and its image size.
 
     Attributes:
-        base: The stock model that it is or was made from.
-        scale: Its letter.
-        imgsz: Height and width of its images, pixels.
-        backbone: In place of the base's own; None for a stock model.
-        width: The backbone's alpha; of a stock model that of all channels.
-        neck, head: As `yolo-lite make` calls them.
+        base: Name of the stock model that it is or is made from, without a scale letter.
+        scale: Scale letter of the stock model.
+        imgsz: Height and width of the input image, in pixels.
+        backbone: Name of the backbone that replaces the base's own; None for a stock or shrunk model.
+        width: Width multiplier (alpha) of the backbone, or of all channels if `backbone` is None.
+        neck, head: Names of the neck and head, as in `yolo-lite make`.
     """
 
     base: str
@@ -44,7 +44,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """What its YAML is called, without what Ultralytics could take for another scale."""
+        """Stem of the YAML file, written so that Ultralytics cannot mistake a part of it for another scale."""
         name = f"{self.base}{self.scale}"
         if self.backbone is not None:
             parts = [part for part in dict.fromkeys((self.neck, self.head)) if part != "base"]
@@ -55,14 +55,14 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """What it is called in tables."""
+        """Name in tables: `name` and the image size."""
         return f"{self.name}-{self.imgsz}"
 
     def text(self) -> str:
-        """Return its YAML.
+        """Return the text of the model YAML.
 
         Raises:
-            ConfigError: Its parts do not go together.
+            ConfigError: Base, backbone, neck and head cannot be combined.
         """
         from yolo_lite.compose.make import compose
 
@@ -75,13 +75,13 @@ class Candidate:
 def space(
     imgsz: int, bases: Sequence[str] = BASES, backbones: Sequence[str] = BACKBONES, step: int = 32
 ) -> list[Candidate]:
-    """Return all candidates, each once.
+    """Return all candidates, without duplicates.
 
     Args:
-        imgsz: The largest image size, pixels.
-        bases: Stock models, without a scale letter.
-        backbones: Names of `yolo-lite list`.
-        step: What image sizes are multiples of.
+        imgsz: Largest image size, in pixels.
+        bases: Names of stock models, without a scale letter.
+        backbones: Names of backbones, as in `yolo-lite list`.
+        step: Image sizes are multiples of this.
     """
     return list(dict.fromkeys(_all(imgsz, bases, backbones, step)))
 
@@ -99,9 +99,9 @@ def _all(imgsz: int, bases: Sequence[str], backbones: Sequence[str], step: int) 
 
 
 def buildable(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, str]]:
-    """Yield the candidates whose parts go together, with their YAMLs."""
+    """Yield the candidates whose parts can be combined, with the texts of their YAMLs."""
     for each in candidates:
         try:
             yield each, each.text()
-        except ConfigError:  # a head that a base has no form for, a backbone that a width leaves too narrow
+        except ConfigError:  # the head does not exist for the base, or the width makes the backbone too narrow
             continue

@@ -1,7 +1,7 @@
-"""How long a model takes on a machine, told from what its layers do, after some dozen models have been measured there.
+"""Cost model that predicts a model's latency from its layers, fitted to a few dozen models measured on the machine.
 
-Time is a sum over the layers: products of each kind of convolution, values read and written, calls. What one of each
-costs is fitted to the measured times, none below 0, so that relative errors are least.
+Latency is a sum over the layers: multiply-adds of each kind of convolution, values read and written, and calls. The
+price of each kind of work is fitted to the measured latencies by non-negative least squares on the relative errors.
 """
 
 from collections import defaultdict
@@ -16,18 +16,18 @@ from torch import nn
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
-NARROW = 16  # channels: dense convolutions of fewer use a fraction of a vector unit
+NARROW = 16  # channels: ungrouped convolutions with fewer use only a fraction of a vector unit
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
-SIMPLE = (nn.ReLU, nn.ReLU6, nn.Identity)  # activations that runtimes put into the convolution before them
-Work: TypeAlias = Mapping[str, float]  # what a model's layers do, by kind
+SIMPLE = (nn.ReLU, nn.ReLU6, nn.Identity)  # activations that runtimes fuse into the preceding convolution
+Work: TypeAlias = Mapping[str, float]  # amount of work of a model's layers, by kind
 
 
 def work(model: "BaseModel", imgsz: int) -> Work:
-    """Count what a model's layers do for one image; in millions, but for calls.
+    """Count the work of a model's layers for one image, in millions; calls are plain counts.
 
     Args:
-        model: Fused, on any device; it is run on shapes alone.
-        imgsz: Height and width of the image, pixels.
+        model: Fused model, on any device; it is run once on an image of zeros, since only shapes matter.
+        imgsz: Height and width of the image, in pixels.
     """
     found: dict[str, float] = defaultdict(float)
 
@@ -68,11 +68,11 @@ def work(model: "BaseModel", imgsz: int) -> Work:
 
 
 def at_size(done: Work, ratio: float) -> Work:
-    """Return what the layers do for an image of another size.
+    """Scale the work of a model's layers to another image size.
 
     Args:
-        done: For an image that they were counted at.
-        ratio: Of the other's height and width to its.
+        done: Work at the image size that it was counted at.
+        ratio: New image size divided by that image size.
     """
     same = ("weights", "convolutions", "other calls")
     return {kind: amount if kind in same else amount * ratio**2 for kind, amount in done.items()}
@@ -84,12 +84,12 @@ def _channels(model: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class CostModel:
-    """Milliseconds that one of each kind of work takes.
+    """Linear cost model of latency.
 
     Attributes:
-        prices: By kind.
-        error: Median relative error, each measured model told from the others.
-        worst: The ninth decile of it.
+        prices: Milliseconds per unit of work, by kind.
+        error: Median relative error of the leave-one-out predictions of the measured models.
+        worst: 90th percentile of the leave-one-out relative errors.
     """
 
     prices: Mapping[str, float]
@@ -97,7 +97,7 @@ class CostModel:
     worst: float
 
     def predict(self, done: Work) -> float:
-        """Return the milliseconds that a model takes; kinds that no measured model had cost nothing."""
+        """Predict the latency in milliseconds; kinds of work that no measured model had cost nothing."""
         return sum(self.prices.get(kind, 0.0) * amount for kind, amount in done.items())
 
 
@@ -105,8 +105,8 @@ def fit(works: Sequence[Work], times: Sequence[float]) -> CostModel:
     """Fit the prices to measured models.
 
     Args:
-        works: What they do.
-        times: Milliseconds that they took.
+        works: Work of each measured model.
+        times: Latency of each measured model, in milliseconds.
     """
     kinds = sorted({kind for each in works for kind in each})
     amounts = np.array([[each.get(kind, 0.0) for kind in kinds] for each in works])
@@ -125,6 +125,6 @@ def _prices(amounts: np.ndarray, times: np.ndarray) -> np.ndarray:
     from scipy.optimize import nnls
 
     rows = amounts / times[:, None]
-    scale = rows.mean(0).clip(1e-12)  # the solver wants columns of like size
+    scale = rows.mean(0).clip(1e-12)  # the solver needs columns of similar magnitude
     found: np.ndarray = nnls(rows / scale, np.ones(len(times)))[0] / scale
     return found

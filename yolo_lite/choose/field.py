@@ -1,4 +1,4 @@
-"""The field of a search: candidates as files, what they cost, and those within the budget, measured."""
+"""The field of a search: candidates as YAML files, their predicted latency, and measurements near the budget."""
 
 import csv
 import random
@@ -18,22 +18,22 @@ from yolo_lite.errors import ConfigError, one_line
 from yolo_lite.files import read_json, write, write_json
 
 FILE = "field.json"
-PART = 0.08  # of the hours may be spent on building candidates
-NEAR = 24  # candidates for each hour that are measured because they may fit the budget
-STOCK = 6  # of these at least so many stock models, or shrunk ones, if there are as many
+PART = 0.08  # maximum fraction of the hours spent on building candidates
+NEAR = 24  # number of candidates per hour that are measured because they may fit the budget
+STOCK = 6  # minimum number of stock or shrunk models among these, if there are as many
 
 
 @dataclass(frozen=True)
 class Field:
-    """What is known of the candidates before any is trained.
+    """Latency and size of the candidates before any is trained.
 
     Attributes:
-        times: Milliseconds of those measured, by candidate.
-        predicted: Likewise of all, as the cost model tells them.
-        parameters: Of all, in millions.
-        budget: Milliseconds.
-        error: Median relative error of the cost model; None where the times come from a table.
-        failed: Why some could not be exported or run, by label.
+        times: Latency of each measured candidate, in milliseconds.
+        predicted: Latency of each candidate, in milliseconds, predicted by the cost model or read from a table.
+        parameters: Number of parameters of each candidate, in millions.
+        budget: Maximum latency, in milliseconds.
+        error: Median relative error of the cost model; None if latencies come from a table.
+        failed: Error messages of the candidates that could not be exported or run, by label.
     """
 
     times: Mapping[Candidate, float]
@@ -45,7 +45,7 @@ class Field:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Field":
-        """Read what `field.json` holds."""
+        """Create a field from the content of `field.json`."""
         rows = [(Candidate(**row["candidate"]), row) for row in plain["candidates"]]
         times, predicted, parameters = (
             {each: row[key] for each, row in rows if row[key] is not None}
@@ -54,7 +54,7 @@ class Field:
         return cls(times, predicted, parameters, plain["budget"], plain["error"], plain["failed"])
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it as it stands in `field.json`."""
+        """Return the content of `field.json`."""
         rows = [
             {
                 "candidate": asdict(each),
@@ -68,7 +68,7 @@ class Field:
 
     @property
     def within(self) -> list[Candidate]:
-        """The measured candidates within the budget, the slowest first; a stock or shrunk one now and then."""
+        """Measured candidates within the budget, slowest first; every fifth is a stock or shrunk model, if possible."""
         fits = sorted((each for each, time in self.times.items() if time <= self.budget), key=self.times.__getitem__)
         own = [each for each in fits[::-1] if each.backbone is not None]
         stock = [each for each in fits[::-1] if each.backbone is None]
@@ -80,15 +80,15 @@ class Field:
 
 
 def find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
-    """Build candidates, measure some, and those of the others that may fit the budget.
+    """Build the candidates, measure a sample of them, then those that are predicted to be near the budget.
 
     Args:
-        wanted: The settings.
-        data: The dataset's description.
-        say: Called with lines of text on the way.
+        wanted: Settings of the search.
+        data: Description of the dataset, with the number of classes as `nc`.
+        say: Callback that is given progress messages.
 
     Raises:
-        ConfigError: Nothing meets the budget.
+        ConfigError: No candidate meets the budget or the size limits, or the latency table is invalid.
     """
     known = read_json(wanted.folder / FILE)
     if known is not None:
@@ -102,7 +102,7 @@ def _find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
     models = wanted.folder / "candidates"
     table = _table(Path(wanted.latency)) if wanted.latency else None
     everything = space(wanted.imgsz, wanted.bases, wanted.backbones)
-    if table is not None:  # a file called like a candidate without its image size was measured at the largest
+    if table is not None:  # a model named like a candidate but without an image size was measured at the largest
         table |= {f"{name}-{wanted.imgsz}": time for name, time in table.items()}
         everything = [each for each in everything if each.label in table]
         if not everything:
@@ -138,7 +138,7 @@ def _find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
 
 
 def _near(predicted: Mapping[Candidate, float], budget: float, count: int) -> list[Candidate]:
-    """Return the candidates that are worth measuring, stock ones among them."""
+    """Return the candidates that are worth measuring, including some stock or shrunk models."""
     stock = {each: time for each, time in predicted.items() if each.backbone is None}
     return list(dict.fromkeys([*within(predicted, budget, count), *within(stock, budget, STOCK)]))
 
@@ -146,7 +146,7 @@ def _near(predicted: Mapping[Candidate, float], budget: float, count: int) -> li
 def _described(
     candidates: list[Candidate], folder: Path, wanted: Settings, classes: int, say: Say
 ) -> Iterator[tuple[Candidate, Work, float]]:
-    """Yield candidates with their work and millions of parameters; their YAMLs are written on the way."""
+    """Write the candidates' YAMLs; yield each candidate with its work and its parameters in millions."""
     file = wanted.folder / "works.json"
     known: dict[str, Any] = read_json(file) or {}
     names: dict[str, list[Candidate]] = {}
@@ -169,14 +169,14 @@ def _described(
 
 
 def _order(names: Mapping[str, list[Candidate]]) -> list[str]:
-    """Return names in an order of which any first part is a fair sample, stock models in front."""
+    """Shuffle the names so that any leading part is a fair sample, with stock and shrunk models first."""
     shuffled = sorted(names)
     random.Random(0).shuffle(shuffled)
     return sorted(shuffled, key=lambda name: names[name][0].backbone is not None)
 
 
 def _one(candidate: Candidate, folder: Path, imgsz: int, classes: int) -> dict[str, Any]:
-    """Write a candidate's YAML; return its work, or why it cannot be built."""
+    """Write a candidate's YAML; return its work and parameters, or the reason why it cannot be built."""
     from ultralytics.nn.tasks import DetectionModel
 
     from yolo_lite.output import errors_only
@@ -186,14 +186,14 @@ def _one(candidate: Candidate, folder: Path, imgsz: int, classes: int) -> dict[s
         d = {**yaml.safe_load(text), "scale": candidate.scale, "nc": classes}
         with errors_only():
             model = DetectionModel(d, verbose=False).eval().fuse(verbose=False)
-    except ConfigError as error:  # a head that a base has no form for, a backbone that a width leaves too narrow
+    except ConfigError as error:  # the head does not exist for the base, or the width makes the backbone too narrow
         return {"failed": one_line(error)}
     write(folder / f"{candidate.name}.yaml", text)
     return {"work": work(model, imgsz), "parameters": sum(each.numel() for each in model.parameters()) / 1e6}
 
 
 def _table(file: Path) -> dict[str, float]:
-    """Return the milliseconds in a table of `yolo-lite bench`, by model."""
+    """Read the p50 latency of each model, in milliseconds, from a table of `yolo-lite bench`."""
     with file.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     if not rows or not {"model", "p50"} <= rows[0].keys():

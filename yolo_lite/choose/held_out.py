@@ -1,4 +1,4 @@
-"""A part of the training images to choose by: held out by a seed, images that are nearly the same all on one side."""
+"""Seeded split of the training images into a training and a held-out part that keeps near-duplicates together."""
 
 import random
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from yolo_lite.errors import ConfigError
 from yolo_lite.files import write
 
 PART = 0.2
-NEAR = 4  # of 64 bits: images whose hashes differ in no more are nearly the same
+NEAR = 4  # images whose 64-bit hashes differ in at most this many bits are near-duplicates
 
 
 def hashes(files: Sequence[Path]) -> "np.ndarray":
-    """Return a difference hash of each image, (N, 64) bits; all images that cannot be read are alike."""
+    """Return a difference hash of each image, (N, 64) bits; all unreadable images get the same hash."""
     import cv2
 
     found = np.zeros((len(files), 64), bool)
@@ -28,7 +28,7 @@ def hashes(files: Sequence[Path]) -> "np.ndarray":
 
 
 def groups(bits: "np.ndarray") -> list[list[int]]:
-    """Return the images that are nearly the same, directly or by others between them."""
+    """Group near-duplicate images, directly or via others; return the indices of each group."""
     leader = list(range(len(bits)))
 
     def of(number: int) -> int:
@@ -48,14 +48,14 @@ def groups(bits: "np.ndarray") -> list[list[int]]:
 
 
 def split(files: Sequence[Path], seed: int = 0) -> tuple[list[Path], list[Path]]:
-    """Split training images into those to train on and those to choose by.
+    """Split training images into those to train on and those held out.
 
     Args:
-        files: The images.
-        seed: Of the choice.
+        files: Paths of the training images.
+        seed: Random seed of the split.
 
     Raises:
-        ConfigError: They are too few, or all nearly the same.
+        ConfigError: There are too few images, or all are near-duplicates.
     """
     together = groups(hashes(files))
     random.Random(seed).shuffle(together)
@@ -73,16 +73,16 @@ def split(files: Sequence[Path], seed: int = 0) -> tuple[list[Path], list[Path]]
 
 
 def write_dataset(data: dict[str, object], files: Sequence[Path], folder: Path, seed: int = 0) -> Path:
-    """Write a dataset of the training images alone, a part of them to validate on; return its YAML.
+    """Write a dataset of the training images alone, with a held-out part as `val`; return the path of its YAML.
 
     Args:
-        data: The dataset as Ultralytics reads it.
-        files: Its training images.
-        folder: Where to.
-        seed: Of the split.
+        data: Dataset dictionary as read by Ultralytics.
+        files: Paths of the dataset's training images.
+        folder: Folder to write the dataset to.
+        seed: Random seed of the split.
 
     Raises:
-        ConfigError: As `split`.
+        ConfigError: There are too few images, or all are near-duplicates.
     """
     kept, held = split(files, seed)
     for name, part in (("train", kept), ("val", held)):

@@ -1,4 +1,4 @@
-"""A search, done: the field, successive halving on a part of the training images, the finalists' comparison."""
+"""Run a search: the field, successive halving on a split of the training images, the comparison of the finalists."""
 
 import contextlib
 import statistics
@@ -45,12 +45,12 @@ SAME = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a search.
+    """Result of a search.
 
     Attributes:
-        folder: Of the finalists' comparison, with the report.
-        finished: Its runs that have figures.
-        failed: The others.
+        folder: Folder of the finalists' comparison, with the report.
+        finished: Runs of the comparison that have metrics.
+        failed: Runs of the comparison that have none.
     """
 
     folder: Path
@@ -59,10 +59,10 @@ class Outcome:
 
 
 def execute(wanted: Settings) -> Outcome:
-    """Search, or go on with it.
+    """Run a search, or resume it.
 
     Raises:
-        ConfigError: The dataset cannot be used, nothing meets the budget, or the folder holds another search.
+        ConfigError: The dataset is invalid, no candidate meets the budget, or the folder holds another search.
     """
     data = scan.load(wanted.data, wanted.split)
     _check_folder(wanted, data.content.digest)
@@ -83,7 +83,7 @@ def execute(wanted: Settings) -> Outcome:
             clock.tick(0)
             plan = make_plan(_comparison(wanted, finals))
             write_folder(plan)
-            write_json(plan.folder / reported.FILE, asdict(halving.report()))  # the page that compare writes has it
+            write_json(plan.folder / reported.FILE, asdict(halving.report()))  # shown on the page that compare writes
             outcome = comparing.execute(plan)
         finally:
             clock.tick(0)
@@ -91,16 +91,16 @@ def execute(wanted: Settings) -> Outcome:
 
 
 def _known_by(wanted: Settings, digest: str) -> dict[str, Any]:
-    """Return what a search is, as it stands in its folder."""
+    """Return the content of `choose.json`: the settings and the dataset that identify a search."""
     settings = asdict(wanted)
     return {"format": FORMAT, "data": digest, **{key: settings[key] for key in SAME}}
 
 
 def _check_folder(wanted: Settings, digest: str) -> None:
-    """Refuse a folder that holds something else.
+    """Check that a folder is new or holds the same search.
 
     Raises:
-        ConfigError: It does.
+        ConfigError: The folder holds something else.
     """
     advice = "use the same settings to continue it, or choose another name="
     old, new = read_json(wanted.folder / "choose.json"), _known_by(wanted, digest)
@@ -116,13 +116,13 @@ def _check_folder(wanted: Settings, digest: str) -> None:
 
 
 class Halving:
-    """Successive halving: short runs of many candidates, longer ones of those that are ahead.
+    """Successive halving: short runs of many candidates, longer runs of the best ones.
 
     Args:
-        wanted: The settings.
-        field: The candidates.
-        clock: Of the search.
-        lock: Of its folder.
+        wanted: Settings of the search.
+        field: Candidates with their latency.
+        clock: Clock of the search.
+        lock: File descriptor of the lock of the search's folder; None without a lock.
     """
 
     def __init__(self, wanted: Settings, field: Field, clock: Clock, lock: int | None) -> None:
@@ -143,7 +143,7 @@ class Halving:
         return known
 
     def run(self) -> None:
-        """Train until the time for it is over, or nothing is left to train."""
+        """Train until the time for halving is used up or no candidate is left to train."""
         wanted = self.wanted
         settings = (wanted.parallel, self.lock, wanted.ray, self.folder, wanted.cpus, wanted.gpus, wanted.train)
         with contextlib.closing(comparing.workers(*settings, at_once=wanted.parallel)) as at_work:
@@ -193,7 +193,7 @@ class Halving:
                 if step is None:
                     break
                 folder = self._folder(step)
-                if is_finished(folder):  # of a command that was killed before it could take it in
+                if is_finished(folder):  # run of a command that was killed before it recorded the result
                     self._take(search, step, read_run(folder, step.candidate, 0))
                 elif self._seconds(step) > self.clock.left - self.plan["reserve"]:
                     search.put_back(step)
@@ -208,7 +208,7 @@ class Halving:
             self.clock.tick()
 
     def _take(self, search: Search, step: Step, record: RunRecord) -> None:
-        """Take in a run that is over."""
+        """Record the result of an ended run."""
         time = f"{max(self.clock.left, 0) / 60:.0f} min left"
         if record.metrics is None:
             search.fail(step, record.error or "it failed")
@@ -224,11 +224,11 @@ class Halving:
         _say(f"{step.candidate}: {_epochs(step.epochs)}, {MAIN} {score:.3f}, {then}; {time}")
 
     def _seconds(self, step: Step) -> float:
-        """Return how long a step will take; 0 while nothing is known."""
+        """Estimate the seconds that a step takes, with a margin of 10 %; 0 while no pace is known."""
         return 1.1 * self.pace(step.candidate).seconds(step.epochs - step.done)
 
     def pace(self, label: str) -> Pace:
-        """Return the pace of a candidate, the median of others' where it has not been trained."""
+        """Return the pace of a candidate, or the median pace of the others if it has not been trained."""
         known = [self.paces[label]] if label in self.paces else list(self.paces.values()) or [Pace(0.0, 0.0)]
         return Pace(*(statistics.median(getattr(each, part) for each in known) for part in ("start", "epoch")))
 
@@ -236,7 +236,7 @@ class Halving:
         return self.folder / step.candidate / str(step.epochs)
 
     def _job(self, step: Step, folder: Path) -> Job:
-        """Return a run that goes on from the one before, as its worker has to know it."""
+        """Return the job of a step, which continues from the checkpoint of the candidate's previous step, if any."""
         candidate = self.candidates[step.candidate]
         settings: dict[str, Any] = {**self.wanted.train, "imgsz": candidate.imgsz, "epochs": step.epochs - step.done}
         source = self.wanted.folder / "candidates" / f"{candidate.name}.yaml"
@@ -247,7 +247,7 @@ class Halving:
         return Job(str(folder), step.candidate, str(source), 0, "", str(self.data), settings)
 
     def report(self) -> reported.Search:
-        """Return what the report says of the search."""
+        """Return the description of the search for the report."""
         wanted = self.wanted
         way = (
             f"{wanted.runtime} {'int8' if wanted.int8 else 'fp32'}, {wanted.threads} thread{'s' * (wanted.threads > 1)}"
@@ -262,7 +262,7 @@ class Halving:
         )
 
     def report_of(self, finalists: Sequence[str]) -> list[reported.Row]:
-        """Return what became of the candidates that were measured, the slowest first."""
+        """Return a row for each candidate that was measured or failed, slowest first."""
         assert self.search is not None
         tried, rows = self.search.tried(), []
         for each in sorted(self.field.predicted, key=lambda each: -self.field.times.get(each, 0)):
@@ -283,7 +283,7 @@ class Halving:
 
 
 def _pace(record: RunRecord, epochs: int) -> Pace | None:
-    """Return how long a run took; None where it was interrupted, or failed."""
+    """Return the pace of a run; None if it failed or was resumed after an interruption."""
     if record.status != "finished" or not record.wall_seconds or record.train_seconds is None:
         return None
     return Pace(IMPORTS + record.wall_seconds - record.train_seconds, record.train_seconds / epochs)
@@ -298,7 +298,7 @@ def _parts(candidate: Candidate) -> dict[str, str | int | float]:
 
 
 def _finals(halving: Halving, clock: Clock) -> Finals:
-    """Decide who is compared, and write their YAMLs; the same again where that was decided before."""
+    """Select the finalists and write their YAMLs; a resumed search keeps its finalists."""
     folder = halving.wanted.folder
     known = read_json(folder / "finals.json")
     if known:
@@ -313,8 +313,8 @@ def _finals(halving: Halving, clock: Clock) -> Finals:
     chosen = ranking[: found.candidates]
     stock = [label for label in ranking if halving.candidates[label].backbone is None]
     if stock and not set(stock) & set(chosen):
-        chosen[-1] = stock[0]  # a smaller YOLO may be the better answer: it is always asked
-    chosen.sort(key=lambda label: label not in stock)  # and is what the others are compared with
+        chosen[-1] = stock[0]  # at least one: a smaller YOLO may be the better choice
+    chosen.sort(key=lambda label: label not in stock)  # stock and shrunk models first: the first one is the baseline
     for label in chosen:
         source = folder / "candidates" / f"{halving.candidates[label].name}.yaml"
         write(folder / "models" / f"{label}.yaml", source.read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""How a search spends its time: epochs, rungs, finalists and seeds; the clock that goes on after an interruption."""
+"""Schedule of a search: epochs, rungs, finalists and seeds, and a clock that continues after an interruption."""
 
 import time
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ USUAL = (3, 3)  # finalists and seeds for which the default number of epochs is 
 
 @dataclass(frozen=True)
 class Finals:
-    """What fits into the time: so many candidates, seeds each, epochs each."""
+    """Size of the final comparison: candidates, seeds per candidate, epochs per run."""
 
     candidates: int
     seeds: int
@@ -27,13 +27,13 @@ class Finals:
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds that a run takes to start and to be evaluated, and that an epoch of it takes."""
+    """Seconds that a run takes to start and to be evaluated, and seconds per epoch."""
 
     start: float
     epoch: float
 
     def seconds(self, epochs: int) -> float:
-        """Return the seconds of a run."""
+        """Return the seconds that a run of this many epochs takes."""
         return self.start + epochs * self.epoch
 
 
@@ -75,12 +75,12 @@ def reserve(seconds: float, pace: Pace, epochs: int, parallel: int) -> float:
 
 
 def epochs_within(seconds: float, pace: Pace, parallel: int) -> int:
-    """Return the finalists' epochs, as many as the time kept for them allows.
+    """Return the finalists' epochs, as many as the time reserved for them allows.
 
     Args:
-        seconds: Of the whole search.
-        pace: Of a candidate.
-        parallel: Runs side by side.
+        seconds: Duration of the whole search, in seconds.
+        pace: Pace of a typical candidate.
+        parallel: Number of runs at a time.
     """
     count, seeds = USUAL
     each = 0.9 * FINAL * seconds * parallel / (count * seeds)
@@ -88,29 +88,29 @@ def epochs_within(seconds: float, pace: Pace, parallel: int) -> int:
 
 
 def finals_within(seconds: float, paces: Sequence[Pace], epochs: int, parallel: int) -> Finals:
-    """Return the largest final comparison that fits; the smallest with fewer epochs where none does.
+    """Return the largest final comparison that fits, or the smallest one with fewer epochs if none does.
 
     Args:
-        seconds: That are left.
-        paces: Of the candidates, the best first.
-        epochs: That they should have.
-        parallel: Runs side by side.
+        seconds: Remaining time, in seconds.
+        paces: Paces of the candidates, best candidate first.
+        epochs: Desired number of epochs per run.
+        parallel: Number of runs at a time.
     """
     for count, seeds in SIZES:
         if len(paces) >= count and seeds * sum(pace.seconds(epochs) for pace in paces[:count]) / parallel <= seconds:
             return Finals(count, seeds, epochs)
     count, seeds = min(SIZES[-1][0], len(paces)), SIZES[-1][1]
     fits = seconds * parallel / seeds - sum(pace.start for pace in paces[:count])
-    each = sum(pace.epoch for pace in paces[:count]) or float("inf")  # nothing is known of it
+    each = sum(pace.epoch for pace in paces[:count]) or float("inf")  # unknown pace
     return Finals(count, seeds, max(1, min(int(fits / each), epochs)))
 
 
 class Clock:
-    """Counts the seconds that a search has taken, those before an interruption too.
+    """Clock of a search, which includes the time before an interruption.
 
     Args:
-        file: Where they are kept.
-        hours: That it may take.
+        file: JSON file that stores the seconds spent.
+        hours: Maximum duration of the search, in hours.
     """
 
     def __init__(self, file: Path, hours: float) -> None:
@@ -120,16 +120,16 @@ class Clock:
 
     @property
     def spent(self) -> float:
-        """Seconds so far."""
+        """Seconds spent so far."""
         return self.before + time.monotonic() - self.began
 
     @property
     def left(self) -> float:
-        """Seconds left, below 0 where it has taken longer."""
+        """Seconds left; negative if the search has exceeded its time."""
         return self.seconds - self.spent
 
     def tick(self, every: float = 5) -> None:
-        """Write the time down, if that was not done for so many seconds."""
+        """Save the seconds spent, unless that was done less than `every` seconds ago."""
         if time.monotonic() - self.kept >= every:
             self.kept = time.monotonic()
             write_json(self.file, {"seconds": round(self.spent, 1)})

@@ -1,7 +1,7 @@
-"""Which candidates are trained, and how long: successive halving, one trial of Optuna for each candidate.
+"""Successive halving decides which candidates are trained and for how long, with one Optuna trial per candidate.
 
-A trial's rungs are runs that go on from each other; Optuna's pruner decides after each whether there is a next one. The
-study lies in one SQLite file, which this process alone writes and Optuna's dashboard opens.
+Each rung of a trial is a run that continues the previous one; Optuna's pruner decides after each whether there is a
+next one. The study is stored in one SQLite file, which only this process writes and Optuna's dashboard can open.
 
 Source: Li et al. 2020, ASHA, https://arxiv.org/abs/1810.05934.
 """
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     import optuna
 
 NAME = "choose"
-Parts = Mapping[str, str | int | float]  # what a candidate is made of; all candidates have the same keys
+Parts = Mapping[str, str | int | float]  # fields of a candidate; all candidates have the same keys
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is to be trained next.
+    """Next run of a candidate.
 
     Attributes:
-        trial: The number of the trial.
-        candidate: Its label.
-        done: Epochs that it has behind it.
-        epochs: Those that it has to have then.
+        trial: Number of the trial.
+        candidate: Label of the candidate.
+        done: Number of epochs trained before the step.
+        epochs: Total number of epochs after the step.
     """
 
     trial: int
@@ -38,14 +38,14 @@ class Step:
 
 
 class Search:
-    """The state of a search.
+    """State of a search.
 
     Args:
-        candidates: What they are made of, by label, those first that are to be tried first.
-        rungs: Epochs after which candidates are compared, each `REDUCTION` times the one before.
-        first: So many are tried in the order in which they stand; the sampler chooses the others.
-        storage: Optuna's; None for one in memory.
-        seed: Of the sampler.
+        candidates: Fields of each candidate, by label, in the order in which they are to be tried.
+        rungs: Epochs after which candidates are compared, each about `REDUCTION` times the one before.
+        first: Number of candidates that are tried in the given order; the sampler chooses the others.
+        storage: Optuna storage; None for one in memory.
+        seed: Random seed of the sampler.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class Search:
             pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=rungs[0], reduction_factor=REDUCTION),
             load_if_exists=True,
         )
-        self.waiting: list[optuna.Trial] = []  # those that go on, the furthest last
+        self.waiting: list[optuna.Trial] = []  # trials that continue, those with most epochs last
         began = self.study.get_trials(deepcopy=False)
         for trial in began:
-            if trial.state == optuna.trial.TrialState.RUNNING:  # of a command that was killed
+            if trial.state == optuna.trial.TrialState.RUNNING:  # trial of a command that was killed
                 if "candidate" in trial.user_attrs:
                     self.waiting.append(optuna.Trial(self.study, trial._trial_id))
                 else:
@@ -83,15 +83,15 @@ class Search:
 
     @property
     def untried(self) -> list[str]:
-        """The candidates that no trial has had."""
+        """Labels of the candidates that have had no trial yet."""
         tried = {trial.user_attrs.get("candidate") for trial in self.study.get_trials(deepcopy=False)}
         return [label for label in self.candidates if label not in tried]
 
     def next(self, new: bool = True) -> Step | None:
-        """Return what to train next: what goes on before what is new; None where there is nothing.
+        """Return the next step, continuing trials before starting new ones; None if there is none.
 
         Args:
-            new: Whether a candidate may be begun.
+            new: Whether a new candidate may be started.
         """
         if self.waiting:
             trial = self.waiting.pop()
@@ -109,18 +109,18 @@ class Search:
         return Step(trial.number, trial.user_attrs["candidate"], done, next(each for each in self.rungs if each > done))
 
     def _nearest(self, wanted: Parts, untried: Sequence[str]) -> str:
-        """Return the candidate that is most like what the sampler wants."""
+        """Return the candidate that has most fields in common with the sampler's suggestion."""
         alike = {label: sum(self.candidates[label][key] == value for key, value in wanted.items()) for label in untried}
         most = max(alike.values())
         found = [label for label, count in alike.items() if count == most]
         return found[0] if most == len(wanted) else self.random.choice(found)
 
     def put_back(self, step: Step) -> None:
-        """Take back a step that is not made now, for another time."""
+        """Put an untrained step back, to be done another time."""
         self.waiting.append(self.working.pop(step.trial))
 
     def report(self, step: Step, score: float) -> bool:
-        """Take in what a step gave; return whether its candidate goes on, or has got to the end."""
+        """Record the score of a step; return whether its candidate continues or has completed the last rung."""
         import optuna
 
         trial = self.working.pop(step.trial)
@@ -136,7 +136,7 @@ class Search:
         return True
 
     def fail(self, step: Step, reason: str) -> None:
-        """Take in that a step failed; its candidate is out, the rest goes on."""
+        """Record that a step failed; its candidate is dropped and the search continues."""
         import optuna
 
         trial = self.working.pop(step.trial)
@@ -144,7 +144,7 @@ class Search:
         self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
     def tried(self) -> dict[str, tuple[int, float | None, str | None]]:
-        """Return what became of candidates: epochs, score, and why it failed; by label."""
+        """Return the epochs, score and error message of each candidate that was started, by label."""
         found = {}
         for trial in self.study.get_trials(deepcopy=False):
             values, label = trial.intermediate_values, trial.user_attrs.get("candidate")
@@ -154,7 +154,7 @@ class Search:
         return found
 
     def ranking(self) -> list[str]:
-        """Return the candidates that have been trained, the longest first, and of those the best first."""
+        """Return the labels of the trained candidates, by epochs and then by score, both in descending order."""
         found = []
         for trial in self.study.get_trials(deepcopy=False):
             values = trial.intermediate_values
@@ -165,6 +165,6 @@ class Search:
 
 
 def _done(trial: "optuna.Trial") -> int:
-    """Return the epochs that a trial has behind it."""
+    """Return the number of epochs that a trial has completed."""
     values = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
     return max(values, default=0)

@@ -1,4 +1,4 @@
-"""What the user gave a search: our own settings and Ultralytics' training arguments, read and checked."""
+"""User settings of a search: our own settings and Ultralytics' training arguments, read and checked."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from yolo_lite.compare import settings as compare
 from yolo_lite.errors import ConfigError, suggest
 from yolo_lite.files import is_file
 
-TAKEN = {  # training arguments that a search decides itself: what to use instead
+TAKEN = {  # training arguments that a search sets itself: what to use instead
     "model": "bases= and backbones=",
     "seed": "no seed, since the finalists get several",
     "resume": "the same command again, which resumes",
@@ -28,23 +28,23 @@ _OURS = {option.name for option in options.COMMANDS["choose"].options}
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user gave, checked.
+    """Checked user settings.
 
     Attributes:
-        data: The dataset's YAML file.
-        budget: Milliseconds that a model may take.
-        runtime, threads, int8: What they are measured with.
-        max_params: Millions of parameters that it may have, None for any number.
-        max_size: Megabytes of float32 weights, likewise.
-        bases, backbones: What candidates are made of.
-        source: The trained model that they begin from, None for random weights.
-        latency: A table of times measured elsewhere, None to measure here.
-        hours: That the search may take.
-        split: The split that the finalists are compared on.
-        parallel: Runs side by side on this machine.
-        ray, cpus, gpus: As for `yolo-lite compare`.
-        folder: The search's folder.
-        train: Ultralytics' training arguments; `epochs`, where given, are the finalists'.
+        data: Path of the dataset's YAML file.
+        budget: Maximum latency, in milliseconds.
+        runtime, threads, int8: Runtime, number of threads and precision that latency is measured with.
+        max_params: Maximum number of parameters, in millions; None for no limit.
+        max_size: Maximum size of the float32 weights, in megabytes; None for no limit.
+        bases, backbones: Names of the stock models and the backbones that candidates are made of.
+        source: Path of the trained model that candidates start from; None for random weights.
+        latency: Path of a table of latencies measured elsewhere; None to measure here.
+        hours: Maximum duration of the search, in hours.
+        split: Dataset split that the finalists are compared on.
+        parallel: Number of runs at a time on this machine.
+        ray, cpus, gpus: Address of a Ray cluster and the share of a run on it, as for `yolo-lite compare`.
+        folder: Folder of the search.
+        train: Training arguments of Ultralytics; `epochs`, if given, applies to the finalists.
     """
 
     data: str
@@ -69,7 +69,7 @@ class Settings:
 
     @property
     def imgsz(self) -> int:
-        """The largest image size, pixels."""
+        """Largest image size, in pixels."""
         return int(self.train["imgsz"])
 
 
@@ -77,11 +77,11 @@ def read(settings: str | Path | Mapping[str, Any] | None = None, more: Mapping[s
     """Read and check settings.
 
     Args:
-        settings: The path of a YAML file, or a dictionary; None for none.
-        more: Settings that go before those.
+        settings: Path of a YAML file or a dictionary with settings; None for none.
+        more: Settings that override these.
 
     Raises:
-        ConfigError: One is unknown, missing, or has a value that it cannot have; a package is missing.
+        ConfigError: A setting is unknown, missing or invalid, or a package is missing.
     """
     given = arguments.given("choose", settings) | dict(more or {})
     compare.check_names("choose", given, TAKEN)
@@ -100,7 +100,7 @@ def read(settings: str | Path | Mapping[str, Any] | None = None, more: Mapping[s
 
 
 def _check(ours: Mapping[str, Any]) -> None:
-    """Check what no single setting says."""
+    """Check that the packages, stock models, backbones, files and the runtime that are needed exist."""
     from yolo_lite.discovery import families
     from yolo_lite.ultralytics_hooks.configs import stock_configs
 

@@ -1,4 +1,4 @@
-"""How long candidates take: some dozen are measured, the others told from them, and those that matter measured, too."""
+"""Latency of the candidates: a few dozen are measured, the others predicted, and those near the budget measured too."""
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,51 +11,51 @@ from yolo_lite.choose.cost_model import CostModel, Work, fit
 from yolo_lite.errors import ConfigError, one_line
 from yolo_lite.files import read_json, write_json
 
-FIRST = 36  # candidates that the cost model is fitted to
-SECONDS = 2  # for each model
-BATCH = 12  # models that are measured side by side
-SLACK = 1.1  # candidates that are told to take so much more than the budget may still be within it
+FIRST = 36  # number of candidates measured to fit the cost model
+SECONDS = 2  # measuring time per model
+BATCH = 12  # number of models measured together, interleaved
+SLACK = 1.1  # candidates predicted to take up to this many times the budget may still be within it
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Device:
-    """What latency is measured with: a runtime, its threads, fp32 or int8."""
+    """Measuring conditions: a runtime, its number of threads, and fp32 or int8."""
 
     runtime: str = "onnxruntime"
     threads: int = 1
-    data: str | None = None  # of int8, the dataset that calibrates it
+    data: str | None = None  # dataset that calibrates int8; None for fp32
 
 
 class Timings:
-    """Measured milliseconds, kept in a file as they come.
+    """Measured latencies, saved to a file after each batch.
 
-    A machine is slower at one time than at another. So one candidate is measured again with all the others, and what
-    is kept of these are ratios to its time.
+    The speed of a machine varies over time. So one reference candidate is measured again in every batch, and the
+    latencies of the others are stored as ratios to its latency.
 
     Args:
-        file: Where.
-        reference: The candidate that all are measured with.
-        models: The folder of the candidates' YAMLs.
-        device: What to measure with.
-        say: Called with lines of text on the way.
+        file: JSON file that stores the measurements.
+        reference: Candidate that is measured in every batch.
+        models: Folder of the candidates' YAMLs.
+        device: Measuring conditions.
+        say: Callback that is given progress messages.
     """
 
     def __init__(self, file: Path, reference: Candidate, models: Path, device: Device, say: Say) -> None:
         self.file, self.reference, self.models, self.device, self.say = file, reference, models, device, say
         kept = read_json(file) or {}
-        self.references: list[float] = kept.get("references", [])  # milliseconds of the reference, each time
+        self.references: list[float] = kept.get("references", [])  # milliseconds of the reference in each batch
         self.ratios: dict[str, float] = kept.get("ratios", {})
-        self.failed: dict[str, str] = {}  # what cannot be exported or run -> why
+        self.failed: dict[str, str] = {}  # label -> why it cannot be exported or run
 
     @property
     def known(self) -> dict[str, float]:
-        """Milliseconds by label."""
+        """Latency in milliseconds, by label."""
         usual = statistics.median(self.references) if self.references else 0.0
         return {label: usual * ratio for label, ratio in self.ratios.items()}
 
     def measure(self, candidates: Sequence[Candidate]) -> None:
-        """Measure those that are not known, some interleaved with each other and the reference."""
+        """Measure the candidates that are not known yet, in batches interleaved with the reference."""
         new = [each for each in candidates if each.label not in {*self.ratios, *self.failed}]
         for start in range(0, len(new), BATCH):
             self._measure(new[start : start + BATCH])
@@ -73,7 +73,7 @@ class Timings:
             if len(candidates) == 1:
                 self.failed[candidates[0].label] = one_line(error)
                 return
-            for each in candidates:  # one of them cannot be exported, or run
+            for each in candidates:  # one of them cannot be exported or run: find out which
                 self._measure([each])
             return
         precision = "int8" if device.data else "fp32"
@@ -85,11 +85,11 @@ class Timings:
 
 
 def spread(works: Mapping[Candidate, Work], count: int) -> list[Candidate]:
-    """Choose candidates that differ: of each backbone in turn, small and large ones of any neck and head.
+    """Choose diverse candidates: take turns between backbones, small and large models, with any neck and head.
 
     Args:
-        works: What all of them do.
-        count: How many.
+        works: Work of each candidate.
+        count: Number of candidates to choose.
     """
     groups: dict[str | None, list[Candidate]] = {}
     for each in sorted(works, key=lambda candidate: sum(works[candidate].values())):
@@ -99,13 +99,13 @@ def spread(works: Mapping[Candidate, Work], count: int) -> list[Candidate]:
     while len(chosen) < min(count, len(works)):
         for number, group in enumerate(groups.values()):
             if group and len(chosen) < count:
-                chosen.append(group.pop((number + turn) * 7919 % len(group)))  # a place that is no pattern
+                chosen.append(group.pop((number + turn) * 7919 % len(group)))  # an index without a regular pattern
         turn += 1
     return chosen
 
 
 def fitted(timings: Timings, works: Mapping[Candidate, Work], first: int = FIRST) -> CostModel:
-    """Measure a first few candidates and fit the cost model to all that are known."""
+    """Measure a first sample of candidates and fit the cost model to all measured candidates."""
     timings.measure(spread(works, first))
     measured = timings.known
     known = [each for each in works if each.label in measured]
@@ -113,14 +113,14 @@ def fitted(timings: Timings, works: Mapping[Candidate, Work], first: int = FIRST
 
 
 def within(predicted: Mapping[Candidate, float], budget: float, count: int) -> list[Candidate]:
-    """Return the candidates that are worth measuring: those that may fit the budget, the slowest of them first.
+    """Return the candidates that are worth measuring: those that may fit the budget, slowest first.
 
-    What takes longer has more to learn with; but a part of the places goes to the fastest, by turns.
+    Slower models have more capacity, but a quarter of the places goes to an even sample of the faster ones.
 
     Args:
-        predicted: Milliseconds.
-        budget: Milliseconds.
-        count: How many at most.
+        predicted: Predicted latency of each candidate, in milliseconds.
+        budget: Maximum latency, in milliseconds.
+        count: Maximum number of candidates.
     """
     fits = sorted((each for each, time in predicted.items() if time <= SLACK * budget), key=predicted.__getitem__)
     if len(fits) <= count:
@@ -131,10 +131,10 @@ def within(predicted: Mapping[Candidate, float], budget: float, count: int) -> l
 
 
 def check_budget(predicted: Iterable[float], budget: float) -> None:
-    """Refuse a budget that nothing meets.
+    """Check that at least one candidate may meet the budget.
 
     Raises:
-        ConfigError: The fastest candidate takes longer.
+        ConfigError: Even the fastest candidate exceeds the budget by more than `SLACK` allows.
     """
     fastest = min(predicted)
     if fastest > SLACK * budget:

@@ -1,24 +1,24 @@
-"""`yolo-lite compare`: train several detectors alike, several seeds each, and report honestly which one to use.
+"""`yolo-lite compare`: train several detectors in the same way with several seeds, and report which one to use.
 
-    settings.py      what the user gave, read and checked
-    plan.py          settings in, a checked list of runs out
-    comparison.py    what a comparison is, as `comparison.json` holds it; older forms of that file
-    folder.py        whether a folder is new or goes on with the same comparison
-    baselines.py     the base shrunk to equal cost: the size-matched baseline
-    run.py           a plan, done: its runs, the report, the latency
-    local.py         runs side by side on this machine; cluster.py: on a Ray cluster
-    process.py       a run as a process: started, given its job, ended
-    worker.py        that process: train, evaluate, record; prepare.py: where it starts; evaluate.py: its final figures
-    initial_weights.py  what training began with, in words
-    record.py        what a run writes down
-    progress.py      what is shown meanwhile
-    latency.py       the compared models' latency
-    collect.py       a comparison's small files, copied
-    significance.py  differences to the baseline, and whether they are shown
-    bootstrap.py     how much figures depend on the test images
+    settings.py      user settings, read and checked
+    plan.py          turns settings into a checked list of runs
+    comparison.py    definition of a comparison, stored in `comparison.json`; migration of older formats
+    folder.py        checks whether a folder is new or holds the same comparison
+    baselines.py     size-matched baselines: the base shrunk to equal cost
+    run.py           executes a plan: runs, report, latency
+    local.py         parallel runs on this machine; cluster.py: runs on a Ray cluster
+    process.py       starts the process of a run, sends its job and ends it
+    worker.py        that process: train, evaluate, record; prepare.py: start or resume; evaluate.py: final metrics
+    initial_weights.py  description of the weights that training starts from
+    record.py        records that a run writes
+    progress.py      progress line on the terminal
+    latency.py       latency of the compared models
+    collect.py       copies the small files of a comparison
+    significance.py  differences to the baseline and their statistical significance
+    bootstrap.py     how much metrics depend on the test images
     report/          tables, plots and one HTML page
 
-A run's folder holds everything that the report needs in small files, so the weights may be deleted or left behind.
+The small files in a run's folder hold everything that the report needs, so the weights may be deleted or not copied.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 
 
 def compare(settings: str | Path | Mapping[str, Any] | None = None, /, **more: Any) -> Outcome:
-    """Train and compare models as `yolo-lite compare` does.
+    """Train and compare models, as `yolo-lite compare` does.
 
     Args:
-        settings: The path of a YAML file, or a dictionary, with settings.
-        **more: Settings that override those: models, data, baseline, seeds, split, match, match_for, parallel,
-            restart, ray, cpus, gpus, latency, runtimes, threads, project, name, and every training argument of
+        settings: Path of a YAML file or a dictionary with settings.
+        **more: Settings that override these: models, data, baseline, seeds, split, match, match_for, parallel,
+            restart, ray, cpus, gpus, latency, runtimes, threads, project, name, and all training arguments of
             Ultralytics.
 
     Returns:
-        (Outcome): The comparison's folder, and its runs: finished (resumed ones included) and failed.
+        (Outcome): Folder of the comparison, with its finished (including resumed) and failed runs.
 
     Raises:
-        ConfigError: A setting, model or dataset cannot be used; then nothing has been trained or written.
+        ConfigError: A setting, model or dataset is invalid; then nothing has been trained or written.
     """
     from yolo_lite.compare.plan import make_plan
     from yolo_lite.compare.run import execute
@@ -55,7 +55,7 @@ def compare(settings: str | Path | Mapping[str, Any] | None = None, /, **more: A
 
 
 def write_report(folder: str | Path, say: Callable[[str], None] = lambda text: None) -> Results:
-    """Write the report of a comparison from its folder's small files; see `yolo_lite.compare.report`."""
+    """Write the report of a comparison from the small files in its folder; see `yolo_lite.compare.report`."""
     from yolo_lite.compare.report import page
 
     return page.write_report(folder, say)

@@ -1,7 +1,7 @@
-"""Size-matched baselines: the base shrunk in width until it costs the same as a model with another backbone.
+"""Size-matched baselines: a stock model shrunk in width until it costs the same as a model with another backbone.
 
 A backbone that loses to its size-matched baseline has no reason to exist. Channels are multiples of 16: other widths
-waste the processor's registers and would make it an easy opponent.
+waste the processor's registers and would make the baseline too weak.
 """
 
 import functools
@@ -22,12 +22,12 @@ from yolo_lite.files import write
 from yolo_lite.output import errors_only
 
 STEP = 16  # channels
-TIMED, SECONDS = 10, 3  # shrunk models that are timed to find the one of equal latency, seconds for each
+TIMED, SECONDS = 10, 3  # number of shrunk models timed to find the one of equal latency, seconds per model
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A size-matched baseline: the model, and what it was made from."""
+    """A size-matched baseline: the model and a description of how it was made."""
 
     model: zoo.Model
     size_matched: SizeMatched
@@ -43,17 +43,17 @@ def find(
     """Find the size-matched baseline of each model.
 
     Args:
-        match: What is to be equal, "gflops" or "latency".
-        bases: The models that get one, each with the name of the stock model that is shrunk.
-        conditions: What is measured with; the first of its runtimes and threads.
-        folder: The comparison's folder; the YAML files will stand in its `models`.
-        old: A comparison that goes on, whose size-matched baselines stay what they are; None for a new one.
+        match: Cost that is to be equal, "gflops" or "latency".
+        bases: The models that get a baseline, each with the name of the stock model that is shrunk.
+        conditions: Measuring conditions, of which the first runtime and number of threads are used.
+        folder: Folder of the comparison; the YAML files will be written to its `models`.
+        old: Comparison that is resumed, whose size-matched baselines are kept; None for a new one.
 
     Returns:
-        (list[Baseline]): One that serves several models stands there once.
+        (list[Baseline]): The baselines; one that serves several models is listed once.
 
     Raises:
-        ConfigError: A model has no base, costs more than it, or had another one when the comparison began.
+        ConfigError: A model has no base, costs more than its base, or had another base when the comparison began.
     """
     found: dict[str, SizeMatched] = {}
     for model, base in bases.items():
@@ -77,10 +77,10 @@ def _new(one: SizeMatched) -> tuple[str, SizeMatched]:
 
 
 def _known(model: zoo.Model, base: str, folder: Path, old: Comparison | None) -> tuple[str, SizeMatched] | None:
-    """Return what a comparison that goes on has for a model.
+    """Return the size-matched baseline of a model in a comparison that is resumed; None if it has none.
 
     Raises:
-        ConfigError: It was made from another base.
+        ConfigError: The baseline was made from another base.
     """
     label = old.size_matched.get(model.label) if old else None
     one = old.models[label].size_matched if old and label else None
@@ -111,19 +111,19 @@ def _built(one: SizeMatched, classes: int) -> Any:
 
 
 def base_of(name: str) -> str | None:
-    """Return the stock model that a model's name begins with, `yolov8n` of `yolov8n-mnv3`; None without one."""
+    """Return the stock model that a model's name starts with, like `yolov8n` for `yolov8n-mnv3`; None without one."""
     match = re.match(r"(yolov?\d+[nsmlx])-", Path(name).name)
     return match[1] if match else None
 
 
 def shrunk(base: str, width: float) -> SizeMatched:
-    """Shrink a stock model: its channels at `width` times what they are, in whole steps of 16."""
+    """Shrink a stock model: multiply its channels by `width`, rounded to multiples of 16."""
     from ultralytics.nn.tasks import yaml_model_load
 
     d = yaml_model_load(f"{base}.yaml")
     depth, scale, most = d["scales"][d["scale"]]
     for row in d["backbone"] + d["head"]:
-        if row[3] and isinstance(row[3][0], int) and row[3][0] >= STEP:  # of the others, 1 is Concat's axis
+        if row[3] and isinstance(row[3][0], int) and row[3][0] >= STEP:  # smaller ones: 1 is Concat's axis
             row[3] = [max(STEP, round(min(row[3][0], most) * scale * width / STEP) * STEP), *row[3][1:]]
     letter = d.pop("scale")
     d.pop("yaml_file")
@@ -131,7 +131,7 @@ def shrunk(base: str, width: float) -> SizeMatched:
 
 
 def candidates(base: str) -> list[SizeMatched]:
-    """Return the shrunk models that differ from each other, widest first."""
+    """Return all distinct shrunk models of a base, widest first."""
     found: list[SizeMatched] = []
     for number in range(200, 19, -1):
         one = shrunk(base, number / 200)
@@ -141,9 +141,10 @@ def candidates(base: str) -> list[SizeMatched]:
 
 
 def write_yaml(one: SizeMatched, folder: Path, label: str | None = None, pretrained: bool = False) -> Path:
-    """Write a shrunk model as a YAML file, called as its label; return its path.
+    """Write a shrunk model as a YAML file named after its label; return the path.
 
-    With `pretrained`, its rows being Ultralytics' own, it asks for the transfer that models of ours get unasked.
+    With `pretrained`, the YAML requests the transfer explicitly, since all its modules are Ultralytics' own; models
+    with modules of ours get it by default.
     """
     text = text_of(one)
     if pretrained:
@@ -154,13 +155,13 @@ def write_yaml(one: SizeMatched, folder: Path, label: str | None = None, pretrai
 
 
 def text_of(one: SizeMatched) -> str:
-    """Return a shrunk model's YAML."""
+    """Return the YAML text of a shrunk model."""
     import yaml
 
     text = f"# {one.base} at {one.width:g} of its width, channels in multiples of {STEP}\n"
     for key, value in one.yaml.items():
         if key in ("backbone", "head"):
-            text += f"{key}:\n" + "".join(f"  - {json.dumps(row)}\n" for row in value)  # JSON is YAML, a row a line
+            text += f"{key}:\n" + "".join(f"  - {json.dumps(row)}\n" for row in value)  # JSON is YAML; one row per line
         else:
             text += yaml.safe_dump({key: value}, default_flow_style=None if isinstance(value, dict) else False)
     return text
@@ -177,7 +178,7 @@ def equal_gflops(base: str, model: zoo.Model, conditions: Conditions) -> SizeMat
     """Find the shrunk model whose GFLOPs are nearest to a model's, by bisection over the widths.
 
     Raises:
-        ConfigError: The base itself costs less.
+        ConfigError: The base itself has fewer GFLOPs than the model.
     """
     choices = candidates(base)
 
@@ -190,7 +191,7 @@ def equal_gflops(base: str, model: zoo.Model, conditions: Conditions) -> SizeMat
             f"match=gflops: {base} has {gflops(0):.2f} GFLOPs, fewer than {model.label} with {model.gflops:.2f}; "
             "it is smaller already; leave that model out of match_for="
         )
-    low, high = 0, len(choices) - 1  # costs fall from low to high
+    low, high = 0, len(choices) - 1  # GFLOPs decrease from low to high
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if gflops(middle) >= model.gflops else (low, middle)
@@ -199,10 +200,10 @@ def equal_gflops(base: str, model: zoo.Model, conditions: Conditions) -> SizeMat
 
 
 def equal_latency(base: str, model: zoo.Model, conditions: Conditions) -> SizeMatched:
-    """Find the shrunk model whose latency is nearest to a model's: some of all widths, then all those near the best.
+    """Find the shrunk model whose latency is nearest to a model's: a coarse search over the widths, then a fine one.
 
     Raises:
-        ConfigError: The base itself is faster.
+        ConfigError: The base itself is faster than the model.
     """
     choices = candidates(base)
     coarse = sorted({round(i * (len(choices) - 1) / TIMED) for i in range(TIMED + 1)})
@@ -220,7 +221,7 @@ def equal_latency(base: str, model: zoo.Model, conditions: Conditions) -> SizeMa
 
 
 def _timed(choices: Sequence[SizeMatched], model: zoo.Model, conditions: Conditions) -> list[Matched]:
-    """Time shrunk models and a model, interleaved; return what was measured of each shrunk one."""
+    """Time shrunk models and a model, interleaved; return the result of each shrunk model."""
     one_way = replace(conditions, runtimes=latency.runtimes_of(conditions.runtimes)[:1], threads=conditions.threads[:1])
     with tempfile.TemporaryDirectory(prefix="yolo_lite_") as folder:
         files = [str(write_yaml(one, Path(folder))) for one in choices]

@@ -1,7 +1,7 @@
-"""How much a figure depends on which images happen to be in the test set: a bootstrap over images.
+"""Bootstrap over images: how much a metric depends on which images happen to be in the test set.
 
-This is another uncertainty than that over seeds: it says how the same trained models would do on other images of the
-same kind. All models are resampled alike, so differences are paired by image.
+This is a different uncertainty from that over seeds: it estimates how the same trained models would perform on other
+images of the same kind. All models use the same resamples, so differences are paired by image.
 """
 
 from collections.abc import Mapping
@@ -13,17 +13,17 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 RESAMPLES = 500
-THRESHOLDS = 10  # of IoU: 0.50, 0.55, ..., 0.95
-AT_ONCE = 4_000_000  # numbers in a block of work
+THRESHOLDS = 10  # number of IoU thresholds: 0.50, 0.55, ..., 0.95
+AT_ONCE = 4_000_000  # array elements processed per block
 
 
 @dataclass(frozen=True)
 class Interval:
-    """The uncertainty of the test set, averaged over seeds.
+    """Bootstrap interval over the test images of a metric averaged over seeds.
 
     Attributes:
         low, high: Ends of the metric's interval.
-        difference: Ends of the interval of the difference to the other model, None where there is none.
+        difference: Ends of the interval of the difference to the other model; None without another model.
     """
 
     low: float
@@ -32,7 +32,7 @@ class Interval:
 
 
 class Counted:
-    """What the validator counted of one run, image by image, as `images.npz` holds it."""
+    """Per-image detections and labels of one run, as counted by the validator and stored in `images.npz`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,20 +49,20 @@ class Counted:
 
 
 def resamples(images: int, number: int = RESAMPLES, seed: int = 0) -> Array:
-    """Draw how often each image counts, (number, images): as many images as there are, with replacement."""
+    """Draw bootstrap weights, (number, images): how often each image is drawn, with replacement."""
     return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=number)
 
 
 def average_precision(counted: Counted, weights: Array) -> tuple[Array, Array]:
-    """Return mAP with every image counted as often as its weight says.
+    """Compute mAP with every image counted as often as its weight.
 
     Args:
-        counted: A `Counted`.
-        weights: (resamples, images).
+        counted: Per-image detections and labels of one run.
+        weights: Weight of each image in each resample, (resamples, images).
 
     Returns:
-        (np.ndarray, np.ndarray): mAP50 and mAP50-95, (resamples,). With all weights 1, what Ultralytics computes, up to
-            the rounding of confidences.
+        (np.ndarray, np.ndarray): mAP50 and mAP50-95, (resamples,). With all weights 1 they equal Ultralytics' values,
+            up to the rounding of confidences.
     """
     total = np.zeros((len(weights), THRESHOLDS))
     classes = np.zeros(len(weights))
@@ -80,7 +80,7 @@ def average_precision(counted: Counted, weights: Array) -> tuple[Array, Array]:
 
 
 def _class_precision(weights: Array, right: Array, objects: Array) -> Array:
-    """Return one class's average precision, (resamples, THRESHOLDS); 0 where a resample has no such object."""
+    """Return the average precision of one class, (resamples, THRESHOLDS); 0 where a resample has no such object."""
     from ultralytics.utils.metrics import compute_ap
 
     found = np.zeros((len(weights), THRESHOLDS))
@@ -89,12 +89,12 @@ def _class_precision(weights: Array, right: Array, objects: Array) -> Array:
         places = np.flatnonzero(right[:, threshold])
         if len(places) == 0:
             continue
-        # Only right detections raise the precision, so the curve is made by them and by the points just before them;
-        # and by its end, from which older releases of Ultralytics draw a line to a recall of 1.
+        # Only correct detections raise the precision, so they and the points just before them define the curve; its
+        # last point is kept too, since older releases of Ultralytics draw a line from it to a recall of 1.
         points = np.union1d([*places, len(right) - 1], np.maximum(places - 1, 0))
         hits = (weights[:, points] * right[points, threshold]).cumsum(1)
         so_far = seen[:, points]
-        precision = np.ones(hits.shape)  # where nothing is seen yet the curve begins with 1, as Ultralytics' does
+        precision = np.ones(hits.shape)  # before the first detection the precision is 1, as in Ultralytics
         np.divide(hits, so_far, out=precision, where=so_far > 0)
         for row in np.flatnonzero(objects):
             found[row, threshold] = compute_ap(hits[row] / objects[row], precision[row])[0]
@@ -104,15 +104,15 @@ def _class_precision(weights: Array, right: Array, objects: Array) -> Array:
 def intervals(
     runs: Mapping[str, Mapping[int, Counted]], pairs: Mapping[str, str], level: float = 0.95
 ) -> dict[str, dict[str, Interval]]:
-    """Return the uncertainty of the test set, for every model and for differences between them.
+    """Compute bootstrap intervals over the test images, of every model and of differences between models.
 
     Args:
         runs: {model: {seed: Counted}}.
-        pairs: {model: the one that it is compared with}.
-        level: Of confidence.
+        pairs: {model: model that it is compared with}.
+        level: Confidence level.
 
     Returns:
-        (dict): By model, then by metric; empty where runs were evaluated on different images.
+        (dict): Intervals by model, then by metric; empty if runs were evaluated on different images.
     """
     names = {tuple(counted.names) for seeds in runs.values() for counted in seeds.values()}
     if len(names) != 1:

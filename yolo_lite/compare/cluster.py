@@ -1,6 +1,6 @@
-"""Runs on a Ray cluster: Ray decides when and where, each run is the same process as on one machine.
+"""Runs on a Ray cluster: Ray decides when and where; each run is the same process as on one machine.
 
-The comparison's folder and the dataset have to be at the same paths on every node, on a shared file system.
+The comparison's folder and the dataset must have the same paths on every node, on a shared file system.
 """
 
 import logging
@@ -15,14 +15,14 @@ from yolo_lite.compare.process import Job, finish, start, write_failed
 from yolo_lite.compare.record import RunRecord, read_run
 from yolo_lite.errors import ConfigError, one_line
 
-PASSED_ON = ("OMP_NUM_THREADS", "YOLO_CONFIG_DIR", "PYTHONPATH")  # Ray sets some of its own
+PASSED_ON = ("OMP_NUM_THREADS", "YOLO_CONFIG_DIR", "PYTHONPATH")  # Ray overrides some of these
 
 
 def connect(address: str | None) -> Any:
-    """Connect to a Ray cluster, unless this process is connected already; return the package.
+    """Connect to a Ray cluster, unless this process is already connected; return the `ray` package.
 
     Raises:
-        ConfigError: There is none at that address.
+        ConfigError: There is no cluster at that address.
     """
     import ray
 
@@ -37,15 +37,15 @@ def connect(address: str | None) -> Any:
 
 
 class Cluster:
-    """Workers on a Ray cluster, which decides when and where a run begins.
+    """Workers on a Ray cluster, which decides when and where a run starts.
 
     Args:
-        address: Of the cluster.
-        folder: That all nodes have.
-        cpus: A run's share of the cluster's.
-        gpus: Likewise; None for as many as `device` names, where there are any.
-        device: Ultralytics' training argument.
-        at_once: So many runs are sent at a time; None for all.
+        address: Address of the cluster.
+        folder: Folder of the comparison or search, which all nodes share.
+        cpus: Number of CPUs per run.
+        gpus: Number of GPUs per run; None for as many as `device` names, if the cluster has any.
+        device: Training argument `device` of Ultralytics.
+        at_once: Maximum number of runs submitted at a time; None for all.
     """
 
     queues = True
@@ -61,40 +61,40 @@ class Cluster:
         _warn_of_room(cpus, gpus, self.ray)
 
     def has_room(self) -> bool:
-        """Tell whether another run may be sent."""
+        """Return whether another run may be submitted."""
         return self.at_once is None or len(self.pending) < self.at_once
 
     def begin(self, job: Job) -> None:
-        """Send a run."""
+        """Submit a run."""
         reference = self.remote.remote(job, str(self.folder), os.getcwd(), sys.path, self.environment)
         self.pending[reference] = job
 
     def expect(self, folder: Path) -> None:
-        """Do nothing: the cluster does."""
+        """Do nothing: the cluster starts the processes."""
 
     def ended(self) -> list[tuple[Job, RunRecord]]:
-        """Wait a moment; return the runs that have ended meanwhile."""
+        """Wait briefly; return the runs that have ended."""
         ready, _ = self.ray.wait(list(self.pending), timeout=0.5)
         over = [(self.pending.pop(each), each) for each in ready]
         return [(job, self._record(job, each)) for job, each in over]
 
     def _record(self, job: Job, reference: Any) -> RunRecord:
-        """Return the record of a run that is over, as its node read it: here, a shared folder may lag behind."""
+        """Return the record of an ended run as read on its node, since the shared folder may lag behind here."""
         try:
             record: RunRecord = self.ray.get(reference)
-        except Exception as error:  # its node is lost, or has no such folder
+        except Exception as error:  # the node is lost, or lacks the folder
             record = read_run(Path(job.folder), job.model, job.seed)
             return record if record.status else write_failed(job, one_line(error))
         return record
 
     def close(self) -> None:
-        """End the runs that are at work."""
+        """Cancel all submitted runs."""
         for reference in self.pending:
             self.ray.cancel(reference, force=True)
 
 
 def _gpus(device: object, ray: Any) -> float:
-    """Return as many GPUs as `device` names, where there are any."""
+    """Return the number of GPUs that `device` names, at least 1; 0 without GPUs."""
     named = str(device or "").strip("[]() ")
     if named in ("cpu", "mps") or not ray.cluster_resources().get("GPU"):
         return 0
@@ -102,19 +102,19 @@ def _gpus(device: object, ray: Any) -> float:
 
 
 def _warn_of_room(cpus: float, gpus: float, ray: Any) -> None:
-    """Say when the runs will wait, in silence, for a node that is large enough; a cluster may grow by itself."""
+    """Warn if no node is large enough for a run: Ray waits silently for one, which an autoscaler may add."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
         print(f"no node of the cluster has {cpus} CPUs and {gpus} GPUs; waiting for one", file=sys.stderr, flush=True)
 
 
 def work(job: Job, folder: str, cwd: str, path: Sequence[str], environment: Mapping[str, str | None]) -> RunRecord:
-    """Do one run on a node of the cluster; return its record."""
+    """Execute one run on a node of the cluster; return its record."""
     sys.path[:] = [*path, *(each for each in sys.path if each not in path)]
     if not Path(folder, FILE).is_file():
         raise FileNotFoundError(f"{folder} is not on this node; it needs a file system that all nodes share")
     os.chdir(cwd)
-    for name, value in environment.items():  # Ray's own would change the arithmetic
+    for name, value in environment.items():  # Ray's own values would change the arithmetic
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value

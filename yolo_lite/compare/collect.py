@@ -1,4 +1,4 @@
-"""The small files of a comparison: what the report is made of, without weights, logs and paths of the machine."""
+"""Copy the small files of a comparison that the report needs, without weights, logs and paths of the machine."""
 
 import shutil
 from pathlib import Path
@@ -7,21 +7,21 @@ from yolo_lite.compare import comparison, latency
 from yolo_lite.compare.record import is_finished
 from yolo_lite.files import replacing
 
-RUN = ("results.csv", "images.npz", "samples.json", "run.json")  # the last one says that the others are there
+RUN = ("results.csv", "images.npz", "samples.json", "run.json")  # the last one marks the others as complete
 WHOLE = (comparison.FILE, latency.FILE, "models/*.yaml", "samples/*.jpg")
 
 
 def copy(source: str | Path, target: str | Path, newer: bool = True) -> int:
-    """Copy a comparison's small files; in the copy, its finished runs count as finished.
+    """Copy a comparison's small files, so that its finished runs count as finished in the copy.
 
-    Files that are there already stay, those of the comparison itself excepted, which may have grown.
+    Runs that are finished in the target are kept. Files of the comparison itself are replaced, since it may have grown.
 
     Args:
-        source, target: Folders of comparisons; the target is made if need be.
-        newer: Whether the source's files of the comparison itself go before the target's.
+        source, target: Folders of comparisons; the target is created if needed.
+        newer: Whether files of the comparison itself in the source replace those in the target.
 
     Returns:
-        (int): Runs copied.
+        (int): Number of runs copied.
     """
     source, target = Path(source), Path(target)
     for pattern in WHOLE:

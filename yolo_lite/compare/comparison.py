@@ -1,7 +1,7 @@
-"""What a comparison is: its models, seeds, dataset and training arguments, as `comparison.json` holds them.
+"""Definition of a comparison: its models, seeds, dataset and training arguments, as stored in `comparison.json`.
 
-No path of this machine stands in it, so that the folder can be copied. Older forms are brought up to date here, when
-they are read, and nowhere else.
+The file contains no path of this machine, so that the folder can be copied. Older formats are migrated here, when they
+are read, and nowhere else.
 """
 
 import json
@@ -19,12 +19,13 @@ FILE = "comparison.json"
 
 @dataclass(frozen=True)
 class Matched:
-    """How long a size-matched baseline takes beside the model that it was made for.
+    """Latency of a size-matched baseline relative to the model that it was made for.
 
     Attributes:
-        ratio: Its time over the model's; `low` and `high` are the 95 % interval.
-        runtime, threads: What was timed with.
-        environment: The machine and versions.
+        ratio: Latency of the baseline divided by that of the model.
+        low, high: Ends of the 95 % confidence interval of the ratio.
+        runtime, threads: Runtime and number of threads of the measurement.
+        environment: Machine and versions of the measurement.
     """
 
     ratio: float
@@ -41,13 +42,13 @@ class Matched:
 
 @dataclass(frozen=True)
 class SizeMatched:
-    """What makes a model a size-matched baseline.
+    """Description of how a size-matched baseline was made.
 
     Attributes:
-        base: The stock model that was shrunk.
-        width: Its channels, relative to the base's.
-        match_for: The models that it was made for, each with what was timed; None where GFLOPs were matched.
-        yaml: Its YAML dictionary.
+        base: Name of the stock model that was shrunk.
+        width: Width multiplier of the channels, relative to the base.
+        match_for: The models that it was made for, each with its latency ratio; None where GFLOPs were matched.
+        yaml: Model YAML as a dictionary.
     """
 
     base: str
@@ -57,26 +58,26 @@ class SizeMatched:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "SizeMatched":
-        """Read it from a model's record."""
+        """Create a description from the plain data of a model's record."""
         match_for = {label: Matched(**each) if each else None for label, each in plain["match_for"].items()}
         return cls(plain["base"], plain["width"], match_for, plain["yaml"])
 
     @property
     def label(self) -> str:
-        """What it is called; only a label, what it means stands in the fields."""
+        """Label of the model; its parts are kept in the fields."""
         return f"{self.base}-w{self.width:g}"
 
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """What is written down of a model.
+    """Record of a model in a comparison.
 
     Attributes:
-        given: As the user wrote it.
-        digest: Of its content: a changed file is another model.
-        parameters, gflops, size: Of the fused model; size in bytes of float32 weights.
-        size_matched: What makes it a size-matched baseline, None where it is none.
-        imgsz: Of its images, pixels, where models differ in that; else None.
+        given: Name or path as the user wrote it.
+        digest: Digest of the model's content: a changed file is another model.
+        parameters, gflops, size: Cost of the fused model; size is in bytes of float32 weights.
+        size_matched: How it was made, for a size-matched baseline; None for other models.
+        imgsz: Image size in pixels, if models differ in it; else None.
     """
 
     given: str
@@ -89,13 +90,13 @@ class ModelRecord:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "ModelRecord":
-        """Read a model's record."""
+        """Create a record from plain data."""
         matched = SizeMatched.from_plain(plain) if plain["size_matched"] else None
         known = {key: plain[key] for key in ("given", "digest", "parameters", "gflops", "size")}
         return cls(**known, size_matched=matched, imgsz=plain.get("imgsz"))
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it as plain data: the fields of a size-matched baseline stand beside the others."""
+        """Return the record as plain data, with the fields of `size_matched` on the same level as the others."""
         plain = asdict(self)
         matched = plain.pop("size_matched")
         if self.imgsz is None:
@@ -105,17 +106,17 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison, as it is written down.
+    """Definition of a comparison.
 
     Attributes:
-        name: Its folder's name.
-        baseline: The label of the model that the others are compared with.
-        match: What size-matched baselines have in common with their models, "gflops" or "latency"; None without them.
-        data: The dataset.
-        train: Ultralytics' training arguments.
-        models: By label.
-        seeds: Of each model.
-        samples: The images on which the report shows detections.
+        name: Name of the comparison's folder.
+        baseline: Label of the model that the others are compared with.
+        match: Cost in which size-matched baselines equal their models, "gflops" or "latency"; None without them.
+        data: Description of the dataset.
+        train: Training arguments of Ultralytics.
+        models: Records of the models, by label.
+        seeds: Seeds of each model, by label.
+        samples: Images on which the report shows detections.
     """
 
     name: str
@@ -129,12 +130,12 @@ class Comparison:
 
     @property
     def size_matched(self) -> dict[str, str]:
-        """The label of its size-matched baseline, by model."""
+        """Label of the size-matched baseline of each model that has one."""
         found = ((label, model.size_matched) for label, model in self.models.items())
         return {model: label for label, matched in found if matched for model in matched.match_for}
 
     def imgsz(self, label: str) -> int:
-        """Return height and width of a model's images, pixels."""
+        """Return the height and width of a model's images, in pixels."""
         return int(self.models[label].imgsz or self.train["imgsz"])
 
     @property
@@ -144,20 +145,20 @@ class Comparison:
 
     @property
     def pixels(self) -> str:
-        """The sizes of the images, in words."""
+        """Text that lists the image sizes."""
         return " or ".join(map(str, sorted({self.imgsz(label) for label in self.models})))
 
     @property
     def fraction(self) -> Any:
-        """How much of the training images is used, as Ultralytics' argument says it; 1 for all."""
+        """Ultralytics' argument `fraction`: how much of the training images is used, 1 for all."""
         return self.train.get("fraction", 1)
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Comparison":
-        """Read plain data of any known format.
+        """Create a comparison from plain data of any known format.
 
         Raises:
-            ConfigError: Its format is unknown.
+            ConfigError: The format is unknown.
         """
         plain = migrated(plain)
         return cls(
@@ -168,7 +169,7 @@ class Comparison:
         )
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it as it stands in `comparison.json`."""
+        """Return the content of `comparison.json`."""
         return {
             "format": FORMAT,
             "name": self.name,
@@ -183,10 +184,10 @@ class Comparison:
 
 
 def read(folder: Path) -> Comparison | None:
-    """Return the comparison that a folder holds, None where it holds no `comparison.json`.
+    """Read the comparison in a folder; None if the folder has no `comparison.json`.
 
     Raises:
-        ConfigError: The file cannot be read, or is of an unknown format.
+        ConfigError: The file cannot be read or has an unknown format.
     """
     file = folder / FILE
     if not file.is_file():
@@ -203,10 +204,10 @@ def read(folder: Path) -> Comparison | None:
 
 
 def migrated(plain: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the content of a `comparison.json` in today's format.
+    """Migrate the content of a `comparison.json` to the current format.
 
     Raises:
-        ConfigError: Its format is unknown.
+        ConfigError: The format is unknown.
     """
     while plain.get("format") != FORMAT:
         step = _STEPS.get(plain.get("format", FORMAT))
@@ -217,7 +218,7 @@ def migrated(plain: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _from_1(old: Mapping[str, Any]) -> dict[str, Any]:
-    """Format 1 had base and width in a size-matched baseline's label alone, and the rest in two other tables."""
+    """Migrate format 1, which kept a size-matched baseline's base and width in its label, the rest in other tables."""
     models = {}
     for label, model in old["models"].items():
         made_for = model["rival_of"]

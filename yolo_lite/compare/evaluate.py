@@ -1,4 +1,4 @@
-"""The final figures of a run: its last checkpoint, by Ultralytics' own validator, and what the report needs besides."""
+"""Final metrics of a run's last checkpoint, by Ultralytics' own validator, and the other data that the report needs."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ from yolo_lite.compare.process import Job
 from yolo_lite.compare.record import Evaluation
 from yolo_lite.files import replacing, write_json
 
-SHOWN = 0.25  # confidence from which detections are shown on the sample images
-PASSED_ON = (  # from the training
+SHOWN = 0.25  # minimum confidence of the detections shown on the sample images
+PASSED_ON = (  # training arguments that also apply to the evaluation
     *("imgsz", "batch", "workers", "device", "classes", "single_cls"),
     *("conf", "iou", "max_det", "agnostic_nms", "nms"),
 )
@@ -21,7 +21,7 @@ PASSED_ON = (  # from the training
 def evaluate(job: Job) -> Evaluation:
     """Evaluate `weights/last.pt`, the weights of the last epoch.
 
-    Writes `images.npz`, what the validator counted in each image, and `samples.json`, detections on the sample images.
+    Writes `images.npz`, per-image counts of the validator, and `samples.json`, detections on the sample images.
     """
     from ultralytics import YOLO
 
@@ -46,7 +46,7 @@ def evaluate(job: Job) -> Evaluation:
 
 
 def _validated(model: Any, job: Job, settings: Mapping[str, Any]) -> tuple[Any, list[str], dict[str, list[Any]]]:
-    """Let Ultralytics validate; return its results, the images' files, and what it counted in each image."""
+    """Run Ultralytics' validation; return its results, the image files, and its counts for each image."""
     files: list[str] = []
     lists: dict[str, list[Any]] = {}
 
@@ -55,7 +55,7 @@ def _validated(model: Any, job: Job, settings: Mapping[str, Any]) -> tuple[Any, 
         lists.update({key: list(validator.metrics.stats[key]) for key in ("tp", "conf", "pred_cls", "target_cls")})
 
     model.add_callback("on_val_batch_end", remember)
-    with tempfile.TemporaryDirectory() as elsewhere:  # Ultralytics makes a folder, and leaves it empty
+    with tempfile.TemporaryDirectory() as elsewhere:  # Ultralytics creates a folder and leaves it empty
         results = model.val(
             data=job.data, split=job.split, plots=False, project=elsewhere, name="val", verbose=False, **settings
         )
@@ -73,12 +73,12 @@ def f1(p: float, r: float) -> float:
 
 
 def write_images(path: Path, files: Sequence[str], lists: Mapping[str, Sequence[Any]]) -> None:
-    """Write what the validator counted, image by image, in few bytes.
+    """Write the validator's counts for each image, in a compact form.
 
     Args:
-        path: The `.npz` file.
-        files: The images' paths, in the validator's order.
-        lists: Per image: `tp`, whether a detection is right at each of the 10 IoU thresholds, (n, 10); `conf` and
+        path: Path of the `.npz` file.
+        files: Paths of the images, in the validator's order.
+        lists: Per image: `tp`, whether a detection is correct at each of the 10 IoU thresholds, (n, 10); `conf` and
             `pred_cls`, (n,); `target_cls`, the classes of the labelled objects.
     """
     order = sorted(range(len(files)), key=lambda index: Path(files[index]).name)
@@ -97,7 +97,7 @@ def write_images(path: Path, files: Sequence[str], lists: Mapping[str, Sequence[
 
 
 def _detections(model: Any, job: Job, settings: Mapping[str, Any]) -> list[list[list[float]]]:
-    """Return what is found on each sample image: class, confidence, x, y, width, height, relative to the image."""
+    """Return the detections on each sample image: class, confidence, x, y, width, height, relative to the image."""
     settings = {key: value for key, value in settings.items() if key not in {"batch", "conf", "single_cls"}}
     found = []
     for result in model.predict(list(job.samples), conf=SHOWN, verbose=False, save=False, stream=True, **settings):

@@ -1,4 +1,4 @@
-"""A comparison's folder: whether it is new or goes on with the same comparison, and has room for the results."""
+"""Checks of a comparison's folder: it is new or holds the same comparison, and has room for the results."""
 
 import os
 import shutil
@@ -13,10 +13,10 @@ _ADVICE = "use the same settings to continue it, or choose another name="
 
 
 def read_folder(folder: Path) -> Comparison | None:
-    """Return the comparison that a folder holds; None if the folder is new.
+    """Read the comparison in a folder; None if the folder is new.
 
     Raises:
-        ConfigError: It holds something else.
+        ConfigError: The folder holds something else.
     """
     old = comparison.read(folder)
     is_new = not folder.exists() or (folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir()))
@@ -26,10 +26,10 @@ def read_folder(folder: Path) -> Comparison | None:
 
 
 def check_same(old: Comparison | None, new: Comparison, folder: Path) -> None:
-    """Refuse a folder whose comparison is another one. More models and more seeds are welcome, fewer are not.
+    """Check that a folder holds the same comparison. Models and seeds may be added, but not removed.
 
     Raises:
-        ConfigError: It is another one.
+        ConfigError: The folder holds another comparison.
     """
     if old is None:
         return
@@ -68,22 +68,22 @@ def _check_models(old: Comparison, new: Comparison, where: str) -> None:
 
 
 def check_space(folder: Path, parameters: Sequence[int], parallel: int) -> None:
-    """Refuse when the disk cannot hold the results: checkpoints with their optimizer, and small files.
+    """Check that the disk has room for the results: checkpoints with their optimizer, and small files.
 
     Args:
-        folder: The comparison's.
-        parameters: How many the model of each run that is left has.
-        parallel: Runs side by side.
+        folder: Folder of the comparison.
+        parameters: Number of parameters of the model of each remaining run.
+        parallel: Number of runs at a time.
 
     Raises:
-        ConfigError: It cannot, or cannot be written to.
+        ConfigError: The disk has too little room, or the folder is not writable.
     """
     existing = next(each for each in (folder, *folder.parents) if each.exists())
     if not existing.is_dir():
         raise ConfigError(f"{folder}: {existing} is a file; choose another project=")
     if not os.access(existing, os.W_OK):
         raise ConfigError(f"{folder}: cannot be written to; choose another project=")
-    half = [2 * number for number in parameters]  # bytes of a checkpoint in half precision
+    half = [2 * number for number in parameters]  # bytes of a half-precision checkpoint
     needed = sum(2 * size + 1_000_000 for size in half) + parallel * 10 * max(half, default=0) + 20_000_000
     free = shutil.disk_usage(existing).free
     if free < needed:

@@ -1,26 +1,26 @@
-"""What a run's training begins with, in words: random weights, those of a checkpoint, or what was transferred."""
+"""Description of a run's initial weights: random, loaded from a checkpoint, or transferred."""
 
 from pathlib import Path
 from typing import Any
 
 from yolo_lite.files import read_json, write_json
 
-FILE = "initial_weights.json"  # in a run's folder, until it begins afresh
+FILE = "initial_weights.json"  # in a run's folder, deleted on a fresh start
 
 
 def note(trainer: Any) -> None:
-    """Write down how a trainer's model begins; a callback, for when it has its weights."""
+    """Callback of a trainer that saves the description once the model has its initial weights."""
     write_json(Path(trainer.save_dir) / FILE, in_words(trainer))
 
 
 def read(folder: Path) -> str | None:
-    """Return what a run began with; None where that is not known."""
+    """Return the description of a run's initial weights; None if it is not known."""
     found: str | None = read_json(folder / FILE)
     return found
 
 
 def in_words(trainer: Any) -> str:
-    """Say how a trainer's model begins."""
+    """Describe the initial weights of a trainer's model."""
     from ultralytics.utils.torch_utils import unwrap_model
 
     from yolo_lite.ultralytics_hooks.training import transferred
@@ -42,7 +42,7 @@ def in_words(trainer: Any) -> str:
 
 
 def _shared(source: str | Path, ours: dict[str, Any]) -> int:
-    """Return how many tensors of a checkpoint Ultralytics loads, those of the same name and shape."""
+    """Count the tensors of a checkpoint that Ultralytics loads: those of the same name and shape."""
     from ultralytics.nn.tasks import load_checkpoint
 
     theirs = load_checkpoint(source)[0].state_dict()

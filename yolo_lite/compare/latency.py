@@ -1,4 +1,4 @@
-"""Latency of the compared models, by `yolo_lite.bench`, when no training runs."""
+"""Latency of the compared models, measured with `yolo_lite.bench` while no training runs."""
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,19 +13,19 @@ from yolo_lite.errors import ConfigError
 from yolo_lite.files import read_json
 from yolo_lite.output import errors_only
 
-SECONDS = 10  # for each model, in each runtime
+SECONDS = 10  # measuring time per model and runtime
 FILE = "latency.json"
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What all models are measured with.
+    """Measuring conditions of all models.
 
     Attributes:
-        classes: How many they detect.
-        imgsz: Height and width of the image, pixels.
-        runtimes, threads: What latency is measured with; no runtimes are all that are installed.
-        sizes: Of the images by label, where they differ.
+        classes: Number of classes that the models detect.
+        imgsz: Height and width of the image, in pixels.
+        runtimes, threads: Runtimes and numbers of threads; empty `runtimes` stand for all default ones installed.
+        sizes: Image size of each model in pixels, by label, if they differ; else empty.
     """
 
     classes: int
@@ -37,9 +37,10 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Row:
-    """One model in one runtime, with one number of threads and one precision; see `yolo_lite.bench.measurement`.
+    """Latency of one model in one runtime, number of threads and precision; see `yolo_lite.bench.measurement`.
 
-    Milliseconds `p50` and `p90`; `ratio` to the first model's time, with its 95 % interval; `size` in bytes.
+    `p50` and `p90` are in milliseconds, `size` is in bytes; `ratio` is relative to the first model's latency, with the
+    95 % interval from `low` to `high`.
     """
 
     model: str
@@ -54,31 +55,32 @@ class Row:
     size: int
     parameters: int | None = None
     gflops: float | None = None
-    control: bool = False  # the first model once more
+    control: bool = False  # the first model measured again
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Row":
-        """Read a measurement; before format 2 a control was one by the end of its name."""
+        """Create a row from plain data; before format 2 only the end of the name marked a control."""
         known = {field.name: plain[field.name] for field in fields(cls) if field.name in plain}
         name = known["model"].removesuffix(" (again)")
         return cls(**known | {"model": name, "control": plain.get("control", name != known["model"])})
 
     @property
     def way(self) -> str:
-        """What this way of measuring is called, `onnxruntime fp32 1 thread`."""
+        """Runtime, precision and number of threads as text, like `onnxruntime fp32 1 thread`."""
         return f"{self.runtime} {self.precision} {self.threads} thread{'s' if self.threads > 1 else ''}"
 
 
 @dataclass(frozen=True)
 class Latency:
-    """What was measured, how and where.
+    """Measured latencies, with their conditions.
 
     Attributes:
-        models: The digests of the models, by label.
-        classes, imgsz, seconds, runtimes, threads, sizes: What was measured with; seconds for each model in each
-            runtime, sizes of the images by label where they differ.
-        environment: The machine and versions.
-        measurements: The models in order, for each runtime and number of threads, at last the first one again.
+        models: Digests of the models, by label.
+        classes, imgsz, runtimes, threads: Measuring conditions, as in `Conditions`.
+        seconds: Measuring time per model and runtime.
+        sizes: Image size of each model in pixels, by label, if they differ; else empty.
+        environment: Machine and versions.
+        measurements: For each runtime and number of threads the models in order, then the first one again as control.
     """
 
     models: Mapping[str, str]
@@ -93,30 +95,30 @@ class Latency:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Latency":
-        """Read what `latency.json` holds."""
+        """Create a latency from the content of `latency.json`."""
         known = {field.name: plain[field.name] for field in fields(cls) if field.name in plain}
         return cls(**known | {"measurements": [Row.from_plain(each) for each in plain.get("measurements", ())]})
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it as it stands in `latency.json`."""
+        """Return the content of `latency.json`."""
         return asdict(self)
 
     def of(self, label: str) -> list[Row]:
-        """Return a model's measurements, without those of the control."""
+        """Return the measurements of a model, without the control."""
         return [row for row in self.measurements if row.model == label and not row.control]
 
 
 def read(folder: Path) -> Latency | None:
-    """Return the latency that a comparison's folder holds, None where it was not measured."""
+    """Read the latency in a comparison's folder; None if it was not measured."""
     plain = read_json(folder / FILE)
     return None if plain is None else Latency.from_plain(plain)
 
 
 def runtimes_of(wanted: Sequence[str]) -> list[str]:
-    """Return the runtimes that are measured: those asked for, else those installed.
+    """Return the runtimes to measure: those requested, else the default ones that are installed.
 
     Raises:
-        ConfigError: One is unknown, or lacks a package.
+        ConfigError: A runtime is unknown or lacks a package, or none is installed.
     """
     if wanted:
         bench.check_runtimes(list(wanted))
@@ -134,13 +136,13 @@ def measure(
     say: Callable[[str], None] = lambda text: None,
     seconds: float = SECONDS,
 ) -> Latency:
-    """Time models against each other, interleaved.
+    """Measure the latency of models, interleaved.
 
     Args:
-        models: The first one is measured twice, as a control.
-        conditions: What to measure with.
-        say: Called with lines of text on the way.
-        seconds: For each model, in each runtime.
+        models: The models; the first one is measured twice, as a control.
+        conditions: Measuring conditions.
+        say: Callback that is given progress messages.
+        seconds: Measuring time per model and runtime.
     """
     runtimes, threads = runtimes_of(conditions.runtimes), list(conditions.threads)
     with tempfile.TemporaryDirectory(prefix="yolo_lite_") as folder:
@@ -166,7 +168,7 @@ def _digests(models: Iterable[zoo.Model]) -> dict[str, str]:
 
 
 def _checkpoint(model: zoo.Model, classes: int, folder: Path) -> Path:
-    """Write a model with random weights, which do not change the time, but with the dataset's classes, which do."""
+    """Write a checkpoint with random weights, which do not affect latency, and the dataset's classes, which do."""
     import torch
 
     built: Any
@@ -179,7 +181,7 @@ def _checkpoint(model: zoo.Model, classes: int, folder: Path) -> Path:
 
 
 def is_current(old: Latency | None, models: Sequence[zoo.Model], conditions: Conditions) -> bool:
-    """Tell whether a measured latency is that of these models under these conditions."""
+    """Return whether a latency was measured with these models, image sizes, runtimes and numbers of threads."""
     return (
         old is not None
         and old.models == _digests(models)

@@ -1,4 +1,4 @@
-"""Runs on this machine, side by side; the lock that keeps two commands apart."""
+"""Parallel runs on this machine, and the lock that keeps two commands out of the same folder."""
 
 import contextlib
 import os
@@ -10,15 +10,15 @@ from yolo_lite.compare.process import Job, Process, begin, finish, kill, open_pr
 from yolo_lite.compare.record import RunRecord
 from yolo_lite.errors import ConfigError
 
-PATIENCE = 15  # seconds that the runs of a killed command have to end
+PATIENCE = 15  # seconds to wait for the runs of a killed command to end
 
 
 class Here:
-    """Workers on this machine, each a process.
+    """Workers on this machine, each in its own process.
 
     Args:
-        parallel: So many at a time.
-        lock: A file descriptor that they hold open as long as they live.
+        parallel: Maximum number of runs at a time.
+        lock: File descriptor of the lock, which the processes keep open while they live; None without a lock.
     """
 
     queues = False
@@ -29,43 +29,43 @@ class Here:
         self.opened: list[Process] = []
 
     def has_room(self) -> bool:
-        """Tell whether another run may begin."""
+        """Return whether another run may start."""
         return len(self.working) < self.parallel
 
     def begin(self, job: Job) -> None:
-        """Begin a run."""
+        """Start a run."""
         process = self.opened.pop() if self.opened else open_process(Path(job.folder), [self.lock])
         self.working.append((job, process))
         begin(process, job)
 
     def expect(self, folder: Path) -> None:
-        """Open the process of the next run, since its imports take a second or two."""
+        """Start the process of the next run ahead of time, since its imports take a second or two."""
         if not self.opened:
-            with contextlib.suppress(OSError):  # a full disk, perhaps: no reason to end the runs at work
+            with contextlib.suppress(OSError):  # such as a full disk: no reason to stop other runs
                 self.opened.append(open_process(folder, [self.lock]))
 
     def ended(self) -> list[tuple[Job, RunRecord]]:
-        """Wait a moment; return the runs that have ended meanwhile."""
+        """Wait briefly; return the runs that have ended."""
         time.sleep(0.2)
         over = [(job, process) for job, process in self.working if process.poll() is not None]
         self.working = [each for each in self.working if each not in over]
         return [(job, finish(process, job)) for job, process in over]
 
     def close(self) -> None:
-        """End the runs that are at work."""
+        """Kill all processes."""
         for process in [*(process for _, process in self.working), *self.opened]:
             kill(process)
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[int | None]:
-    """Keep a folder for this command: the lock is held until it and all its runs have ended.
+    """Lock a folder for this command, until the command and all its runs have ended.
 
     Yields:
-        (int | None): The lock's file descriptor; None where the system has no such locks.
+        (int | None): File descriptor of the lock; None if the system has no such locks.
 
     Raises:
-        ConfigError: Another command holds it.
+        ConfigError: Another command holds the lock.
     """
     try:
         import fcntl
@@ -84,7 +84,7 @@ def locked(folder: Path) -> Iterator[int | None]:
                     raise ConfigError(
                         f"{folder}: another command (process {file.read().strip()}) is running here; wait until it ends"
                     ) from None
-                time.sleep(0.2)  # the runs of a killed command are just ending
+                time.sleep(0.2)  # the runs of a killed command may be about to end
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()

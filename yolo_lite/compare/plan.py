@@ -1,7 +1,7 @@
-"""Settings in, a checked list of runs out; nothing is trained or written before all of it is checked.
+"""Turn settings into a checked list of runs; nothing is trained or written before everything is checked.
 
-The same settings go on with the comparison that the folder holds, more models and more seeds extend it, anything else
-is refused.
+The same settings resume the comparison in the folder, additional models and seeds extend it, and any other change is
+refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,13 +38,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked comparison.
+    """A checked comparison, ready to run.
 
     Attributes:
-        comparison: What it is, as `comparison.json` says it.
-        settings: What the user gave.
-        models: What is compared, size-matched baselines last.
-        runs: Seed by seed, so that what is finished early can be compared.
+        comparison: Definition of the comparison, as stored in `comparison.json`.
+        settings: Checked user settings.
+        models: Models to compare, size-matched baselines last.
+        runs: Runs ordered by seed, so that early results can already be compared.
         data: The dataset.
     """
 
@@ -56,12 +56,12 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """The comparison's folder."""
+        """Folder of the comparison."""
         return self.settings.folder
 
     @property
     def conditions(self) -> Conditions:
-        """What all models are measured with."""
+        """Conditions that latency is measured under."""
         sizes = {model.label: self.comparison.imgsz(model.label) for model in self.models}
         own = sizes if self.comparison.differ_in_imgsz else {}
         return _conditions(self.settings, self.data, own)
@@ -71,14 +71,14 @@ def make_plan(settings: str | Path | Mapping[str, Any] | None = None, more: Mapp
     """Check settings and plan the runs.
 
     Args:
-        settings: The path of a YAML file, or a dictionary; None for none.
-        more: Settings that go before those.
+        settings: Path of a YAML file or a dictionary with settings; None for none.
+        more: Settings that override these.
 
     Returns:
-        (Plan): What to run; nothing has been written yet.
+        (Plan): The plan; nothing has been written yet.
 
     Raises:
-        ConfigError: A setting, a model, the dataset or the folder cannot be used.
+        ConfigError: A setting, a model, the dataset or the folder is invalid.
     """
     wanted = given.read(settings, more)
     old = read_folder(wanted.folder)
@@ -103,17 +103,17 @@ def make_plan(settings: str | Path | Mapping[str, Any] | None = None, more: Mapp
 
 
 def check_folder(plan: Plan) -> None:
-    """Look again whether a plan's folder is new or its own; another command may have been there since it was made.
+    """Check again that a plan's folder is new or its own, since another command may have written to it meanwhile.
 
     Raises:
-        ConfigError: It holds another comparison.
+        ConfigError: The folder holds another comparison.
     """
     check_same(read_folder(plan.folder), plan.comparison, plan.folder)
 
 
 def write_folder(plan: Plan) -> None:
-    """Write what a comparison is into its folder, size-matched baselines' YAML files and sample images with it."""
-    write_json(plan.folder / FILE, plan.comparison.to_plain())  # first: by it the folder is known as ours
+    """Write `comparison.json`, the YAML files of size-matched baselines and the sample images to a plan's folder."""
+    write_json(plan.folder / FILE, plan.comparison.to_plain())  # first: it marks the folder as ours
     pretrained = isinstance(plan.comparison.train.get("pretrained"), str)
     for label, model in plan.comparison.models.items():
         if model.size_matched:
@@ -129,7 +129,7 @@ def _comparison(
     data: Dataset,
     sizes: Mapping[str, int],
 ) -> Comparison:
-    """Put together what is written down."""
+    """Assemble the definition of the comparison."""
     matched = {each.model.label: each.size_matched for each in found}
     return Comparison(
         name=wanted.folder.name,
@@ -171,7 +171,7 @@ def _check_labels(models: Sequence[zoo.Model]) -> None:
 
 
 def _label(name: str, setting: str, models: Sequence[zoo.Model]) -> str:
-    """Find a model by its label, or by what the user called it."""
+    """Return the label of the model that the user refers to by label or by name."""
     for model in models:
         if name in (model.label, model.given, f"{model.label}.yaml"):
             return model.label
@@ -179,7 +179,7 @@ def _label(name: str, setting: str, models: Sequence[zoo.Model]) -> str:
 
 
 def _seeds(wanted: Mapping[str, Sequence[int]], models: Sequence[zoo.Model]) -> dict[str, list[int]]:
-    """Return the seeds of each model."""
+    """Return the seeds of each model, by label."""
     named = {name if name == ALL else _label(name, "seeds", models): list(each) for name, each in wanted.items()}
     missing = [model.label for model in models if model.label not in named and ALL not in named]
     if missing:
@@ -188,7 +188,7 @@ def _seeds(wanted: Mapping[str, Sequence[int]], models: Sequence[zoo.Model]) -> 
 
 
 def _sizes(wanted: Settings) -> list[int]:
-    """Return the size of each model's images, pixels."""
+    """Return the image size of each model, in pixels."""
     named = {name for name in wanted.sizes if name != ALL}
     found = []
     for model in wanted.models:
@@ -209,7 +209,7 @@ def _conditions(settings: Settings, data: Dataset, sizes: Mapping[str, int] | No
 
 
 def _baselines(wanted: Settings, models: Sequence[zoo.Model], data: Dataset, old: Comparison | None) -> list[Baseline]:
-    """Return the size-matched baselines of the models that get one."""
+    """Find the size-matched baselines of the models that get one."""
     if wanted.match is None:
         return []
     named = {}

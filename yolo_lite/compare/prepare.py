@@ -1,4 +1,4 @@
-"""Where a run stands, and its folder made ready for what comes next."""
+"""Find out how far a run has got, and prepare its folder for a fresh start, a resume or the evaluation."""
 
 import shutil
 from pathlib import Path
@@ -8,15 +8,15 @@ from yolo_lite.compare.process import Job
 from yolo_lite.compare.record import Start
 from yolo_lite.files import replacing, write
 
-KEPT = {"attempts.json", "log.txt"}  # when a run is trained afresh
+KEPT = {"attempts.json", "log.txt"}  # files that a fresh start keeps
 TABLE = "results.csv"
 
 
 def prepare(job: Job) -> Start:
-    """Find out where a run starts, and make its folder ready for that."""
+    """Determine where a run starts, and prepare its folder."""
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.json").unlink(missing_ok=True)  # of a failed run
+    (folder / "run.json").unlink(missing_ok=True)  # left by a failed run
     last = folder / "weights" / "last.pt"
     if not last.exists():
         began = (folder / "args.yaml").exists()
@@ -28,7 +28,7 @@ def prepare(job: Job) -> Start:
         done = checkpoint["epoch"] + 1
     except Exception as error:
         return _afresh(folder, f"the checkpoint is incomplete ({type(error).__name__})")
-    if done == 0:  # stripped of its optimizer by Ultralytics, at the end
+    if done == 0:  # Ultralytics strips the optimizer when training is complete
         return Start("evaluate")
     if done >= checkpoint["train_args"]["epochs"]:
         _strip(last)
@@ -50,7 +50,7 @@ def _afresh(folder: Path, reason: str | None) -> Start:
 
 
 def _strip(last: Path) -> None:
-    """Do what Ultralytics does at the end of a training, which this one did not reach."""
+    """Strip the optimizer as Ultralytics does at the end of training, which this run did not reach."""
     from ultralytics.utils.torch_utils import strip_optimizer
 
     for file in (last, last.with_name("best.pt")):
@@ -58,7 +58,7 @@ def _strip(last: Path) -> None:
 
 
 def _move(checkpoint: dict[str, Any], last: Path, job: Job) -> None:
-    """A checkpoint names the folder and the dataset that it was trained with; they may have moved since."""
+    """Update the paths of the folder and the dataset in a checkpoint, since they may have moved."""
     folder = Path(job.folder)
     here = {"project": str(folder.parent), "name": folder.name, "exist_ok": True, "data": job.data}
     if "save_dir" in checkpoint["train_args"]:
@@ -72,6 +72,6 @@ def _move(checkpoint: dict[str, Any], last: Path, job: Job) -> None:
 
 
 def _trim(table: Path, epochs: int) -> None:
-    """Ultralytics appends to `results.csv` before it saves the checkpoint: drop what the checkpoint does not hold."""
+    """Drop epochs that the checkpoint lacks: Ultralytics appends to `results.csv` before it saves the checkpoint."""
     lines = table.read_text("utf-8").splitlines(keepends=True)
     write(table, "".join(lines[: epochs + 1]))

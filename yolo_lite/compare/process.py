@@ -1,4 +1,4 @@
-"""A run in a process of its own: how it is started, given its job and ended."""
+"""Runs in separate processes: start a process, send it its job, and end it."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from yolo_lite.compare.record import RunRecord, read_run
 from yolo_lite.errors import ConfigError
 from yolo_lite.files import write_json
 
-if TYPE_CHECKING:  # a worker imports this module, and needs no plan
+if TYPE_CHECKING:  # workers import this module, and need no plan
     from yolo_lite.compare.plan import Plan, Run
 
 Process = subprocess.Popen[bytes]
@@ -24,19 +24,19 @@ Process = subprocess.Popen[bytes]
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker has to know; it travels as JSON.
+    """Input of a worker, sent as JSON.
 
     Attributes:
-        folder: The run's.
-        model: Its label.
-        source: What Ultralytics' trainer is given: a file, or a name that it looks up.
-        seed: Of the training.
-        command: The stock command that does the same training.
-        data: The dataset's YAML file.
-        settings: Ultralytics' training arguments, without `data` and `seed`.
-        split: What is evaluated.
-        samples: Files of the images whose detections the report shows.
-        restart: Whether an interrupted training begins afresh.
+        folder: Folder of the run.
+        model: Label of the model.
+        source: Model argument for Ultralytics: a file, or a name that it looks up.
+        seed: Random seed of the training.
+        command: Stock command that does the same training.
+        data: Path of the dataset's YAML file.
+        settings: Training arguments of Ultralytics, without `data` and `seed`.
+        split: Dataset split of the evaluation.
+        samples: Paths of the images whose detections the report shows.
+        restart: Whether an interrupted training starts afresh instead of being resumed.
     """
 
     folder: str
@@ -52,32 +52,32 @@ class Job:
 
 
 class Workers(Protocol):
-    """Where runs are done, some at a time; a context, at whose end those at work are ended.
+    """Interface for executing runs, several at a time; `close` stops unfinished runs.
 
     Attributes:
-        queues: Whether a run may have to wait after it was begun.
+        queues: Whether a run may have to wait in a queue after `begin`.
     """
 
     queues: bool
 
     def has_room(self) -> bool:
-        """Tell whether another run may begin."""
+        """Return whether another run may start."""
 
     def begin(self, job: Job) -> None:
-        """Begin a run."""
+        """Start a run."""
 
     def expect(self, folder: Path) -> None:
-        """Get ready for the run of a folder, which is the next one to begin, soon."""
+        """Prepare for the next run, which will start soon in the given folder."""
 
     def ended(self) -> list[tuple[Job, RunRecord]]:
-        """Wait a moment; return the runs that have ended meanwhile."""
+        """Wait briefly; return the runs that have ended."""
 
     def close(self) -> None:
-        """End the runs that are at work."""
+        """Stop all unfinished runs."""
 
 
 def job_of(plan: "Plan", run: "Run") -> Job:
-    """Return what the worker of a run has to know."""
+    """Return the job of a run."""
     return Job(
         folder=str(run.folder),
         model=run.model.label,
@@ -108,18 +108,18 @@ def _shell(value: object) -> str:
 
 
 def start(job: Job) -> Process:
-    """Start a run in a process of its own, which ends when this one does."""
+    """Start a run in a separate process, which ends when this process ends."""
     process = open_process(Path(job.folder))
     begin(process, job)
     return process
 
 
 def open_process(folder: Path, keep: Iterable[int | None] = ()) -> Process:
-    """Open the process of a run, which gets ready and waits for its job; it ends when this one does.
+    """Start the process of a run, which does its imports and waits for its job; it ends when this process ends.
 
     Args:
-        folder: The run's folder.
-        keep: File descriptors that it holds open as long as it or a data worker of it lives.
+        folder: Folder of the run.
+        keep: File descriptors that the process and its data workers keep open while they live.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "log.txt", "ab") as log:
@@ -134,16 +134,16 @@ def open_process(folder: Path, keep: Iterable[int | None] = ()) -> Process:
 
 
 def begin(process: Process, job: Job) -> None:
-    """Give a process its job."""
+    """Send a process its job."""
     assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it has ended; its exit status tells
+    with contextlib.suppress(BrokenPipeError):  # it has ended; its exit status shows why
         process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
         process.stdin.flush()
 
 
 def finish(process: Process, job: Job) -> RunRecord:
-    """Clean up after a run's process; return its record, written here where it could not do so itself."""
-    kill(process)  # multi-GPU processes may be left
+    """Clean up after a run's process; return the run's record, which is written here if the process wrote none."""
+    kill(process)  # processes of multi-GPU training may be left
     folder = Path(job.folder)
     code = process.returncode
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
@@ -152,15 +152,15 @@ def finish(process: Process, job: Job) -> RunRecord:
 
 
 def write_failed(job: Job, error: str) -> RunRecord:
-    """Write and return the record of a run that could not do so itself."""
+    """Write and return the record of a run whose process could not write it."""
     record = RunRecord(job.model, job.seed, job.command, job.settings, status="failed", error=error)
-    with contextlib.suppress(ConfigError):  # where the disk is full, the other runs' results still count
+    with contextlib.suppress(ConfigError):  # on a full disk the results of the other runs still count
         write_json(Path(job.folder, "run.json"), record.to_plain())
     return record
 
 
 def kill(process: Process) -> None:
-    """End a process and all of its group; it has ended when this returns."""
+    """Kill a process and its process group, and wait until it has ended."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""One line of overall progress with the time left."""
+"""One-line display of the overall progress with the remaining time."""
 
 import sys
 import time
@@ -9,11 +9,11 @@ from typing import TextIO
 from yolo_lite.compare.plan import Plan, Run
 from yolo_lite.compare.record import RunRecord, is_finished
 
-EVERY = 600  # seconds between lines where the output is no terminal
+EVERY = 600  # seconds between lines if the output is no terminal
 
 
 class Progress:
-    """Counts epochs over all runs; used as a context."""
+    """Progress over the epochs of all runs; a context manager."""
 
     def __init__(self, plan: Plan, stream: TextIO | None = None) -> None:
         self.runs, self.epochs = plan.runs, int(plan.comparison.train["epochs"])
@@ -21,7 +21,7 @@ class Progress:
         self.over = {run for run in plan.runs if is_finished(run.folder)}
         self.began_at, self.shown_at = time.monotonic(), 0.0
         self.failed: list[Run] = []
-        self.before = 0  # epochs that were done when we began
+        self.before = 0  # epochs that were done at the start
         self.live = self.stream.isatty()
 
     def __enter__(self) -> "Progress":
@@ -36,24 +36,24 @@ class Progress:
         return sum(self.epochs if run in self.over else _epochs(run.folder) for run in self.runs)
 
     def left(self, seconds: float) -> float | None:
-        """Estimate the seconds that are left from those since the beginning; None where nothing is known yet.
+        """Estimate the remaining seconds from the seconds since the start; None if no epoch has been trained yet.
 
-        A failed run counts as over, but for the pace only with the epochs that it did.
+        A failed run counts as complete, but only the epochs that it trained count for the pace.
         """
         done = self._done()
         trained = done - self.before - sum(self.epochs - _epochs(run.folder) for run in self.failed)
         return seconds / trained * (self.epochs * len(self.runs) - done) if trained > 0 else None
 
     def is_ending(self, run: Run) -> bool:
-        """Tell whether a run has one epoch left, or none."""
+        """Return whether a run has at most one epoch left."""
         return _epochs(run.folder) >= self.epochs - 1
 
     def began(self, run: Run) -> None:
-        """Say that a run has begun."""
+        """Print that a run has started."""
         self._say(f"{run}: started")
 
     def ended(self, run: Run, record: RunRecord) -> None:
-        """Say how a run has ended."""
+        """Print how a run has ended."""
         self.over.add(run)
         if record.metrics is None:
             self.failed.append(run)
@@ -68,7 +68,7 @@ class Progress:
         print(("\r\033[K" if self.live else "") + text, file=self.stream, flush=True)
 
     def show(self, now: bool = False) -> None:
-        """Show the line: twice a second on a terminal, else when a run ends and every ten minutes."""
+        """Show the progress line: twice a second on a terminal, else when a run ends and every ten minutes."""
         since = time.monotonic() - self.shown_at
         if not now and since < (0.5 if self.live else EVERY):
             return
@@ -82,7 +82,7 @@ class Progress:
 
 
 def _epochs(folder: Path) -> int:
-    """Count the epochs that a run has done so far."""
+    """Count the epochs that a run has trained so far."""
     try:
         return max((folder / "results.csv").read_bytes().count(b"\n") - 1, 0)
     except OSError:

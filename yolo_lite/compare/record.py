@@ -1,4 +1,4 @@
-"""What a run writes down: where it started each time, how it ended, its figures; and how a folder's record is read."""
+"""Records of a run: where it started each time, how it ended and its metrics; reading them from a run's folder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -14,12 +14,12 @@ Status = Literal["finished", "resumed", "failed"]
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run starts.
+    """Starting point of a run.
 
     Attributes:
-        kind: "fresh" from the first epoch, "resume" from a checkpoint, "evaluate" when all of the training is done.
-        epoch: How many epochs the checkpoint has behind it, where it resumes.
-        reason: Why a fresh start threw away what was there.
+        kind: "fresh" from the first epoch, "resume" from a checkpoint, "evaluate" if the training is complete.
+        epoch: Number of epochs that the checkpoint has completed; None unless the run resumes.
+        reason: Why a fresh start discarded an earlier training; None if there was none.
     """
 
     kind: Kind
@@ -28,12 +28,12 @@ class Start:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any] | str) -> "Start":
-        """Read what stands in `attempts.json`; releases before format 2 wrote a sentence there."""
+        """Create a start from plain data in `attempts.json`; releases before format 2 wrote a sentence there."""
         return cls(**plain) if isinstance(plain, Mapping) else _from_sentence(plain)
 
 
 def _from_sentence(text: str) -> Start:
-    """Read "start", "start, again: it was torn", "epoch 3", "evaluation"."""
+    """Parse "start", "start, again: it was torn", "epoch 3" or "evaluation"."""
     first, _, reason = text.partition(", again: ")
     if first.startswith("epoch"):
         return Start("resume", epoch=int(first.split()[1]))
@@ -42,42 +42,42 @@ def _from_sentence(text: str) -> Start:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One time that a run was started: when, and from where."""
+    """One start of a run: its time and its starting point."""
 
     began: str
     start: Start
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Attempt":
-        """Read an entry of `attempts.json`."""
+        """Create an attempt from an entry of `attempts.json`."""
         return cls(plain.get("began", ""), Start.from_plain(plain["from"]))
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it as it stands in `attempts.json`."""
+        """Return the entry for `attempts.json`."""
         return {"began": self.began, "from": asdict(self.start)}
 
 
 def read_attempts(folder: Path) -> list[Attempt]:
-    """Return when a run was started, and from where each time."""
+    """Read all attempts of a run from its folder."""
     return [Attempt.from_plain(each) for each in read_json(folder / "attempts.json") or []]
 
 
 def counting(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
-    """Return the attempts that the training which counts is made of: from the last fresh start on."""
+    """Return the attempts that contributed to the final training: those since the last fresh start."""
     starts = [index for index, attempt in enumerate(attempts) if attempt.start.kind == "fresh"]
     return attempts[starts[-1] if starts else 0 :]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The final figures of a run.
+    """Final metrics of a run.
 
     Attributes:
-        split: The split that it was evaluated on.
-        images: How many.
-        figures: By metric, over all classes.
-        classes: The same by class, and how many `objects` are labelled.
-        checkpoint_bytes: Size of the checkpoint.
+        split: Dataset split of the evaluation.
+        images: Number of images evaluated.
+        figures: Value of each metric over all classes.
+        classes: Value of each metric and number of labelled `objects`, by class.
+        checkpoint_bytes: Size of the checkpoint in bytes.
     """
 
     split: str
@@ -88,12 +88,12 @@ class Evaluation:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Evaluation":
-        """Read the `metrics` of `run.json`."""
+        """Create an evaluation from the `metrics` in `run.json`."""
         known = {field.name: plain[field.name] for field in fields(cls) if field.name != "figures"}
         return cls(figures={metric: plain[metric] for metric in METRICS}, **known)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it as it stands in `run.json`."""
+        """Return the `metrics` for `run.json`."""
         return {
             "split": self.split,
             "images": self.images,
@@ -105,11 +105,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """How a run stands: what `run.json` says of one that is over, no status where it is not.
+    """State of a run: the content of `run.json` if it has ended; `status` is None if it has not.
 
-    `initial_weights` says what training began with; None where that is not known, as on several GPUs.
-    Seconds: `train_seconds` of the training, by Ultralytics' own table; `wall_seconds` of the process, its imports left
-    out; `evaluate_seconds` and `evaluate_cpu_seconds` of the evaluation. Memory in bytes.
+    `initial_weights` describes what training started from; None if unknown, as on several GPUs. `train_seconds` is the
+    training time in Ultralytics' table, `wall_seconds` the time of the process without its imports, `evaluate_seconds`
+    and `evaluate_cpu_seconds` are times of the evaluation. Memory is in bytes.
     """
 
     model: str
@@ -133,18 +133,18 @@ class RunRecord:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it has figures; resumed ones have."""
+        """Whether the run has metrics, which includes resumed runs."""
         return self.status in ("finished", "resumed")
 
     @property
     def final(self) -> Evaluation:
-        """The figures of a finished run."""
+        """Final metrics of a finished run."""
         assert self.metrics is not None
         return self.metrics
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any], model: str, seed: int) -> "RunRecord":
-        """Read what `run.json` holds, of a run that has this model and seed in the comparison."""
+        """Create a record from the content of `run.json`; model and seed are those of the comparison."""
         known = {field.name: plain[field.name] for field in fields(cls) if plain.get(field.name) is not None}
         known |= {"model": model, "seed": seed}
         known["attempts"] = [Attempt.from_plain(each) for each in known.get("attempts", ())]
@@ -154,7 +154,7 @@ class RunRecord:
         return record if record.status in get_args(Status) else replace(record, status=None)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it as it stands in `run.json`: without what is not known."""
+        """Return the content of `run.json`, without unknown values."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         if self.status is None:
             return {"model": self.model, "seed": self.seed}
@@ -164,10 +164,10 @@ class RunRecord:
 
 
 def read_run(folder: Path, model: str, seed: int) -> RunRecord:
-    """Return the record of a run from its folder; one without a status where the run is not over."""
+    """Read the record of a run from its folder; its status is None if the run has not ended."""
     return RunRecord.from_plain(read_json(folder / "run.json") or {}, model, seed)
 
 
 def is_finished(folder: Path) -> bool:
-    """Tell whether a run is finished, resumed ones included."""
+    """Return whether a run is finished, which includes resumed runs."""
     return (read_json(folder / "run.json") or {}).get("status") in ("finished", "resumed")

@@ -1,4 +1,4 @@
-"""Do a plan: its runs, then the report, then the latency."""
+"""Execute a plan: its runs, then the report, then the latency."""
 
 import contextlib
 import sys
@@ -20,12 +20,12 @@ from yolo_lite.files import write_json
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a comparison.
+    """Result of a comparison.
 
     Attributes:
-        folder: Its folder.
-        finished: The runs that have figures, resumed ones included.
-        failed: The others.
+        folder: Folder of the comparison.
+        finished: Runs that have metrics, including resumed runs.
+        failed: Runs that have no metrics.
     """
 
     folder: Path
@@ -34,11 +34,11 @@ class Outcome:
 
 
 def execute(plan: Plan) -> Outcome:
-    """Do what is left of a plan's runs.
+    """Execute the remaining runs of a plan, then write the report and measure latency.
 
     Raises:
-        ConfigError: Another command works in the same folder or has changed what it holds, there is no such Ray
-            cluster, or the latency cannot be measured.
+        ConfigError: Another command uses the folder or has changed its content, the Ray cluster cannot be reached, or
+            the latency cannot be measured.
     """
     if plan.settings.ray:
         from yolo_lite.compare.cluster import connect
@@ -60,7 +60,7 @@ def execute(plan: Plan) -> Outcome:
 
 
 def _train(plan: Plan, lock: int | None) -> None:
-    """Work through the runs that are left."""
+    """Execute the remaining runs."""
     waiting = [run for run in plan.runs if not is_finished(run.folder)]
     if not waiting:
         return
@@ -92,16 +92,16 @@ def workers(
     train: Mapping[str, Any],
     at_once: int | None = None,
 ) -> Workers:
-    """Return what does runs: this machine or a cluster.
+    """Return the workers that execute runs, on this machine or on a cluster.
 
     Args:
-        parallel: So many at a time on this machine.
-        lock: Of the folder.
-        ray: The cluster's address, None for this machine.
-        folder: Of the command.
-        cpus, gpus: A run's share of the cluster.
-        train: Ultralytics' training arguments.
-        at_once: So many at a time on the cluster; None for as many as it takes.
+        parallel: Number of runs at a time on this machine.
+        lock: File descriptor of the folder's lock; None without a lock.
+        ray: Address of the Ray cluster; None for this machine.
+        folder: Folder of the comparison or search.
+        cpus, gpus: CPUs and GPUs per run on the cluster.
+        train: Training arguments of Ultralytics.
+        at_once: Maximum number of runs submitted to the cluster at a time; None for all.
     """
     if ray is None:
         return Here(parallel, lock)
@@ -111,12 +111,12 @@ def workers(
 
 
 def _report(plan: Plan) -> None:
-    """Write the report, and again when the latency is known, which may fail.
+    """Write the report, measure latency if needed, and write the report again.
 
     Raises:
         ConfigError: The latency cannot be measured.
     """
-    from yolo_lite.compare.report import page  # with matplotlib, which the start need not wait for
+    from yolo_lite.compare.report import page  # imports matplotlib, which would delay the start
 
     results = page.write_report(plan.folder, _say)
     known = latency.read(plan.folder)
@@ -127,10 +127,10 @@ def _report(plan: Plan) -> None:
 
 
 def _measure_latency(plan: Plan) -> None:
-    """Time the models; no training of ours runs now.
+    """Measure the latency of the models, while none of our trainings runs.
 
     Raises:
-        ConfigError: That fails; the report is there, without it.
+        ConfigError: The measurement fails; the report without latency exists already.
     """
     try:
         found = latency.measure(plan.models, plan.conditions, _say_unless_passing)

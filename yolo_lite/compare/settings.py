@@ -1,4 +1,4 @@
-"""What the user gave: our own settings and Ultralytics' training arguments, read, parted and checked."""
+"""User settings of a comparison: our own settings and Ultralytics' training arguments, read, separated and checked."""
 
 import importlib.util
 import json
@@ -12,7 +12,7 @@ from yolo_lite.compare import latency
 from yolo_lite.errors import ConfigError, UsageError, one_line, suggest
 from yolo_lite.files import is_file
 
-TAKEN = {  # training arguments that a comparison decides itself: what to use instead
+TAKEN = {  # training arguments that a comparison sets itself: what to use instead
     "model": "models=",
     "seed": "seeds=",
     "resume": "restart=True or the default, which continues",
@@ -21,33 +21,34 @@ TAKEN = {  # training arguments that a comparison decides itself: what to use in
     "mode": "no mode, since it trains",
     "cfg": "a YAML file as the first word",
 }
-STAYS = {"plots": False, "deterministic": True}  # unless the user says otherwise
+STAYS = {"plots": False, "deterministic": True}  # defaults that the user may override
 _OURS = {option.name for option in options.COMMANDS["compare"].options}
-ALL = "all"  # in seeds and image sizes: the models that have none of their own
+ALL = "all"  # key in seeds and image sizes for the models without an entry
 SIZES = kinds.keyed(kinds.IMGSZ, "for each model")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user gave, checked.
+    """Checked user settings.
 
     Attributes:
-        models: Names, YAML files or `.pt` files.
-        data: The dataset's YAML file.
-        baseline: The model that the others are compared with, as the user calls it; None for the first.
-        seeds: By model, as the user calls it; `ALL` for the others.
-        split: The split of the final figures.
-        match: "gflops" or "latency", what size-matched baselines have in common with their models; None without them.
-        match_for: The models that get one, each perhaps with `:base`; empty for all.
-        parallel: Runs side by side on this machine.
+        models: Names, YAML files or `.pt` files of the models.
+        data: Path of the dataset's YAML file.
+        baseline: Model that the others are compared with, as named by the user; None for the first.
+        seeds: Seeds by model, as named by the user; `ALL` for the other models.
+        split: Dataset split of the final metrics.
+        match: Cost in which size-matched baselines equal their models, "gflops" or "latency"; None without them.
+        match_for: Models that get a size-matched baseline, optionally with `:base`; empty for all.
+        parallel: Number of runs at a time on this machine.
         restart: Whether interrupted runs are trained afresh instead of resumed.
-        ray: Address of a Ray cluster, None without one.
-        cpus, gpus: The share of a run on the cluster.
-        latency: Whether it is measured after the training.
-        runtimes, threads: What latency is measured with; no runtimes are all that are installed.
-        folder: The comparison's folder.
-        sizes: Height and width of the images, pixels, by model, as the user calls it; `ALL` for the others.
-        train: Ultralytics' training arguments as they are written down, all but `data`; `imgsz` is the largest.
+        ray: Address of a Ray cluster; None without one.
+        cpus, gpus: CPUs and GPUs per run on the cluster.
+        latency: Whether to measure latency after the training.
+        runtimes, threads: Runtimes and numbers of threads for latency; empty `runtimes` stand for all default ones
+            installed.
+        folder: Folder of the comparison.
+        sizes: Height and width of the images, in pixels, by model as named by the user; `ALL` for the other models.
+        train: Training arguments of Ultralytics as recorded, without `data`; `imgsz` is the largest image size.
     """
 
     models: tuple[str, ...]
@@ -74,11 +75,11 @@ def read(settings: str | Path | Mapping[str, Any] | None = None, more: Mapping[s
     """Read and check settings.
 
     Args:
-        settings: The path of a YAML file, or a dictionary; None for none.
-        more: Settings that go before those.
+        settings: Path of a YAML file or a dictionary with settings; None for none.
+        more: Settings that override these.
 
     Raises:
-        ConfigError: One is unknown, missing, or has a value that it cannot have; a package is missing.
+        ConfigError: A setting is unknown, missing or invalid, or a package is missing.
     """
     given = arguments.given("compare", settings) | dict(more or {})
     check_names("compare", given, TAKEN)
@@ -98,17 +99,17 @@ def read(settings: str | Path | Mapping[str, Any] | None = None, more: Mapping[s
 
 
 def parse(words: Iterable[str], command: str = "compare") -> tuple[str | None, dict[str, Any]]:
-    """Turn the words of a command line, `key=value` and at most one YAML file, into settings.
+    """Parse the words of a command line, `key=value` and at most one YAML file, into settings.
 
     Args:
-        words: Behind the command.
-        command: That trains.
+        words: Words after the command.
+        command: Name of a command that trains.
 
     Returns:
-        (str | None, dict): The YAML file, and the settings.
+        (str | None, dict): The YAML file, if there is one, and the settings.
 
     Raises:
-        ConfigError: A word is neither, or no value of its option.
+        ConfigError: A word is neither of them, or a value is invalid for its option.
     """
     from ultralytics.cfg import smart_value
 
@@ -126,15 +127,15 @@ def parse(words: Iterable[str], command: str = "compare") -> tuple[str | None, d
 
 
 def check_names(command: str, settings: Iterable[str], taken: Mapping[str, str]) -> None:
-    """Refuse settings that are neither options of a command nor training arguments.
+    """Check that settings are options of a command or training arguments.
 
     Args:
-        command: That trains.
-        settings: Their names.
-        taken: Training arguments that the command decides itself, and what to use instead.
+        command: Name of a command that trains.
+        settings: Names of the settings.
+        taken: Training arguments that the command sets itself, with what to use instead.
 
     Raises:
-        ConfigError: One is.
+        ConfigError: A setting is unknown, or is set by the command itself.
     """
     from ultralytics.utils import DEFAULT_CFG_DICT
 
@@ -150,10 +151,10 @@ def check_names(command: str, settings: Iterable[str], taken: Mapping[str, str])
 
 
 def checked_train(train: Mapping[str, Any]) -> dict[str, Any]:
-    """Let Ultralytics check its arguments; return those that the user gave, and what a comparison sets.
+    """Let Ultralytics check its arguments; return those that the user gave and those that a comparison sets.
 
     Raises:
-        ConfigError: It refuses one, or with it models could not be compared.
+        ConfigError: Ultralytics refuses an argument, or models cannot be compared with it.
     """
     from ultralytics.cfg import get_cfg
 
@@ -161,7 +162,7 @@ def checked_train(train: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"task={train['task']}: only detectors can be compared")
     if train.get("val") is False:
         raise ConfigError("val=False: the curves over the epochs need validation")
-    if isinstance(train.get("epochs"), int):  # older releases of Ultralytics take any
+    if isinstance(train.get("epochs"), int):  # older releases of Ultralytics accept any integer
         kinds.whole().check("epochs", train["epochs"])
     source = train.get("pretrained")
     if isinstance(source, str):
@@ -184,10 +185,10 @@ def checked_train(train: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_together(settings: Settings) -> None:
-    """Check what no single setting says.
+    """Check combinations of settings, and the packages that they need.
 
     Raises:
-        ConfigError: Settings do not go together, or a package is missing.
+        ConfigError: Settings are incompatible, or a package is missing.
     """
     if settings.match and len({*settings.sizes.values()}) > 1:
         raise ConfigError(f"match={settings.match}: needs one imgsz for all models, found {dict(settings.sizes)}")

@@ -1,7 +1,8 @@
-"""Differences to a baseline over seeds: paired, with a Student-t interval, and a verdict that knows of all models.
+"""Differences to a baseline over seeds: paired, with Student-t intervals and a verdict adjusted for multiple models.
 
-With three to six seeds a percentile bootstrap covers 73 to 85 %; Student's t covers what it says. Intervals are for one
-difference at a time; the verdict uses p values that Holm's method has adjusted for the number of models.
+With three to six seeds a 95 % percentile bootstrap covers only 73 to 85 %; Student's t has its nominal coverage.
+Intervals are for one difference at a time; the verdict uses p values that Holm's method has adjusted for the number of
+models.
 """
 
 import warnings
@@ -17,32 +18,32 @@ TOO_FEW = "one seed, no verdict"
 
 
 class Difference(NamedTuple):
-    """A model's mean difference to the baseline over the seeds that both have."""
+    """Mean difference of a model to the baseline over the seeds that both have."""
 
     mean: float
-    low: float | None  # 95 % interval, unadjusted; None with one seed
+    low: float | None  # unadjusted 95 % interval; None with one seed
     high: float | None
     p: float | None
-    adjusted: float | None  # p by Holm over all models
+    adjusted: float | None  # p value adjusted by Holm's method over all models
     verdict: str
     seeds: Sequence[int]
 
 
 def paired(values: Any, baseline: Any) -> tuple[Any, Any, Any, Any]:
-    """Compare paired values by Student's t.
+    """Compare paired values by Student's t-test.
 
     Args:
-        values, baseline: (..., seeds), at least two seeds.
+        values, baseline: Paired values, (..., seeds), with at least two seeds.
 
     Returns:
-        (tuple[np.ndarray]): Mean difference, both ends of its 95 % interval, and p, each (...,). Differences that are
-            all the same have an interval of no width, and p 1 where they are 0, else 0.
+        (tuple[np.ndarray]): Mean difference, both ends of its 95 % interval, and p value, each (...,). If all
+            differences are equal, the interval has zero width, and p is 1 if they are 0, else 0.
     """
     from scipy import stats
 
     values, baseline = np.asarray(values, float), np.asarray(baseline, float)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # of differences that are all the same
+        warnings.simplefilter("ignore", RuntimeWarning)  # for differences that are all equal
         test = stats.ttest_rel(values, baseline, axis=-1)
         interval = test.confidence_interval(LEVEL)
     mean = (values - baseline).mean(-1)
@@ -52,7 +53,7 @@ def paired(values: Any, baseline: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def holm(p: Any) -> Any:
-    """Adjust p values for their number: (..., models) in, the same out.
+    """Adjust p values, (..., models), for multiple comparisons; return the same shape.
 
     Source: Holm 1979, A simple sequentially rejective multiple test procedure.
     """
@@ -65,14 +66,14 @@ def holm(p: Any) -> Any:
 
 
 def differences(values: Mapping[str, Mapping[int, float]], pairs: Mapping[str, str]) -> dict[str, Difference]:
-    """Compare models with others, seed by seed.
+    """Compare models with others, paired by seed.
 
     Args:
         values: {model: {seed: value}}, larger is better.
-        pairs: {model: the one that it is compared with}; one family, over which p is adjusted.
+        pairs: {model: model that it is compared with}; p values are adjusted over all pairs.
 
     Returns:
-        (dict[str, Difference]): By model; without those that have no seed in common.
+        (dict[str, Difference]): Differences by model, without pairs that have no seed in common.
     """
     common = {a: sorted(set(values.get(a, ())) & set(values.get(b, ()))) for a, b in pairs.items()}
     found: dict[str, tuple[float, float | None, float | None, float | None]] = {}
@@ -92,7 +93,7 @@ def differences(values: Mapping[str, Mapping[int, float]], pairs: Mapping[str, s
 
 
 def verdict(mean: float, adjusted: float | None) -> str:
-    """Say what an adjusted p shows."""
+    """Return the verdict for a mean difference and its adjusted p value."""
     if adjusted is None:
         return TOO_FEW
     return SHOWN[int(np.sign(mean))] if adjusted < 1 - LEVEL else NOT_SHOWN

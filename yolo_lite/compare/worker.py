@@ -1,8 +1,8 @@
-"""One run, in a process of its own: the stock trainer, then the evaluation of its last checkpoint, then `run.json`.
+"""One run in a separate process: the stock trainer, then the evaluation of the last checkpoint, then `run.json`.
 
 `python -m yolo_lite.compare.worker` reads its job, one line of JSON, from standard input, and ends when that is closed:
-no run outlives the command that started it. It imports before it reads, so that one opened ahead begins at once.
-`run.json` is written last, so a run that has one is over.
+no run outlives the command that started it. It does its imports before it reads, so that a process started ahead of
+time can train at once. `run.json` is written last, so a run that has one has ended.
 """
 
 import csv
@@ -29,10 +29,10 @@ from yolo_lite.files import write_json
 
 
 def main() -> bool:
-    """Do the run whose job stands on standard input; return whether it failed."""
+    """Execute the run whose job is read from standard input; return whether it failed."""
     import_module("ultralytics.models")
     line = sys.stdin.buffer.readline()
-    if not line:  # its turn never came
+    if not line:  # closed without a job
         return False
     job = Job(**json.loads(line))
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -56,18 +56,18 @@ def _end_with_parent() -> None:
     while os.read(sys.stdin.fileno(), 4096):
         pass
     if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)  # the data workers and the processes of multi-GPU training, too
+        os.killpg(0, signal.SIGKILL)  # includes data workers and the processes of multi-GPU training
     os._exit(1)
 
 
 def _run(job: Job, record: RunRecord) -> RunRecord:
-    """Train and evaluate; return the record with what is known then."""
+    """Train and evaluate; return the record with the results."""
     folder, clock = Path(job.folder), time.perf_counter()
     start = prepare(job)
     attempts = [*read_attempts(folder), Attempt(time.strftime("%Y-%m-%dT%H:%M:%S%z"), start)]
     write_json(folder / "attempts.json", [attempt.to_plain() for attempt in attempts])
     notes = train(job, start)
-    here = start.kind != "evaluate" and "," not in str(job.settings.get("device"))  # else it was trained elsewhere
+    here = start.kind != "evaluate" and "," not in str(job.settings.get("device"))  # else other processes trained it
     memory = _peak_memory() if here else (None, None)
     trained, cpu = time.perf_counter(), cpu_seconds()
 
@@ -89,7 +89,7 @@ def _run(job: Job, record: RunRecord) -> RunRecord:
 
 
 def train(job: Job, start: Start) -> list[str]:
-    """Train as the stock command does; return what Ultralytics did otherwise than it was told."""
+    """Train as the stock command does; return notes on arguments that Ultralytics changed."""
     from ultralytics import YOLO
 
     folder = Path(job.folder)
@@ -112,7 +112,7 @@ def train(job: Job, start: Start) -> list[str]:
 
 
 def train_seconds(table: Path, attempts: Sequence[Attempt]) -> float:
-    """Add up the `time` column of Ultralytics' table, which starts at 0 again where a run was resumed."""
+    """Return the total training time from the `time` column of Ultralytics' table, which restarts at 0 on a resume."""
     with open(table, encoding="utf-8") as file:
         times = [float(row["time"]) for row in csv.DictReader(file, skipinitialspace=True)]
     lasts = {attempt.start.epoch for attempt in counting(attempts) if attempt.start.epoch is not None}
@@ -120,19 +120,19 @@ def train_seconds(table: Path, attempts: Sequence[Attempt]) -> float:
 
 
 def cpu_seconds() -> float:
-    """Return the CPU time of this process and of those that it has ended."""
+    """Return the CPU time of this process and of its child processes that have ended."""
     return sum(os.times()[:4])
 
 
 def _peak_memory() -> tuple[int | None, int | None]:
-    """Return the peak of this process's memory, without its data workers', and of the GPU's, in bytes."""
+    """Return the peak memory of this process, without its data workers, and of the GPU, in bytes."""
     memory, gpu = None, None
     try:
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         memory = peak if sys.platform == "darwin" else peak * 1024
-        for line in Path("/proc/self/status").read_text().splitlines():  # on Linux the former begins with the parent's
+        for line in Path("/proc/self/status").read_text().splitlines():  # ru_maxrss on Linux starts with the parent's
             if line.startswith("VmHWM:"):
                 memory = int(line.split()[1]) * 1024
     except (ImportError, OSError):  # Windows; another Unix

@@ -1,10 +1,10 @@
-"""The report of a comparison: a folder's small files in, tables, plots and one HTML page out.
+"""The report of a comparison: turns the small files in its folder into tables, plots and one HTML page.
 
-results.py     everything that is reported, and results.json in all its formats
+results.py     all results, and results.json in all its formats
 recommendation.py  the model to use
-notes.py       what a reader has to know of how the figures came about
-search.py      the search that the models come from, where there was one
+notes.py       notes on how the results were obtained
+search.py      the search that the models come from, if there was one
 data_files.py  results.csv, results.json and summary.md
-figures.py     what the plots show; labels.py: where names beside points go; plots.py: how it is drawn
-page.py       report.html: its tables stand in page.html.j2; style.css, script.js
+figures.py     content of the plots; labels.py: placement of names beside points; plots.py: drawing
+page.py        report.html, with its tables in page.html.j2; style.css, script.js
 """

@@ -1,4 +1,4 @@
-"""The results as results.csv, results.json and summary.md, and in a few sentences."""
+"""The results as results.csv, results.json and summary.md, and as a headline of a few sentences."""
 
 import html
 import re
@@ -13,7 +13,7 @@ from yolo_lite.compare.report.results import FILE, MAIN, ModelResult, Results, R
 from yolo_lite.compare.significance import Difference
 from yolo_lite.files import rows_as_csv, write, write_json
 
-_SAID = {  # verdict: how the headline says it
+_SAID = {  # verdict: wording in the headline
     "better": "Shown to be better than",
     "worse": "Shown to be worse than",
     significance.NOT_SHOWN: "No difference shown from",
@@ -22,14 +22,14 @@ _SAID = {  # verdict: how the headline says it
 
 
 def write_files(results: Results, folder: Path) -> None:
-    """Write results.json, results.csv (a row per run, its last epoch) and summary.md."""
+    """Write results.json, results.csv (one row per run, for its last epoch) and summary.md."""
     write_json(folder / FILE, results.to_plain())
     write(folder / "results.csv", runs_table(results))
     write(folder / "summary.md", summary(results))
 
 
 def runs_table(results: Results) -> str:
-    """Return one row per run as CSV: what it is, its final figures, its model's cost."""
+    """Return one row per run as CSV: model, seed and status, final metrics, cost of the model."""
     losses = sorted({key for run in results.runs for key in run.curves or () if key.endswith("loss")})
     header = ["model", "seed", "status", *METRICS, *losses, "epochs", "train_seconds", "peak_memory_mb"]
     header += ["parameters", "gflops", "weights_bytes", *(f"{way}_p50_ms" for way in results.ways)]
@@ -56,12 +56,12 @@ def _run_row(run: RunResult, model: ModelResult | None, losses: Sequence[str]) -
 
 
 def headline(results: Results) -> str:
-    """Return what the comparison shows and recommends, in a few sentences."""
+    """Return a summary of the results and the recommendation, in a few sentences."""
     return " ".join(filter(None, [shown(results), results.recommendation.sentence]))
 
 
 def shown(results: Results) -> str:
-    """Return what the comparison shows, in a few sentences; nothing where no model has learned anything."""
+    """Return a summary of the results, in a few sentences; empty if no model has learned anything."""
     models, baseline = results.models, results.comparison.baseline
     best = max(models, key=lambda label: models[label].metrics[MAIN].mean)
     if models[best].metrics[MAIN].mean < recommendation.NOTHING:
@@ -87,13 +87,13 @@ def _verdict(differences: Mapping[str, Difference]) -> str | None:
 
 
 def signed(difference: Difference) -> str:
-    """Return `-0.013 [-0.020, -0.006]`."""
+    """Format a difference as `-0.013 [-0.020, -0.006]`."""
     text = f"{difference.mean:+.3f}"
     return text if difference.low is None else f"{text} [{difference.low:+.3f}, {difference.high:+.3f}]"
 
 
 def summary(results: Results) -> str:
-    """Return the results as a page of Markdown."""
+    """Return the results as a Markdown page."""
     comparison = results.comparison
     data = comparison.data
     part = f" (fraction={comparison.fraction} of the training images)" if comparison.fraction != 1 else ""
@@ -160,6 +160,6 @@ def _row(cells: Iterable[object]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a text as it is to be read on a page of Markdown: no HTML, no link, no cell of a table, one line."""
+    """Escape a text for Markdown: one line, without HTML, links or table cells."""
     plain = html.escape(" ".join(text.split()), quote=False)
     return re.sub(r"[\\`|]|(?<=\])\(", r"\\\g<0>", plain)

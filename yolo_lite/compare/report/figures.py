@@ -1,4 +1,4 @@
-"""What the plots show, apart from how it is drawn: numbers, labels and styles, without matplotlib."""
+"""Content of the plots, separate from the drawing: numbers, labels and styles, without matplotlib."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -9,7 +9,7 @@ from yolo_lite.compare.record import METRICS
 from yolo_lite.compare.report.results import MAIN, ModelResult, Results
 from yolo_lite.compare.report.search import Search
 
-INK, GREY = "#1f2328", "#8b949e"  # the page replaces the first by its own text colour
+INK, GREY = "#1f2328", "#8b949e"  # the page replaces INK by its own text colour
 COLOURS = (
     "#3f7fd9", "#e0752d", "#2b9a66", "#c9487c", "#8b6bd0", "#ad8600", "#1f9bb3", "#d14b4b",
     "#6f8f2a", "#a8623a", "#5d82a6", "#cf6fc0", "#00a389", "#9b59a8", "#b5771c", "#7a7f87",
@@ -19,7 +19,7 @@ Pair = tuple[float, float]
 
 
 class Style(NamedTuple):
-    """How a model is drawn in every plot; `number` is what the page knows it by."""
+    """Style of a model in all plots; `number` identifies the model on the page."""
 
     colour: str
     dashes: Any
@@ -27,7 +27,7 @@ class Style(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """A model's difference to the baseline: mean, interval over seeds, and what other images would change."""
+    """Difference of a model to the baseline: mean, interval over seeds, and bootstrap interval over test images."""
 
     label: str
     style: Style
@@ -38,14 +38,14 @@ class Effect(NamedTuple):
 
 
 class Forest(NamedTuple):
-    """Differences to the baseline, the worst first."""
+    """Differences to the baseline, worst first."""
 
     axis: str
     effects: Sequence[Effect]
 
 
 class Point(NamedTuple):
-    """A model's cost and accuracy; `spread` is the standard deviation over seeds, no label where it has no name."""
+    """Cost and accuracy of a model; `spread` is the standard deviation over seeds, an empty `label` is not drawn."""
 
     label: str
     style: Style
@@ -56,7 +56,7 @@ class Point(NamedTuple):
 
 
 class Scatter(NamedTuple):
-    """Accuracy against cost; `front` is the Pareto front, cheapest first."""
+    """Accuracy versus cost; `front` is the Pareto front, cheapest first."""
 
     axes: tuple[str, str]
     points: Sequence[Point]
@@ -64,7 +64,7 @@ class Scatter(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A model over the epochs: the mean over its seeds, in a band from the lowest to the highest; none of one seed."""
+    """Curve of a model over the epochs: mean over its seeds, and band from lowest to highest; no band with one seed."""
 
     style: Style
     epochs: Sequence[float]
@@ -74,14 +74,14 @@ class Line(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """All models over the epochs; `limits` of the vertical axis, None for those that fit."""
+    """Curves of all models over the epochs; `limits` are those of the vertical axis, None for automatic ones."""
 
     lines: Sequence[Line]
     limits: Pair | None
 
 
 class Plot(NamedTuple):
-    """One plot: the stem of its files, its caption, the part of the page that it belongs to, and what it shows."""
+    """One plot: stem of its file names, caption, part of the page that it belongs to, and content."""
 
     name: str
     title: str
@@ -90,7 +90,7 @@ class Plot(NamedTuple):
 
 
 def plots_of(results: Results) -> Iterator[Plot]:
-    """Return every plot of a comparison, in the page's order."""
+    """Yield all plots of a comparison, in the order of the page."""
     if any(model.difference for model in results.models.values()):
         for metric in ("mAP50-95", "mAP50"):
             yield Plot(
@@ -118,7 +118,7 @@ def _cost_plots(results: Results) -> Iterator[Plot]:
 
 
 def styles_of(results: Results) -> dict[str, Style]:
-    """Return how each model of the comparison is drawn; the baseline in ink."""
+    """Return the style of each model of the comparison; the baseline has the colour of the text."""
     labels, baseline = list(results.comparison.models), results.comparison.baseline
     others = [label for label in labels if label != baseline]
     found = {
@@ -129,7 +129,7 @@ def styles_of(results: Results) -> dict[str, Style]:
 
 
 def forest(results: Results, metric: str) -> Forest:
-    """Return a metric's differences to the baseline."""
+    """Return the differences of a metric to the baseline."""
     models = {label: model for label, model in results.models.items() if metric in model.difference}
     styles = styles_of(results)
     order = sorted(models, key=lambda label: models[label].difference[metric].mean)
@@ -147,7 +147,7 @@ def _effect(label: str, model: ModelResult, style: Style, metric: str) -> Effect
 
 
 def scatter(results: Results, costs: Mapping[str, float], axis: str) -> Scatter:
-    """Return accuracy against a cost."""
+    """Return accuracy versus a cost."""
     styles = styles_of(results)
     points = [_point(results, label, styles[label], cost) for label, cost in costs.items()]
     places = {point.label: (point.cost, point.score) for point in points}
@@ -155,7 +155,7 @@ def scatter(results: Results, costs: Mapping[str, float], axis: str) -> Scatter:
 
 
 def tried(search: Search, results: Results) -> Plot | None:
-    """Return the candidates of a search that were trained; None where none was. Those that nothing beats have names."""
+    """Return a plot of a search's trained candidates, with names for finalists and Pareto front; None without any."""
     times = {row.label: (row.time, row.score) for row in search.rows if row.time is not None and row.score is not None}
     styles, other = styles_of(results), Style(GREY, "-", len(results.models))
     front = pareto_front(times)
@@ -177,7 +177,7 @@ def _point(results: Results, label: str, style: Style, cost: float) -> Point:
 
 
 def pareto_front(points: Mapping[str, Pair]) -> list[str]:
-    """Return the labels that nothing beats in both: {label: (cost, score)}, cheapest first."""
+    """Return the labels on the Pareto front of {label: (cost, score)}, cheapest first."""
     front: list[str] = []
     for label, (_, score) in sorted(points.items(), key=lambda item: (item[1][0], -item[1][1])):
         if not front or score > points[front[-1]][1]:
@@ -186,7 +186,7 @@ def pareto_front(points: Mapping[str, Pair]) -> list[str]:
 
 
 def curves(results: Results, name: str, is_loss: bool = False) -> Curves:
-    """Return a column of Ultralytics' table over the epochs; a loss without its first peaks."""
+    """Return a column of Ultralytics' table over the epochs; the axis of a loss excludes its initial peaks."""
     styles = styles_of(results)
     lines = []
     for label in results.models:
@@ -197,14 +197,14 @@ def curves(results: Results, name: str, is_loss: bool = False) -> Curves:
 
 
 def _line(runs: Sequence[Mapping[str, Sequence[float]]], name: str, style: Style, is_baseline: bool) -> Line:
-    epochs = min((run["epoch"] for run in runs), key=len)  # early stopping may end one before another
+    epochs = min((run["epoch"] for run in runs), key=len)  # early stopping may end runs at different epochs
     values = np.array([run[name][: len(epochs)] for run in runs])
     band = (values.min(0).tolist(), values.max(0).tolist()) if len(values) > 1 else None
     return Line(style, epochs, values.mean(0).tolist(), band, is_baseline)
 
 
 def _loss_limits(lines: Sequence[Line]) -> Pair:
-    """Leave out the first epochs' peaks, which would press the rest flat."""
+    """Return axis limits that exclude the peaks of the first epochs, which would flatten the rest."""
     ends = np.concatenate([line.mean for line in lines])
     ends = ends[np.isfinite(ends)]
     if not len(ends):

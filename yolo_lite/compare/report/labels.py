@@ -1,14 +1,14 @@
-"""Where the names beside points go: in pixels, without matplotlib."""
+"""Placement of names beside points, in pixels, without matplotlib."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-REACHES = (9, 17, 27, 39, 53)  # pixels from the point
-FAR = 17  # from here on a line leads from the point to its name
+REACHES = (9, 17, 27, 39, 53)  # distances from the point, pixels
+FAR = 17  # beyond this distance a line leads from the point to its name, pixels
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
-LETTER, HEIGHT = 6.2, 12  # pixels
-POINT = 5  # half of a point's size, pixels
-LINE = 2  # half of a line's width and what it needs around it, pixels
+LETTER, HEIGHT = 6.2, 12  # width of a letter and height of a name, pixels
+POINT = 5  # half the size of a point, pixels
+LINE = 2  # half the width of a line including its margin, pixels
 
 
 class Box(NamedTuple):
@@ -21,17 +21,17 @@ class Box(NamedTuple):
 
     @property
     def centre(self) -> tuple[float, float]:
-        """Its middle."""
+        """Centre of the box."""
         return (self.left + self.right) / 2, (self.bottom + self.top) / 2
 
     def overlap(self, other: "Box") -> float:
-        """Return the area that both cover."""
+        """Return the area of the intersection with another box."""
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.top, other.top) - max(self.bottom, other.bottom)
         return max(0, width) * max(0, height)
 
     def outside(self, frame: "Box") -> float:
-        """Return how far it reaches out of a frame, a little being allowed at the right and the top."""
+        """Return how far the box extends out of a frame, with some tolerance at the right and the top."""
         return max(
             0, frame.left - self.left, self.right - frame.right - 4, frame.bottom - self.bottom,
             self.top - frame.top - 8,
@@ -39,25 +39,25 @@ class Box(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a name stands, and whether a line has to lead there."""
+    """Position of a name, and whether it needs a line to its point."""
 
     box: Box
     is_far: bool
 
 
 def along(start: tuple[float, float], end: tuple[float, float]) -> Box:
-    """Return the box of a horizontal or vertical line, pixels."""
+    """Return the box of a horizontal or vertical line, in pixels."""
     (x0, x1), (y0, y1) = sorted([start[0], end[0]]), sorted([start[1], end[1]])
     return Box(x0 - LINE, y0 - LINE, x1 + LINE, y1 + LINE)
 
 
 def place(points: Mapping[str, tuple[float, float]], frame: Box, lines: Sequence[Box] = ()) -> dict[str, Place]:
-    """Choose places for names beside points, where they cover no point, line or other name, from the top down.
+    """Place names beside points, from the top down, such that they overlap points, lines and other names least.
 
     Args:
-        points: Where the point of each name is, pixels.
-        frame: The plot's, pixels.
-        lines: The lines in it, pixels.
+        points: Position of the point of each name, in pixels.
+        frame: Box of the plot, in pixels.
+        lines: Boxes of the lines in the plot, in pixels.
     """
     taken = [*lines, *(Box(x - POINT, y - POINT, x + POINT, y + POINT) for x, y in points.values())]
     found = {}

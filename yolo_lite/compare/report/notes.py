@@ -1,4 +1,4 @@
-"""What a reader has to know of how a comparison's figures came about."""
+"""Notes for the reader on how the results of a comparison were obtained."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ def _on_run(run: RunRecord) -> Iterator[str]:
 
 
 def _on_initial_weights(runs: Sequence[RunRecord]) -> Iterator[str]:
-    """Say what each model began with, where any began with more than random weights."""
+    """Yield the initial weights of each model, if any model started from more than random weights."""
     began = [run for run in runs if run.initial_weights]
     if any(run.initial_weights != "random weights" for run in began):
         for model in dict.fromkeys(run.model for run in began):

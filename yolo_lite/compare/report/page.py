@@ -1,4 +1,4 @@
-"""report.html: one page that needs no network, with the tables, plots and sample detections in it."""
+"""report.html: one self-contained page with tables, plots and sample detections, which needs no network."""
 
 import base64
 import json
@@ -15,12 +15,12 @@ from yolo_lite.compare.report.results import Results, gather
 from yolo_lite.files import read_json, write
 
 HERE = Path(__file__).parent
-PARTS = ("difference", "cost", "curve", "loss", "search")  # of the page, that plots belong to
+PARTS = ("difference", "cost", "curve", "loss", "search")  # parts of the page that have plots
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A sample image with boxes: class, confidence (None of labelled ones), x, y, width, height."""
+    """Boxes on a sample image: class, confidence (None for labels), x, y, width, height."""
 
     label: str
     boxes: Sequence[Sequence[float | None]]
@@ -29,7 +29,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class SampleImage:
-    """A sample image, what is in it and what every model found: its data URL, pixels, and tiles."""
+    """A sample image: data URL, size in pixels, and tiles with the labels and the detections of every model."""
 
     name: str
     url: str
@@ -40,7 +40,7 @@ class SampleImage:
 
 @dataclass(frozen=True)
 class Environment:
-    """What a number of runs were made with."""
+    """Machine and versions that a number of runs have in common."""
 
     runs: int
     machine: Mapping[str, Any]
@@ -48,16 +48,16 @@ class Environment:
 
 
 def write_report(folder: str | Path, say: Callable[[str], None] = lambda text: None) -> Results:
-    """Write a comparison's report from the small files of its runs.
+    """Write the report of a comparison from the small files of its runs.
 
     Writes report.html, results.csv, results.json, summary.md and the folder `plots`.
 
     Args:
-        folder: The comparison's folder.
-        say: Called with what is done next.
+        folder: Folder of the comparison.
+        say: Callback that is given progress messages.
 
     Raises:
-        ConfigError: The folder holds no comparison, or nothing is finished in it.
+        ConfigError: The folder holds no comparison, or no finished run.
     """
     folder = Path(folder)
     results = gather(folder, say)
@@ -75,7 +75,7 @@ def write_report(folder: str | Path, say: Callable[[str], None] = lambda text: N
 def page(
     results: Results, drawn: Sequence[Drawn], images: Sequence[SampleImage], searched: search.Search | None = None
 ) -> str:
-    """Fill the page's template; style and script are written into the page."""
+    """Render the page's template, with style and script inlined."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -103,7 +103,7 @@ def page(
 
 
 def samples(results: Results, folder: Path) -> list[SampleImage]:
-    """Return the sample images with what is in them and what every model's first seed found."""
+    """Return the sample images with their labels and the detections of every model's first seed."""
     found = []
     for number, sample in enumerate(results.comparison.samples):
         file = folder / "samples" / f"{number}.jpg"
@@ -117,7 +117,7 @@ def samples(results: Results, folder: Path) -> list[SampleImage]:
 
 
 def _detections(results: Results, folder: Path, number: int) -> list[Tile]:
-    """Return what each model found on a sample image."""
+    """Return the detections of each model on a sample image."""
     found = []
     for label, model in results.models.items():
         seed = model.seeds[0]
@@ -128,7 +128,7 @@ def _detections(results: Results, folder: Path, number: int) -> list[Tile]:
 
 
 def _size(content: bytes) -> tuple[int, int]:
-    """Return an image's width and height, pixels."""
+    """Return the width and height of an encoded image, in pixels."""
     import cv2
     import numpy as np
 
@@ -138,14 +138,14 @@ def _size(content: bytes) -> tuple[int, int]:
 
 
 def environments(results: Results) -> list[Environment]:
-    """Return the different machines and versions that runs were made with, and how many runs each."""
+    """Return the distinct combinations of machine and versions, with the number of runs of each."""
     records = [run.record for run in results.runs if run.record.versions and run.record.machine]
     found = Counter(json.dumps([record.machine, record.versions]) for record in records)
     return [Environment(count, *json.loads(key)) for key, count in found.items()]
 
 
 def clock(seconds: float) -> str:
-    """Return `1 h 02 min`, `3 min 10 s`."""
+    """Format a duration like `1 h 02 min` or `3 min 10 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

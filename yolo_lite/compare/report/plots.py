@@ -1,7 +1,7 @@
-"""The plots, drawn: each as PNG and SVG, and as an SVG for the page.
+"""Drawing of the plots: each as PNG and SVG files, and as an SVG for the page.
 
-On the page the ink is the page's text colour, and models can be picked out by their class. What is drawn stands in
-`figures`.
+On the page `INK` becomes the text colour, and models can be selected by their CSS class. The content of the plots is
+defined in `figures`.
 """
 
 import io
@@ -42,12 +42,12 @@ RC: dict[Any, Any] = {
     "ytick.labelcolor": INK,
     "figure.dpi": 100,
 }
-SIZE = (4.6, 3.3)  # inches, of the page's columns
+SIZE = (4.6, 3.3)  # inches, fits the columns of the page
 MARKERS = {"model": "o", "baseline": "D", "size-matched": "s"}
 
 
 class Drawn(NamedTuple):
-    """A plot, and its SVG for the page."""
+    """A plot with its SVG for the page."""
 
     plot: Plot
     svg: str
@@ -57,7 +57,7 @@ def draw_all(plots: Iterable[Plot]) -> tuple[list[Drawn], dict[str, bytes]]:
     """Draw plots.
 
     Returns:
-        (list[Drawn], dict[str, bytes]): For the page; and the files by name.
+        (list[Drawn], dict[str, bytes]): The plots for the page, and the content of the files by name.
     """
     drawn, files = [], {}
     with matplotlib.rc_context(RC):
@@ -66,7 +66,7 @@ def draw_all(plots: Iterable[Plot]) -> tuple[list[Drawn], dict[str, bytes]]:
             figure.axes[0].set_title(plot.title)
             files[f"{plot.name}.svg"] = _save(figure, plot.name, "svg", facecolor="white")
             files[f"{plot.name}.png"] = _save(figure, plot.name, "png", facecolor="white", dpi=140)
-            figure.axes[0].set_title("")  # on the page it is the caption
+            figure.axes[0].set_title("")  # the page shows it as caption
             drawn.append(Drawn(plot, _for_page(_save(figure, plot.name, "svg", transparent=True))))
     return drawn, files
 
@@ -79,7 +79,7 @@ def _save(figure: Figure, name: str, kind: str, **options: Any) -> bytes:
 
 
 def _for_page(svg: bytes) -> str:
-    """Fit an SVG into a page: its ink, its size, its fonts, names that do not collide with another plot's."""
+    """Adapt an SVG to the page: text colour, size, fonts, and no ids that collide with those of other plots."""
     text = svg.decode("utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>", "", text, flags=re.S)
@@ -112,7 +112,7 @@ def _draw(shows: Forest | Scatter | Curves) -> Figure:
 
 
 def _draw_forest(shows: Forest) -> Figure:
-    """The interval over seeds, and thin beside it what other test images would change."""
+    """Draw the intervals over seeds, and beside them as thin lines the bootstrap intervals over test images."""
     effects = shows.effects
     figure, axes = _axes(SIZE[0] * 1.35, 0.9 + 0.33 * len(effects))
     for row, effect in enumerate(effects):
@@ -148,8 +148,8 @@ def _draw_scatter(shows: Scatter) -> Figure:
 
 
 def _write_names(figure: Figure, axes: Axes, shows: Scatter) -> None:
-    """Write the models' names beside their points."""
-    figure.draw_without_rendering()  # the layout has to be known
+    """Write the names of the models beside their points."""
+    figure.draw_without_rendering()  # computes the layout
 
     def at(cost: float, score: float) -> tuple[float, float]:
         x, y = axes.transData.transform((cost, score))
@@ -177,7 +177,7 @@ def _write_names(figure: Figure, axes: Axes, shows: Scatter) -> None:
 
 
 def _lines(shows: Scatter) -> Iterator[tuple[Pair, Pair]]:
-    """Return the ends of a plot's lines: the front's steps, and the spreads."""
+    """Yield the ends of the lines in a plot: the steps of the front, and the error bars."""
     for start, end in itertools.pairwise(shows.front):
         corner = (end[0], start[1])
         yield start, corner
@@ -200,7 +200,7 @@ def _draw_curves(shows: Curves) -> Figure:
             linestyle=line.style.dashes,
             linewidth=1.8 if line.is_baseline else 1.4,
             zorder=3 if line.is_baseline else 2,
-            marker="o" if len(line.epochs) == 1 else None,  # a line through one point is not seen
+            marker="o" if len(line.epochs) == 1 else None,  # a line of one point is invisible
             gid=gid,
         )
     axes.set(xlabel="epoch")

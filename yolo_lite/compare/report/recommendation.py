@@ -1,4 +1,4 @@
-"""Which model a comparison recommends: the cheapest of those that are not shown to be worse than the best."""
+"""Recommendation of a comparison: the cheapest of the models that are not shown to be worse than the best one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,18 +7,18 @@ from typing import Any
 from yolo_lite.compare.latency import Row
 from yolo_lite.compare.significance import TOO_FEW, Difference
 
-NOTHING = 0.01  # a mean mAP50-95 below it is no detector yet
+NOTHING = 0.01  # with a mean mAP50-95 below this a model has learned nothing
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What counts for a recommendation.
+    """Properties of a model that the recommendation depends on.
 
     Attributes:
         accuracy: Mean mAP50-95 over seeds.
-        gflops: Of the fused model.
-        latency: Its measurements.
-        to_best: Its difference to the model with the highest accuracy; None for that model.
+        gflops: GFLOPs of the fused model.
+        latency: Latency measurements of the model.
+        to_best: Difference to the model with the highest accuracy; None for that model.
     """
 
     accuracy: float
@@ -29,13 +29,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The model that is recommended, or why there is none.
+    """The recommended model, or the reason why there is none.
 
     Attributes:
-        model: Its label, None where nothing can be recommended.
-        sentence: What a reader is told.
-        time: How long it takes, in the way that decided; None where latency was not measured of all.
-        to_best: Its difference to the best model; None where it is that.
+        model: Label of the model; None if nothing can be recommended.
+        sentence: Sentence for the reader.
+        time: Latency measurement that decided; None if the models in question have none in common.
+        to_best: Difference to the best model; None if the recommended model is the best one.
     """
 
     model: str | None
@@ -44,7 +44,7 @@ class Recommendation:
     to_best: Difference | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it as it stands in `results.json`."""
+        """Return the recommendation for `results.json`."""
         return {
             "model": self.model,
             "sentence": self.sentence,
@@ -54,10 +54,10 @@ class Recommendation:
 
 
 def recommend(candidates: Mapping[str, Candidate]) -> Recommendation:
-    """Recommend one of some models.
+    """Recommend one of several models.
 
     Args:
-        candidates: By label, at least one.
+        candidates: Properties of at least one model, by label.
     """
     best = max(candidates, key=lambda label: candidates[label].accuracy)
     if candidates[best].accuracy < NOTHING:
@@ -78,13 +78,13 @@ def recommend(candidates: Mapping[str, Candidate]) -> Recommendation:
 
 
 def _common_way(candidates: Sequence[Candidate]) -> str | None:
-    """Return the first way of measuring latency that all have."""
+    """Return the first combination of runtime, precision and threads in which all were measured; None without one."""
     ways = [each.way for each in candidates[0].latency if not each.control]
     return next((way for way in ways if all(way in {row.way for row in each.latency} for each in candidates)), None)
 
 
 def _measured_first(candidates: Mapping[str, Candidate]) -> str:
-    """Return the model whose time others are relative to: the one that was measured once more, as control."""
+    """Return the model that latency ratios are relative to: the one that was measured again as control."""
     return next(
         (label for label, each in candidates.items() if any(r.control for r in each.latency)), "the first model"
     )

@@ -1,4 +1,4 @@
-"""All that is reported of a comparison, worked out from its folder's small files."""
+"""All results of a comparison, computed from the small files in its folder."""
 
 import csv
 import statistics
@@ -19,8 +19,8 @@ from yolo_lite.compare.significance import Difference
 from yolo_lite.errors import ConfigError
 from yolo_lite.files import plain, read_json
 
-MAIN = "mAP50-95"  # the metric that is judged by
-CURVES = {  # what is drawn over the epochs: column of Ultralytics' table
+MAIN = "mAP50-95"  # metric that decides
+CURVES = {  # metric drawn over the epochs: column of Ultralytics' table
     "mAP50-95": "metrics/mAP50-95(B)",
     "mAP50": "metrics/mAP50(B)",
     "P": "metrics/precision(B)",
@@ -32,7 +32,7 @@ Values = dict[str, dict[int, float]]  # model -> seed -> value
 
 @dataclass(frozen=True)
 class Figure:
-    """Mean and standard deviation over seeds; no deviation of one seed."""
+    """Mean and standard deviation over seeds; the latter is None with one seed."""
 
     mean: float
     sd: float | None
@@ -43,19 +43,19 @@ class Figure:
 
 @dataclass(frozen=True)
 class ModelResult:
-    """What was found of a model.
+    """Results of a model.
 
     Attributes:
-        record: What it is.
-        seeds: Those whose runs are finished.
-        metrics: On the final split, by metric.
-        classes: Mean over seeds by class and metric.
-        train_seconds: Mean over seeds.
-        peak_memory, peak_gpu_memory: The largest of its runs, bytes; None where not known.
-        latency: Its measurements.
-        difference: To the baseline, by metric.
-        to_size_matched: To its size-matched baseline, by metric.
-        images: How much its figures depend on which images are evaluated, by metric.
+        record: Record of the model.
+        seeds: Seeds whose runs are finished.
+        metrics: Mean and standard deviation of each metric on the final split.
+        classes: Mean of each metric over seeds, by class.
+        train_seconds: Mean training time over seeds, in seconds.
+        peak_memory, peak_gpu_memory: Maximum over the model's runs, in bytes; None if unknown.
+        latency: Latency measurements.
+        difference: Difference to the baseline, by metric.
+        to_size_matched: Difference to the model's size-matched baseline, by metric.
+        images: Bootstrap intervals over the test images, by metric.
     """
 
     record: ModelRecord
@@ -71,7 +71,7 @@ class ModelResult:
     images: Mapping[str, Interval]
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it as it stands in `results.json`."""
+        """Return the model's entry for `results.json`."""
         record = self.record.to_plain()
         return {
             **{key: value for key, value in record.items() if key not in ("digest", "yaml")},
@@ -90,28 +90,28 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run: its record, and its curves over the epochs; None where it is not finished."""
+    """A run: its record, and its curves over the epochs; the latter are None unless it is finished."""
 
     record: RunRecord
     curves: Mapping[str, Sequence[float]] | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it as it stands in `results.json`."""
+        """Return the run's entry for `results.json`."""
         return self.record.to_plain() | ({"curves": dict(self.curves)} if self.curves else {})
 
 
 @dataclass(frozen=True)
 class Results:
-    """All that is reported.
+    """All results of a comparison.
 
     Attributes:
-        comparison: What was compared.
-        models: By label, those with a finished run.
-        size_matched: The label of its size-matched baseline by model, where both have a finished run.
-        runs: All, finished or not.
-        latency: None where it was not measured.
-        notes: What a reader has to know of how the figures came about, as sentences.
-        recommendation: The model to use.
+        comparison: Definition of the comparison.
+        models: Results of the models with a finished run, by label.
+        size_matched: Label of the size-matched baseline of each model, if both have a finished run.
+        runs: All runs, finished or not.
+        latency: Measured latency; None if it was not measured.
+        notes: Sentences for the reader on how the results were obtained.
+        recommendation: Recommended model.
     """
 
     comparison: Comparison
@@ -124,17 +124,17 @@ class Results:
 
     @property
     def ways(self) -> list[str]:
-        """The names of the ways in which latency was measured."""
+        """Combinations of runtime, precision and threads that latency was measured in, as text."""
         return list(dict.fromkeys(row.way for model in self.models.values() for row in model.latency))
 
     def cost_of(self, model: str) -> str | None:
-        """Say how long the size-matched baseline of a model takes; None where it was not chosen by latency."""
+        """Describe the latency of a model's size-matched baseline; None if it was not chosen by latency."""
         matched = self.comparison.models[self.size_matched[model]].size_matched
         timed = matched.match_for.get(model) if matched else None
         return str(timed) if timed else None
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it as it stands in `results.json`."""
+        """Return the content of `results.json`."""
         found = {
             "comparison": self.comparison.to_plain(),
             "models": {label: model.to_plain() for label, model in self.models.items()},
@@ -148,14 +148,14 @@ class Results:
 
 
 def gather(folder: str | Path, say: Callable[[str], None] = lambda text: None) -> Results:
-    """Read a comparison's folder and work out all that is reported.
+    """Read a comparison's folder and compute all results.
 
     Args:
-        folder: The comparison's folder.
-        say: Called with what is done next, since this takes minutes with many runs and images.
+        folder: Folder of the comparison.
+        say: Callback that is given progress messages, since this takes minutes with many runs and images.
 
     Raises:
-        ConfigError: The folder holds no comparison, or nothing is finished in it.
+        ConfigError: The folder holds no comparison, or no finished run.
     """
     folder = Path(folder)
     compared = comparison.read(folder)
@@ -194,7 +194,7 @@ def _runs(folder: Path, compared: Comparison) -> list[RunResult]:
 
 
 def _differences(runs: Mapping[str, Sequence[RunRecord]], pairs: Mapping[str, str]) -> dict[str, dict[str, Difference]]:
-    """Compare models with others: by model, then by metric."""
+    """Compare models with others; return differences by model, then by metric."""
     found: dict[str, dict[str, Difference]] = {label: {} for label in runs}
     for metric in METRICS:
         values = {label: {run.seed: run.final.figures[metric] for run in records} for label, records in runs.items()}
@@ -255,7 +255,7 @@ def _figure(values: Sequence[float]) -> Figure:
 
 
 def _classes(compared: Comparison, runs: Sequence[RunRecord]) -> dict[str, dict[str, float]]:
-    """Return each class's figures, mean over seeds, of those that the evaluated images have."""
+    """Return the mean of each metric over seeds, for each class that occurs in the evaluated images."""
     known = {name for run in runs for name in run.final.classes}
     return {
         name: {metric: statistics.mean(run.final.classes[name][metric] for run in runs) for metric in METRICS}
@@ -265,7 +265,7 @@ def _classes(compared: Comparison, runs: Sequence[RunRecord]) -> dict[str, dict[
 
 
 def read_curves(file: Path) -> dict[str, list[float]]:
-    """Return Ultralytics' table: epoch, mAP50-95, mAP50, P and R, F1 added, and every loss, each over the epochs."""
+    """Read Ultralytics' table over the epochs: epoch, mAP50-95, mAP50, P, R and all losses; F1 is added."""
     with open(file, encoding="utf-8") as text:
         rows = [{key.strip(): float(value) for key, value in row.items()} for row in csv.DictReader(text)]
     columns = rows[0]
@@ -280,13 +280,13 @@ def read_curves(file: Path) -> dict[str, list[float]]:
 
 
 def read_results(folder: str | Path) -> dict[str, Any] | None:
-    """Return what `results.json` in a folder holds, in today's format; None where it is missing."""
+    """Read `results.json` in a folder, migrated to the current format; None if it is missing."""
     found = read_json(Path(folder) / FILE)
     return None if found is None else migrated(found)
 
 
 def migrated(old: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a `results.json` in today's format; parts that it lacks are not missed."""
+    """Migrate the content of a `results.json` to the current format; missing parts are tolerated."""
     if old["comparison"]["format"] == comparison.FORMAT:
         return old
     new = {key: value for key, value in old.items() if key != "rivals"} | {"size_matched": old.get("rivals", {})}

@@ -1,4 +1,4 @@
-"""What a comparison's page says of the search that its models come from, where there was one."""
+"""The search that the models of a comparison come from, as its report describes it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ FILE = "search.json"
 
 @dataclass(frozen=True)
 class Row:
-    """A candidate.
+    """A candidate of a search.
 
     Attributes:
-        label: What it is called.
-        time: Milliseconds, None where it could not be measured.
-        parameters: Millions.
-        imgsz: Height and width of its images, pixels.
-        epochs: That it was trained for.
-        score: Its mAP50-95 then, on training images held out.
-        outcome: What became of it.
+        label: Label of the candidate.
+        time: Latency in milliseconds; None if it could not be measured.
+        parameters: Number of parameters, in millions.
+        imgsz: Height and width of the input image, in pixels.
+        epochs: Number of epochs that it was trained for.
+        score: mAP50-95 on held-out training images after these epochs; None without training.
+        outcome: How the search ended for it, such as "finalist" or "over the budget".
     """
 
     label: str
@@ -41,12 +41,12 @@ class Search:
     """A search.
 
     Attributes:
-        budget: Milliseconds.
-        way: How they were measured.
-        candidates: How many there were.
-        error: Median relative error of the cost model, None without one.
-        data: The dataset's YAML file.
-        rows: The candidates that were measured.
+        budget: Maximum latency, in milliseconds.
+        way: Text that says how latency was measured.
+        candidates: Number of candidates.
+        error: Median relative error of the cost model; None without one.
+        data: Name of the dataset's YAML file.
+        rows: Candidates that were measured, or failed to be.
     """
 
     budget: float
@@ -58,13 +58,13 @@ class Search:
 
 
 def read(folder: Path) -> Search | None:
-    """Return the search that a comparison's folder tells of, None where there was none."""
+    """Read the search from a comparison's folder; None if there was none."""
     plain = read_json(folder / FILE)
     return Search(**{**plain, "rows": [Row(**row) for row in plain["rows"]]}) if plain else None
 
 
 def commands(results: "Results", search: Search) -> list[str]:
-    """Return the commands that go on with the recommended model; none where nothing is recommended."""
+    """Return commands to train and export the recommended model; empty if nothing is recommended."""
     label = results.recommendation.model
     if label is None:
         return []
@@ -78,7 +78,7 @@ def commands(results: "Results", search: Search) -> list[str]:
 
 
 def faster(results: "Results") -> str | None:
-    """Return a sentence on the fastest finalist that is faster than the recommended one; None where there is none."""
+    """Return a sentence on the fastest finalist; None if that is the recommended one or latency is not known."""
     chosen = results.recommendation
     if chosen.model is None or chosen.time is None:
         return None
