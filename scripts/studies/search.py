@@ -86,9 +86,9 @@ def on_generated(folder: Path, settings: Mapping[str, Any]) -> None:
     data = str(dataset(folder / "dataset"))
     common = {**COMMON, **SMALL, "data": data, "parallel": 2, "project": str(folder), **settings}
     winner = searched({"hours": 1, **common, "budget": budget}, folder)
-    shipped = [name for name in SHIPPED if times[name] <= budget]
+    (label,) = (Path(path).stem for path in winner)
+    shipped = [name for name in SHIPPED if times[name] <= budget and name != label]  # it may be one of them
     against = compared(common, {**dict.fromkeys(shipped, common["imgsz"]), **winner}, "rivals")
-    (label,) = winner
     compare({**against, "seeds": {"all": FEW, label: SEEDS}})
     best = sorted(shipped, key=lambda name: -mean(scores(folder / "rivals")[name].values()))[:BEST]
     compare({**against, "seeds": {"all": FEW, **dict.fromkeys([*best, label], SEEDS)}})

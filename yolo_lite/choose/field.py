@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from yolo_lite.choose.candidates import Candidate, space
+from yolo_lite.choose.candidates import SHIPPED, Candidate, space
 from yolo_lite.choose.cost_model import Work, at_size, work
 from yolo_lite.choose.settings import Settings
 from yolo_lite.choose.timing import FIRST, Device, Say, Timings, check_budget, fitted, within
@@ -20,7 +20,7 @@ from yolo_lite.files import read_json, write, write_json
 FILE = "field.json"
 PART = 0.08  # maximum fraction of the hours spent on building candidates
 NEAR = 24  # number of candidates per hour that are measured because they may fit the budget
-STOCK = 6  # minimum number of stock or shrunk models among these, if there are as many
+STOCK, OURS = 6, 8  # minimum numbers of stock or shrunk models and of our configs among these, if there are as many
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,11 @@ def _find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
 
 
 def _near(predicted: Mapping[Candidate, float], budget: float, count: int) -> list[Candidate]:
-    """Return the candidates that are worth measuring, including some stock or shrunk models."""
-    stock = {each: time for each, time in predicted.items() if each.backbone is None}
-    return list(dict.fromkeys([*within(predicted, budget, count), *within(stock, budget, STOCK)]))
+    """Return the candidates that are worth measuring, including some stock models and some of our configs."""
+    found = within(predicted, budget, count)
+    for family, least in ((None, STOCK), (SHIPPED, OURS)):
+        found += within({each: time for each, time in predicted.items() if each.family == family}, budget, least)
+    return list(dict.fromkeys(found))
 
 
 def _described(
@@ -169,10 +171,10 @@ def _described(
 
 
 def _order(names: Mapping[str, list[Candidate]]) -> list[str]:
-    """Shuffle the names so that any leading part is a fair sample, with stock and shrunk models first."""
+    """Shuffle the names so that any leading part is a fair sample, behind the stock models and our configs."""
     shuffled = sorted(names)
     random.Random(0).shuffle(shuffled)
-    return sorted(shuffled, key=lambda name: names[name][0].backbone is not None)
+    return sorted(shuffled, key=lambda name: names[name][0].family not in (None, SHIPPED))
 
 
 def _one(candidate: Candidate, folder: Path, imgsz: int, classes: int) -> dict[str, Any]:

@@ -238,13 +238,23 @@ class Halving:
     def _job(self, step: Step, folder: Path) -> Job:
         """Return the job of a step, which continues from the checkpoint of the candidate's previous step, if any."""
         candidate = self.candidates[step.candidate]
-        settings: dict[str, Any] = {**self.wanted.train, "imgsz": candidate.imgsz, "epochs": step.epochs - step.done}
+        epochs = step.epochs - step.done
+        settings: dict[str, Any] = {**self.wanted.train, "imgsz": candidate.imgsz, "epochs": epochs}
+        if self.plan:  # Ultralytics' warm-up of three epochs would leave short runs nothing else
+            settings["warmup_epochs"] = self._warmup * epochs / self.plan["epochs"]
         source = self.wanted.folder / "candidates" / f"{candidate.name}.yaml"
         if step.done:
             source = self.folder / step.candidate / str(step.done) / "weights" / "last.pt"
         elif self.wanted.source:
             settings["pretrained"] = self.wanted.source
         return Job(str(folder), step.candidate, str(source), 0, "", str(self.data), settings)
+
+    @property
+    def _warmup(self) -> float:
+        """Epochs of the finalists' warm-up."""
+        from ultralytics.utils import DEFAULT_CFG
+
+        return float(self.wanted.train.get("warmup_epochs", DEFAULT_CFG.warmup_epochs))
 
     def report(self) -> reported.Search:
         """Return the description of the search for the report."""

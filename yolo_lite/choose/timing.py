@@ -93,7 +93,7 @@ def spread(works: Mapping[Candidate, Work], count: int) -> list[Candidate]:
     """
     groups: dict[str | None, list[Candidate]] = {}
     for each in sorted(works, key=lambda candidate: sum(works[candidate].values())):
-        groups.setdefault(each.backbone, []).append(each)
+        groups.setdefault(each.family, []).append(each)
     chosen: list[Candidate] = []
     turn = 0
     while len(chosen) < min(count, len(works)):

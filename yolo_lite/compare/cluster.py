@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from yolo_lite.compare.comparison import FILE
 from yolo_lite.compare.process import Job, finish, start, write_failed
 from yolo_lite.compare.record import RunRecord, read_run
 from yolo_lite.errors import ConfigError, one_line
@@ -111,7 +110,7 @@ def _warn_of_room(cpus: float, gpus: float, ray: Any) -> None:
 def work(job: Job, folder: str, cwd: str, path: Sequence[str], environment: Mapping[str, str | None]) -> RunRecord:
     """Execute one run on a node of the cluster; return its record."""
     sys.path[:] = [*path, *(each for each in sys.path if each not in path)]
-    if not Path(folder, FILE).is_file():
+    if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder} is not on this node; it needs a file system that all nodes share")
     os.chdir(cwd)
     for name, value in environment.items():  # Ray's own values would change the arithmetic
