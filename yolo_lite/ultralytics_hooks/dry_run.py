@@ -14,7 +14,7 @@ from yolo_lite.ultralytics_hooks.checks import Checked
 if TYPE_CHECKING:
     from torch import nn
 
-SIZE = 256  # image size in pixels, as Ultralytics uses to determine the strides
+SIZE = 256  # image size in pixels; Ultralytics uses the same to determine the strides
 Build = Callable[[dict[str, Any]], tuple["nn.Sequential", list[int]]]  # dictionary -> layers, rows that are kept
 
 

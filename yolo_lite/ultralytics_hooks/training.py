@@ -18,7 +18,7 @@ from yolo_lite.weights.transfer import DEFAULT, Transferred, transfer
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
-IMAGES = 128  # taken from the training split
+IMAGES = 128  # number of images taken from the training split
 SWITCH = "YOLO_LITE_TRANSFER"
 transferred: "MutableMapping[torch.nn.Module, Transferred]" = WeakKeyDictionary()  # summary by model in training
 

@@ -69,7 +69,7 @@ def _head_levels(d: Mapping[str, Any], levels: Sequence[int]) -> list[int]:
     return [levels[each] for each in inputs] if levels and isinstance(inputs, list) else []
 
 
-carried: "WeakKeyDictionary[BaseModel, frozenset[str]]" = WeakKeyDictionary()  # tensors that a model received by role
+carried: "WeakKeyDictionary[BaseModel, frozenset[str]]" = WeakKeyDictionary()  # names of the tensors received by role
 
 
 class ByRole:

@@ -18,7 +18,7 @@ from yolo_lite.files import replacing
 from yolo_lite.weights.fitting import Fit, Method
 from yolo_lite.weights.transfer import Transferred
 
-KEPT = 4  # files
+KEPT = 4  # number of files that are kept
 State = Mapping[str, torch.Tensor]
 
 

@@ -70,7 +70,7 @@ class Chooser:
         self.worth = _worth(units, origins)
 
     def choose(self, tied: Sequence[Part], count: int) -> list[int]:
-        """Choose `count` channels of parts that are added to each other, or of one part; indices start at the part."""
+        """Choose `count` channels of one part, or of parts that are added to each other, by their index in the part."""
         size = tied[0].stop - tied[0].start
         if count >= size:
             return list(range(size))

@@ -120,7 +120,7 @@ class Fitting:
     # What needs no fit ------------------------------------------------------------------------------------------------
 
     def _copy(self, number: int, unit: Unit, twins: dict[int, int]) -> int | None:
-        """Copy the weights of a source unit with the same inputs if that gives equal outputs; return its number."""
+        """Copy the weights of a source unit that computes the same from the same inputs; return its number, if any."""
         inputs = tuple(twins.get(each) for each in unit.inputs)
         if None in inputs or (unit.ends and unit.section.endswith("cv3") and not self.same_classes):
             return None

@@ -1,7 +1,7 @@
-"""Feature mimicking: train a backbone of different blocks, from images alone, to output the maps of the source's.
+"""Feature mimicking: train a backbone of other blocks, from images alone, to output the maps the source's neck reads.
 
-Each target map is mapped to the source map of its level by a 1x1 convolution of its own. These adapters are discarded
-after training: the neck is fitted to the backbone's maps afterwards, and is as linear as the adapters are.
+Each target map is converted to the source map of its level by a 1x1 convolution of its own. These adapters are
+discarded after training: the neck is fitted to the backbone's maps afterwards, and is as linear as the adapters are.
 
 Source: Romero et al. 2015, FitNets, https://arxiv.org/abs/1412.6550.
 """
