@@ -1,16 +1,16 @@
-"""All that touches Ultralytics when a model is built.
+"""Everything that touches Ultralytics when a model is built.
 
-    hooks.py        which of its functions are wrapped
-    parser.py       the patched parser
-    reading.py      a model YAML, read strictly; whether it is ours
-    keys.py         its keys and numbers, and the scale that they say
-    checks.py       what can be read off it, row by row; dry_run.py: what its rows cannot do together
+    hooks.py        which Ultralytics functions are wrapped
+    parser.py       the patched model parser
+    reading.py      strict reading of a model YAML; whether it is yolo_lite's
+    keys.py         checks of its keys and numbers, and its scale
+    checks.py       static checks, row by row; dry_run.py: checks of how its rows fit together
     configs.py      where model YAMLs are found
-    checkpoints.py  classes of ours in checkpoints, and the release that made them
-    released.py     checkpoints that are released, found by their bare names
+    checkpoints.py  yolo_lite classes in checkpoints, and the release that wrote them
+    released.py     released checkpoints, found by their bare names
     weights_key.py  the key `backbone_weights`
-    training.py     what a trained source knows, carried over when a training begins
+    training.py     transfer from a trained source when a training begins
     internals.py    everything inside Ultralytics that yolo_lite relies on
 
-Nothing is imported here: for a stock model none of it is needed.
+Nothing is imported here, since a stock model needs none of it.
 """

@@ -1,4 +1,4 @@
-"""Checkpoints that name classes of ours: safe mode, those of newer releases, machines on which we are missing."""
+"""Checkpoints that name yolo_lite classes: safe mode, newer releases, machines without yolo_lite."""
 
 import importlib
 import re
@@ -16,18 +16,19 @@ from yolo_lite_backbones import Distribution
 if TYPE_CHECKING:
     from torch import nn
 
-OURS = ("yolo_lite.", "yolo_lite_backbones.")  # how the paths of our classes begin
-VERSION_KEY = "yolo_lite_version"  # in the model dictionary that a checkpoint stores
-LARGEST = 2**26  # bytes of a checkpoint without its tensors
-# The length of the text behind the key, and our classes by module and name, as pickles of protocol 2 to 5 write them.
+OURS = ("yolo_lite.", "yolo_lite_backbones.")  # prefixes of the paths of yolo_lite classes
+VERSION_KEY = "yolo_lite_version"  # key in the model dictionary that a checkpoint stores
+LARGEST = 2**26  # most bytes of a checkpoint's pickle, without tensors
+# The length of the text after the key, in pickle protocols 2 to 5, and yolo_lite classes by module and name, in
+# protocols up to 3; `torch.save` writes protocol 2.
 _VERSION = re.compile(VERSION_KEY.encode() + rb"(?:q.|r.{4}|\x94)?(?:X(.{4})|\x8c(.))", re.DOTALL)
 _CLASS = re.compile(rb"c(yolo_lite[\w.]*)\n(\w+)\n")
 
 
 def name_distribution(layers: "nn.Sequential") -> None:
-    """Let a model's checkpoints name our distribution before any class of ours, where its layers have one.
+    """Make checkpoints of a model with yolo_lite layers name the distribution before any other yolo_lite class.
 
-    Python pickles attributes in their order, so this one has to be the first.
+    Python pickles attributes in order, so this one has to come first.
     """
     if any(type(module).__module__.startswith(OURS) for module in layers.modules()):
         state = vars(layers)
@@ -37,7 +38,7 @@ def name_distribution(layers: "nn.Sequential") -> None:
 
 
 def torch_safe_load(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a `torch_safe_load` that knows our classes, and names a newer release that made a checkpoint."""
+    """Return a `torch_safe_load` that allows yolo_lite classes, and reports when a newer release made a checkpoint."""
 
     def load(weight: Any, safe_only: bool | None = None) -> Any:
         if safe_only or (safe_only is None and getattr(internals.tasks(), "SAFE_LOAD", False)):
@@ -60,7 +61,7 @@ def torch_safe_load(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _pickled(weight: Any) -> bytes:
-    """Return what a checkpoint holds besides tensors, as it stands in the file; nothing where it has none of ours."""
+    """Return the raw pickle of a checkpoint, without tensors; empty if it does not mention yolo_lite."""
     try:
         if not is_file(weight):
             return b""
@@ -68,7 +69,7 @@ def _pickled(weight: Any) -> bytes:
             (entry,) = [each for each in archive.infolist() if each.filename.endswith("/data.pkl")]
             data = archive.read(entry) if entry.file_size <= LARGEST else b""
         return data if b"yolo_lite" in data else b""
-    except Exception:  # missing, damaged or of another kind: Ultralytics says so better
+    except Exception:  # missing, damaged or of another kind: Ultralytics reports it better
         return b""
 
 
@@ -85,7 +86,7 @@ def _order(version: str) -> tuple[int, ...]:
 
 
 def _lacking(data: bytes) -> Iterator[str]:
-    """Yield the classes of ours that a checkpoint names and this release lacks."""
+    """Yield the yolo_lite classes that a checkpoint names and this release lacks."""
     for module, name in sorted(set(_CLASS.findall(data))):
         path = f"{module.decode()}.{name.decode()}"
         try:
@@ -95,12 +96,12 @@ def _lacking(data: bytes) -> Iterator[str]:
 
 
 def _allow_our_classes(weight: Any) -> None:
-    """List the classes of ours, and of registered modules, that a checkpoint names as safe to load."""
+    """Mark the yolo_lite classes and registered modules that a checkpoint names as safe to load."""
     import torch
 
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(weight)
-    except Exception:  # missing or damaged: Ultralytics says so better
+    except Exception:  # missing or damaged: Ultralytics reports it better
         return
     if any(name.startswith(OURS) for name in names):
         registered = {f"{spec.cls.__module__}.{spec.cls.__qualname__}": spec.cls for spec in specs().values()}

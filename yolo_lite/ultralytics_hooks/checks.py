@@ -1,7 +1,7 @@
-"""Checks a model dictionary that names one of our modules, before anything is built from it.
+"""Static checks of a model dictionary that names a yolo_lite module, before anything is built from it.
 
-What can be read off it is checked here, once a build; what comes out, `Checked`, is handed on. What needs the channels
-and strides of the rows is found by `dry_run`, which builds the model without memory. Both raise `ConfigError` only.
+They run once per build, and their result, `Checked`, is passed on. Errors that depend on the channels and strides of
+the rows are found by `dry_run`, which builds the model without memory. Both raise `ConfigError` only.
 """
 
 import ast
@@ -21,44 +21,44 @@ from yolo_lite.registry import LOSSES, Scale, Spec, check_arguments
 from yolo_lite.ultralytics_hooks import internals
 from yolo_lite.ultralytics_hooks.keys import SECTIONS, check_keys, check_number, scaling
 
-NAMESPACES = {"nn.": "torch.nn", "torchvision.ops.": "torchvision.ops"}  # prefix of a name -> where it is looked for
+NAMESPACES = {"nn.": "torch.nn", "torchvision.ops.": "torchvision.ops"}  # prefix of a name -> module that is searched
 
 
 @dataclass(frozen=True)
 class Row:
     """A row of a model dictionary."""
 
-    index: int  # counts through backbone and head, as `from` does
+    index: int  # counted through backbone and head, as in `from`
     section: Literal["backbone", "head"]
     inputs: int | list[int]
     repeats: int
     module: str
-    args: list[Any]  # with the values of the keys that it names
-    spec: Spec | None  # None for a module of Ultralytics' own
+    args: list[Any]  # with `nc` and `kpt_shape` replaced by their values
+    spec: Spec | None  # None for Ultralytics' own modules
     cls: type
     where: str
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A model dictionary of ours in which nothing was found that is known to fail."""
+    """A yolo_lite model dictionary that passed the static checks."""
 
-    where: str  # the file that it comes from
+    where: str  # the file that it comes from, for messages
     scale: Scale
     rows: tuple[Row, ...]
 
 
 def check(d: Mapping[str, Any], namespace: Mapping[str, Any], ch: int = 3, file: bool = False) -> Checked:
-    """Check a model dictionary of ours.
+    """Check a yolo_lite model dictionary.
 
     Args:
-        d: The dictionary.
-        namespace: The names that Ultralytics has for modules.
-        ch: The image's channels.
-        file: Whether it was just read from a file, which cannot have what only checkpoints record.
+        d: Model dictionary.
+        namespace: Names that Ultralytics has for modules.
+        ch: Number of image channels.
+        file: Whether the dictionary was just read from a file, which cannot contain what only checkpoints record.
 
     Raises:
-        ConfigError: Anything in it that can be known to fail without building it.
+        ConfigError: If the dictionary has an error that can be found without building the model.
     """
     where = str(d.get("yaml_file") or "model dictionary")[: limits.TEXT]
     try:
@@ -81,7 +81,7 @@ def check(d: Mapping[str, Any], namespace: Mapping[str, Any], ch: int = 3, file:
 
 
 def _check_losses(d: Mapping[str, Any], rows: Sequence[Row], namespace: Mapping[str, Any]) -> None:
-    """Check the keys of losses, and whether the head has a loss that they could replace."""
+    """Check the loss keys, and whether the head has a loss that they can replace."""
     head = rows[-1].cls
     for key, known in LOSSES.items():
         value = d.get(key)
@@ -113,7 +113,7 @@ def _row(
     source: str,
     namespace: Mapping[str, Any],
 ) -> Row:
-    """Check a row by itself."""
+    """Check a single row and return it."""
     where = f"{source}, {section} row {index} {one_line(_flow(value))}"
     try:
         if not isinstance(value, list) or len(value) != 4:
@@ -156,17 +156,17 @@ def _check_from(inputs: Any, index: int) -> None:
 
 
 def module_class(name: str, namespace: Mapping[str, Any]) -> type:
-    """Return the class of a row's module by the name that Ultralytics finds it by: its own, nn.X or torchvision.ops.X.
+    """Return the class of a row's module by the name that Ultralytics looks up: its own, nn.X or torchvision.ops.X.
 
-    Ultralytics calls whatever has that name, functions that load files among it; a module is an `nn.Module` class that
-    is no whole model.
+    Ultralytics calls any object of that name, including functions that load files; only `nn.Module` classes that are
+    not whole models are accepted here.
 
     Args:
-        name: What stands in the row.
-        namespace: The names that Ultralytics has for modules.
+        name: Module name in the row.
+        namespace: Names that Ultralytics has for modules.
 
     Raises:
-        ConfigError: Nothing has that name, or it is no module of a model.
+        ConfigError: If nothing has that name, or it cannot be used as a module of a model.
     """
     from torch import nn
 
@@ -186,7 +186,7 @@ def module_class(name: str, namespace: Mapping[str, Any]) -> type:
 
 
 def _kind(value: Any) -> str:
-    """Say what a value is that is no module of a model."""
+    """Describe a value that cannot be used as a module of a model."""
     if isinstance(value, type):
         return "a class of another kind"
     if inspect.ismodule(value):
@@ -195,7 +195,7 @@ def _kind(value: Any) -> str:
 
 
 def _check_values(values: Any) -> None:
-    """Check the arguments of a module of Ultralytics' own, which takes texts like "[3, 5]" for what they say."""
+    """Check the arguments of Ultralytics' own modules, whose strings such as "[3, 5]" are evaluated as literals."""
     for value in values if isinstance(values, list | tuple) else [values]:
         if isinstance(value, str):
             with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
@@ -207,7 +207,7 @@ def _check_values(values: Any) -> None:
 
 
 def _check_use(row: Row, spec: Spec) -> None:
-    """Check inputs, repeats and arguments of a registered module."""
+    """Check the inputs, repeats and arguments of a registered module."""
     inputs, several = row.inputs, isinstance(row.inputs, list)
     if spec.inputs == 1 and several:
         raise ConfigError(f"{row.module} takes one input, its row's number without brackets, found {shown(inputs)}")
@@ -229,7 +229,7 @@ def _check_keypoints(shape: Any, args: list[Any]) -> None:
 
 
 def _check_heads(rows: tuple[Row, ...], namespace: Mapping[str, Any]) -> None:
-    """Check that a model's last row is a head, and no other."""
+    """Check that the last row of a model, and no other row, is a head."""
     heads, of_text = (internals.classes(names, namespace) for names in (internals.HEADS, internals.TEXT_HEADS))
     for row in rows:
         is_head, is_last = issubclass(row.cls, heads) or (row.spec is not None and row.spec.head), row is rows[-1]
@@ -255,5 +255,5 @@ def _is_native(row: Row) -> bool:
 
 
 def _flow(value: Any) -> str:
-    """Write a row as it stands in a YAML."""
+    """Return a row in YAML flow style."""
     return yaml.safe_dump(value, default_flow_style=True, width=1 << 16).strip().removesuffix("\n...")

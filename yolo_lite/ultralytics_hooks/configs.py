@@ -1,4 +1,4 @@
-"""Model YAMLs: where ours are, where Ultralytics' are, and how one is found by its name."""
+"""Model YAMLs: location of yolo_lite's and Ultralytics' own, and lookup by name."""
 
 import functools
 import json
@@ -18,14 +18,14 @@ from yolo_lite.ultralytics_hooks.reading import load
 
 
 def config_folder() -> Path:
-    """Return the folder with our configs: inside the package when installed, beside it in a checkout."""
+    """Return the folder of yolo_lite's configs: inside the package if installed, next to it in a checkout."""
     package = Path(__file__).parent.parent
     inside = package / "cfg"
     return inside if inside.is_dir() else package.parent / "cfg"
 
 
 def configs() -> dict[str, Path]:
-    """Return the YAML files that we ship, by name."""
+    """Return the YAML files that yolo_lite ships, by name."""
     return {path.name: path for path in sorted(config_folder().rglob("*.yaml"))}
 
 
@@ -36,13 +36,13 @@ def stock_configs() -> dict[str, Path]:
 
 
 def stock_levels(d: dict[str, Any]) -> list[int]:
-    """Return the level k (stride 2**k) of the output of every row but the head in a stock model dictionary."""
+    """Return the output level k (stride 2**k) of every row except the head in a stock model dictionary."""
     return list(_levels(json.dumps({**d, "scale": next(iter(d.get("scales") or {"": None}))})))
 
 
 @functools.cache
 def _levels(d: str) -> tuple[int, ...]:
-    """Return the levels of a model dictionary, written as JSON; a process that composes hundreds asks again."""
+    """Return the levels of a model dictionary given as JSON, cached for processes that compose hundreds of models."""
     return tuple(levels(json.loads(d)))
 
 
@@ -50,7 +50,7 @@ def _levels(d: str) -> tuple[int, ...]:
 
 
 def check_file(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a `check_file` that also finds the YAMLs that we ship by their bare names."""
+    """Return a `check_file` that also finds the YAMLs that yolo_lite ships by their bare names."""
 
     def find(file: str | Path, *args: Any, **kwargs: Any) -> Any:
         name = str(file).strip()
@@ -72,7 +72,7 @@ def check_file(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_cls_dataset(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a `check_cls_dataset` that makes shapes-cls, since a classification dataset has no YAML that could."""
+    """Return a `check_cls_dataset` that generates shapes-cls, since a classification dataset has no YAML to do so."""
 
     def find(dataset: str | Path, *args: Any, **kwargs: Any) -> Any:
         if str(dataset) == "shapes-cls" and not Path(dataset).is_dir():
@@ -85,7 +85,7 @@ def check_cls_dataset(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def yaml_model_load(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Return a `yaml_model_load` that finds model YAMLs of ours, and checks them."""
+    """Return a `yaml_model_load` that finds and checks yolo_lite's model YAMLs."""
 
     def read(path: str | Path) -> dict[str, Any]:
         tasks = internals.tasks()
@@ -115,10 +115,10 @@ def yaml_model_load(original: Callable[..., dict[str, Any]]) -> Callable[..., di
 
 
 def find_model(path: str | Path) -> Path | None:
-    """Find a model YAML: as named, then without its scale letter, then (a bare name) among the configs we ship.
+    """Find a model YAML: as named, then without its scale letter, then (for a bare name) among the shipped configs.
 
-    Ultralytics takes the letter out of the whole path, which turns `2nd_try/` into `2d_try/`; here only the file's name
-    counts.
+    Ultralytics removes the letter from the whole path, which turns `2nd_try/` into `2d_try/`; here only the file name
+    is considered.
     """
     named = Path(str(path).strip())
     if named.suffix in (".yaml", ".yml") and _is_there(named) and not is_file(named):
@@ -134,7 +134,7 @@ def find_model(path: str | Path) -> Path | None:
 
 
 def _near(named: Path) -> str | None:
-    """Return the config with the nearest name, with the scale letter asked for, and the folder if it is there."""
+    """Return the nearest config name with the requested scale letter, and with its folder if the file is in it."""
     near = nearest(without_letter(named.name), [name for name in configs() if name.startswith("yolo")])
     if near is None:
         return None
@@ -151,5 +151,5 @@ def _is_there(path: Path) -> bool:
 
 
 def without_letter(name: str) -> str:
-    """Return the name of a model YAML without its scale letter, as Ultralytics looks for it."""
+    """Return the name of a model YAML without its scale letter, as Ultralytics looks it up."""
     return re.sub(r"^(.*?yolo(?:e-)?v?\d+)[nsmlx]", r"\1", name)

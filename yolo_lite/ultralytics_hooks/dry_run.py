@@ -1,4 +1,4 @@
-"""Builds a model and runs it once without memory or arithmetic, to find what its rows cannot do together."""
+"""Dry run: build a model and run it once without memory or arithmetic, to find rows that do not fit together."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -14,27 +14,28 @@ from yolo_lite.ultralytics_hooks.checks import Checked
 if TYPE_CHECKING:
     from torch import nn
 
-SIZE = 256  # pixels, as Ultralytics does to find the strides
-Build = Callable[[dict[str, Any]], tuple["nn.Sequential", list[int]]]  # what Ultralytics' parser does
+SIZE = 256  # image size in pixels; Ultralytics uses the same to determine the strides
+Build = Callable[[dict[str, Any]], tuple["nn.Sequential", list[int]]]  # dictionary -> layers, rows that are kept
 
 
 def dry_run(
     build: Build, d: Mapping[str, Any], checked: Checked, ch: int, parser: str, heads: tuple[type, ...]
 ) -> None:
-    """Build a model on torch's meta device and run it on an image's shape.
+    """Build a model on torch's meta device and run it on an image shape.
 
     Args:
-        build: Builds the layers from a model dictionary.
-        d: The model dictionary.
-        checked: What is known of it.
-        ch: The image's channels.
-        parser: The file name of the parser's code, in whose frames the row's number is found.
-        heads: The classes whose inputs have to come in the order of their strides.
+        build: Function that builds the layers from a model dictionary.
+        d: Model dictionary.
+        checked: Result of the static checks.
+        ch: Number of image channels.
+        parser: File name of the parser's code, whose stack frames contain the row number.
+        heads: Head classes whose inputs have to be in the order of their strides.
 
     Raises:
-        ConfigError: A row cannot be built, or does not take what the rows before it give; the row is named.
+        ConfigError: If a row cannot be built, or does not accept the outputs of the rows before it (the message names
+            the row), or the model is too large.
     """
-    from yolo_lite.meta import Bounded, without_memory  # only now, since it needs torch
+    from yolo_lite.meta import Bounded, without_memory  # imported here, since it needs torch
 
     def run() -> None:
         with Bounded():
@@ -54,7 +55,7 @@ def _dry_run(
     from yolo_lite.meta import is_about_meta
 
     try:
-        layers, _ = build({**d, "scale": checked.scale.letter})  # Ultralytics warns of a missing letter once more
+        layers, _ = build({**d, "scale": checked.scale.letter})  # without it, Ultralytics would warn again
     except Exception as error:
         if is_about_meta(error):
             raise
@@ -66,7 +67,7 @@ def _dry_run(
         largest = max((each.numel() for each in layer.parameters()), default=0)
         if largest > limits.WEIGHT:
             raise ConfigError(f"{row.where}: one weight has {largest:,} values; needed at most {limits.WEIGHT:,}")
-    layers.eval()  # as Ultralytics does to find the strides, but for the head; and half the time
+    layers.eval()  # all but the head, as in Ultralytics' computation of the strides; takes half the time
     layers[-1].training = True
     x: Any = torch.zeros(2, ch, SIZE, SIZE)
     outputs: list[Any] = []
@@ -98,10 +99,10 @@ def _dry_run(
 
 
 def levels(d: Mapping[str, Any]) -> list[int]:
-    """Return the levels k (stride 2**k) that the rows of a model give for three-channel images, the head left out.
+    """Return the output level k (stride 2**k) of every row of a model except the head, for three-channel images.
 
     Args:
-        d: The model dictionary, without weights to load.
+        d: Model dictionary, without weights to load.
     """
     import copy
 
@@ -129,7 +130,7 @@ def _input(layer: Any, x: Any, outputs: list[Any]) -> Any:
 
 
 def _shape(value: Any) -> str:
-    """Write the shape of a map, or those of several."""
+    """Return the shape of a map, or the shapes of several maps, as text."""
     if hasattr(value, "shape"):
         return str(tuple(value.shape))
     several = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else None
@@ -148,7 +149,7 @@ def _check_strides(inputs: Any, where: str) -> None:
 
 
 def _of_row(error: Exception, checked: Checked, parser: str) -> ConfigError:
-    """Return what an error means, for the row that is to blame if one is."""
+    """Convert an error to a `ConfigError`, attributed to the row that caused it if there is one."""
     frame = _frame_of(error, parser)
     if frame is None:
         return error if isinstance(error, ConfigError) else ConfigError(f"cannot be built: {typed_line(error)}")
@@ -164,7 +165,7 @@ def _of_row(error: Exception, checked: Checked, parser: str) -> ConfigError:
 
 
 def _frame_of(error: Exception, parser: str) -> FrameType | None:
-    """Return the parser's frame in an error's traceback, if it was at a row."""
+    """Return the parser's frame in an error's traceback, None if it was not processing a row."""
     traceback = error.__traceback__
     while traceback:
         if traceback.tb_frame.f_code.co_filename == parser and "i" in traceback.tb_frame.f_locals:
@@ -174,7 +175,7 @@ def _frame_of(error: Exception, parser: str) -> FrameType | None:
 
 
 def _is_about_inputs(error: BaseException, parser: str) -> bool:
-    """Tell whether Ultralytics' parser itself stumbled over one input where it needs a list of them, or the reverse."""
+    """Return whether Ultralytics' parser itself failed because it got one input instead of a list, or the reverse."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
@@ -185,6 +186,6 @@ def _is_about_inputs(error: BaseException, parser: str) -> bool:
 
 
 def _takes_several_levels(frame: FrameType) -> bool:
-    """Tell whether a row of Ultralytics' own was given what a `TimmBackbone` gives, which has no number of channels."""
+    """Return whether a stock row reads the output of a `TimmBackbone`, which has no single number of channels."""
     channels, rows = frame.f_locals["ch"], frame.f_locals["f"]
     return not all(isinstance(channels[each], int) for each in (rows if isinstance(rows, list) else [rows]))

@@ -1,7 +1,7 @@
-"""Which functions of Ultralytics are wrapped.
+"""The functions of Ultralytics that are wrapped.
 
-Each wrapper hands everything that does not concern us to the original, so that a stock model runs stock code from start
-to end. What of Ultralytics they and the other rooms rely on: internals.py.
+Each wrapper passes everything that does not concern yolo_lite to the original, so that a stock model runs stock code
+throughout. See internals.py for the parts of Ultralytics that the wrappers and other packages rely on.
 """
 
 import functools
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
 Function = Callable[..., Any]
-SOURCE = "yolo_lite_source"  # a model's attribute until training begins: the checkpoint that it has been loaded from
+SOURCE = "yolo_lite_source"  # attribute of a model until training begins: path of the checkpoint it was loaded from
 
 
 class Wrapped(NamedTuple):
-    """A function of Ultralytics, and what makes ours of it."""
+    """A function of Ultralytics, and the function that wraps it."""
 
     name: str  # as in `internals.INTERNALS`
     wrap: Callable[[Function], Function]
 
 
 def install(module: ModuleType) -> None:
-    """Wrap the functions that can be once a module of Ultralytics is loaded; once is enough, more does no harm.
+    """Wrap the functions that can be wrapped once a module of Ultralytics is loaded; repeated calls have no effect.
 
     Args:
-        module: One of those that the start-up finder waits for.
+        module: Loaded module, one of those that the start-up import finder waits for.
     """
     for wrapped in WRAPPED[module.__name__]:
         where, _, path = wrapped.name.partition(":")
@@ -47,7 +47,7 @@ def install(module: ModuleType) -> None:
         ours = functools.wraps(original)(wrapped.wrap(original))
         vars(ours)["yolo_lite"] = True
         setattr(owner, name, ours)
-        for each in list(sys.modules.values()):  # those that imported it by name before us have it too
+        for each in list(sys.modules.values()):  # modules that already imported it by name
             if getattr(each, "__name__", "").startswith("ultralytics") and vars(each).get(name) is original:
                 setattr(each, name, ours)
 
@@ -57,7 +57,7 @@ def install(module: ModuleType) -> None:
 
 def _initialize_weights(original: Function) -> Function:
     def initialize_weights(model: "BaseModel") -> None:
-        """Ultralytics sets eps, momentum (and once inplace) by exact type, which is wrong in timm's networks."""
+        """Keep eps, momentum and inplace of timm's networks, which Ultralytics would overwrite by exact type."""
         kept = [
             (module, name, getattr(module, name))
             for network in model.modules()
@@ -81,7 +81,7 @@ def _load(original: Function) -> Function:
         if not (isinstance(theirs, dict) and is_ours(ours, internals.namespace())):
             return original(self, weights, *args, **kwargs)
         same, path = _same_rows(theirs, ours), getattr(source, "pt_path", None)
-        if SOURCE in vars(source):  # a trainer's model takes over from that which the user has loaded
+        if SOURCE in vars(source):  # a trainer's model inherits it from the user's model
             vars(self)[SOURCE] = vars(source)[SOURCE]
         elif path and not (same and _same_sizes(source, self)):
             vars(self)[SOURCE] = os.path.abspath(path)
@@ -92,7 +92,7 @@ def _load(original: Function) -> Function:
             found = ByRole(source, self, levels if all(levels) else ((), ()))
             result = original(self, found, *args, **kwargs)
             tensors = found.tensors
-        elif source in carried:  # built anew for a dataset; Ultralytics would count what was random before
+        elif source in carried:  # rebuilt for a dataset; Ultralytics would count random tensors too
             result = original(self, weights, False)
             tensors = {name: value for name, value in source.state_dict().items() if name in carried[source]}
         else:
@@ -106,7 +106,7 @@ def _load(original: Function) -> Function:
 
 def _setup_model(original: Function) -> Function:
     def setup_model(self: Any) -> Any:
-        """Once a trainer has its model, and before anything is wrapped around it, it gets what its source knows."""
+        """Transfer from the model's source once the trainer has its model, before anything is wrapped around it."""
         result = original(self)
         source = vars(self.model).pop(SOURCE, None) if SOURCE in vars(self.model) else None
         if source is not None and not self.resume:
@@ -119,7 +119,7 @@ def _setup_model(original: Function) -> Function:
 
 
 def _levels(d: dict[str, Any]) -> list[int]:
-    """Return the level that each row of a model gives, none where a row gives several maps."""
+    """Return the output level of each row of a model, an empty list on failure, e.g. if a row outputs several maps."""
     from yolo_lite.ultralytics_hooks.dry_run import levels
 
     try:
@@ -134,13 +134,13 @@ def _same_rows(a: dict[str, Any], b: dict[str, Any]) -> bool:
 
 
 def _same_sizes(a: Any, b: Any) -> bool:
-    """Tell whether two models of the same rows are of the same width; numbers of classes may differ."""
+    """Return whether two models with the same rows have the same width; the number of classes may differ."""
     ours, theirs = ({name: value.shape for name, value in each.state_dict().items()} for each in (a, b))
     return bool(sum(theirs.get(name) == shape for name, shape in ours.items()) > 0.8 * len(ours))
 
 
 def _foldable(model: "BaseModel") -> list[Any]:
-    """The modules of ours that hold BatchNorms or branches which Ultralytics' `fuse` does not know."""
+    """Return the yolo_lite modules with BatchNorms or branches that Ultralytics' `fuse` does not know."""
     return [module for module in model.modules() if hasattr(type(module), "fold")]
 
 
@@ -172,7 +172,7 @@ def _init_criterion(original: Function) -> Function:
     return init_criterion
 
 
-WRAPPED = {  # when which module is loaded
+WRAPPED = {  # module of Ultralytics -> functions to wrap once it is loaded
     "ultralytics.nn.tasks": [
         Wrapped("ultralytics.nn.tasks:parse_model", parser.parse_model),
         Wrapped("ultralytics.nn.tasks:yaml_model_load", configs.yaml_model_load),

@@ -1,9 +1,9 @@
-"""Everything inside Ultralytics that yolo_lite relies on, be it documented or not.
+"""Everything inside Ultralytics that yolo_lite relies on, whether documented or not.
 
-`INTERNALS` has a row for every name that any file imports, wraps or reads; `OF_A_MODEL` what a built model has, and
-`OF_A_CRITERION` its criterion; and `Landmarks` what the patched parser looks for in the source of `parse_model`. Tests
-look whether all of it exists in the oldest and in the newest release, and whether the list is complete. When a release
-breaks something, they say which row, and which files use it.
+`INTERNALS` has a row for every name that any file imports, wraps or reads; `OF_A_MODEL` lists attributes of a built
+model, `OF_A_CRITERION` those of its criterion, and `Landmarks` what the patched parser searches for in the source of
+`parse_model`. Tests check that all of it exists in the oldest and the newest release, and that the list is complete.
+When a release breaks something, they report the row and the files that use it.
 """
 
 import importlib
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TESTED = ("8.4.0", "8.4.190")  # the range of Ultralytics releases that the tests ran on
 
-INTERNALS = {  # module:attribute -> what for
+INTERNALS = {  # module:attribute -> purpose
     "ultralytics:YOLO": "builds, trains and exports, as a user's own code does",
     "ultralytics:RTDETR": "likewise",
     "ultralytics:__version__": "refusals and reports name the release",
@@ -25,7 +25,7 @@ INTERNALS = {  # module:attribute -> what for
     "ultralytics.models": "a run's process imports it before its turn",
     "ultralytics.cfg:get_cfg": "checks training arguments",
     "ultralytics.cfg:smart_value": "reads a word of the command line as Ultralytics does",
-    # wrapped; the table in hooks.py says how
+    # wrapped, see the table in hooks.py
     "ultralytics.nn.tasks:parse_model": "builds models whose YAML names a module of yolo_lite's",
     "ultralytics.nn.tasks:yaml_model_load": "finds and checks yolo_lite's model YAMLs",
     "ultralytics.nn.tasks:torch_safe_load": "finds released checkpoints, allows yolo_lite's classes in safe mode",
@@ -40,7 +40,7 @@ INTERNALS = {  # module:attribute -> what for
     "ultralytics.engine.trainer:BaseTrainer.setup_model": "transfers from a model's source, once images are known",
     "ultralytics.utils.checks:check_file": "finds the configs in the package",
     "ultralytics.data.utils:check_cls_dataset": "makes shapes-cls",
-    # of models
+    # models
     "ultralytics.nn.tasks:guess_model_scale": "reads the scale letter from a file's name",
     "ultralytics.nn.tasks:guess_model_task": "distinguishes detectors from other models",
     "ultralytics.nn.tasks:BaseModel": "the class of all that can be fused",
@@ -95,10 +95,10 @@ INTERNALS = {  # module:attribute -> what for
     "ultralytics.utils.torch_utils:fuse_conv_and_bn": "fuses a backbone without a model",
     "ultralytics.utils.torch_utils:strip_optimizer": "ends a training that was killed at its very end",
 }
-NEWER = {  # the same, of what the oldest release lacks, and what is done there
+NEWER = {  # as `INTERNALS`, for what the oldest release lacks, and what happens without it
     "ultralytics.nn.tasks:SAFE_LOAD": "whether checkpoints are loaded in safe mode; without it, never",
 }
-OF_A_MODEL = {  # what a built detector has -> what for
+OF_A_MODEL = {  # attribute of a built detector -> purpose
     "yaml": "the dictionary that it was built from, stored in checkpoints",
     "names": "its classes, by which weights of other classes are carried over",
     "model[0].conv.groups": "what a layer's weights are fitted by",
@@ -113,7 +113,7 @@ OF_A_MODEL = {  # what a built detector has -> what for
     "model[-1].cv2": "its branches: boxes,",
     "model[-1].cv3": "and classes",
 }
-OF_A_CRITERION = {  # what the criterion of a detector has, of an end-to-end one each of its branches -> what for
+OF_A_CRITERION = {  # attribute of a detector's criterion, or of each branch of an end-to-end criterion -> purpose
     "assigner": "says which predictions are positives",
     "bce": "the class loss, of logits and targets",
     "bbox_loss": "the box loss and the distance loss",
@@ -121,33 +121,33 @@ OF_A_CRITERION = {  # what the criterion of a detector has, of an end-to-end one
     "device": "where it is",
 }
 OF_AN_END_TO_END_CRITERION = {"one2many": "its branches", "one2one": ""}
-HEADS = ("Detect", "Classify", "RTDETRDecoder", "Depth", "SemanticSegment")  # that are no subclass of another
-TEXT_HEADS = ("WorldDetect", "YOLOEDetect")  # that take words besides the image
-RUN_HEADS = ("Detect", "Classify")  # of one or more maps of any size
-STRIDED_HEADS = ("Detect", "RTDETRDecoder")  # their inputs come in the order of their strides
-WHOLE_MODELS = ("BaseModel", "Ensemble")  # that are no module of another
+HEADS = ("Detect", "Classify", "RTDETRDecoder", "Depth", "SemanticSegment")  # not subclasses of another head
+TEXT_HEADS = ("WorldDetect", "YOLOEDetect")  # take text besides the image
+RUN_HEADS = ("Detect", "Classify")  # take one or more maps of any size
+STRIDED_HEADS = ("Detect", "RTDETRDecoder")  # need inputs in the order of their strides
+WHOLE_MODELS = ("BaseModel", "Ensemble")  # cannot be a module of another model
 WITH_WEIGHTS = ("TorchVision",)  # modules that download weights when they are built
 MODELS = {"segment": "SegmentationModel", "pose": "PoseModel", "obb": "OBBModel", "classify": "ClassificationModel"}
 
 
 class Landmarks:
-    """What the patched parser relies on in the source of `parse_model`, the same in all releases from 8.0.100 on."""
+    """What the patched parser relies on in the source of `parse_model`; unchanged in all releases since 8.0.100."""
 
     SIGNATURE = ["d", "ch", "verbose"]
     LOOP = "enumerate(d['backbone'] + d['head'])"  # the loop over the rows
-    TARGET = "(i, (f, n, m, args))"  # what it calls a row
-    LOOKUP = "globals()[m]"  # how it finds a module by its name
+    TARGET = "(i, (f, n, m, args))"  # the loop variables of a row
+    LOOKUP = "globals()[m]"  # the lookup of a module by its name
     LEGACY = "legacy = True"  # the switch for older heads, set before the loop
-    DEFAULT = "c2 = ch[f]"  # the rule for all that it has no rule for: the last branch of its chain
+    DEFAULT = "c2 = ch[f]"  # the default rule: the last branch of the if-elif chain
 
 
 def version() -> str:
-    """Return the installed Ultralytics' version."""
+    """Return the version of the installed Ultralytics."""
     return str(find("ultralytics:__version__"))
 
 
 def find(name: str) -> Any:
-    """Return what a key of `INTERNALS` names."""
+    """Return the object that a key of `INTERNALS` names."""
     return pkgutil.resolve_name(name)
 
 
@@ -162,16 +162,16 @@ def namespace() -> dict[str, Any]:
 
 
 def classes(names: tuple[str, ...], namespace: Mapping[str, Any]) -> tuple[type, ...]:
-    """Return those of the classes with these names that a release has."""
+    """Return the classes with the given names, without those that the release lacks."""
     return tuple(namespace[name] for name in names if isinstance(namespace.get(name), type))
 
 
 def build_model(d: dict[str, Any], task: str = "detect") -> "BaseModel":
-    """Build a model from its dictionary, ours or a stock one.
+    """Build a model from its dictionary, yolo_lite's or a stock one.
 
     Args:
-        d: The dictionary.
-        task: The task that its head is for.
+        d: Model dictionary.
+        task: Task of the model's head.
     """
     decoder = d["head"][-1][2] == "RTDETRDecoder"
     kind = "RTDETRDetectionModel" if decoder else MODELS.get(task, "DetectionModel")

@@ -1,4 +1,4 @@
-"""Checks a model dictionary's keys and numbers, and reads its scale off them."""
+"""Checks of a model dictionary's keys and numbers, and its scale."""
 
 import ast
 import math
@@ -14,14 +14,14 @@ SECTIONS: tuple[Literal["backbone", "head"], ...] = ("backbone", "head")
 
 
 def check_keys(d: Mapping[str, Any], file: bool) -> None:
-    """Check which keys there are, and the values of those that are no rows.
+    """Check which keys are present, and all values except the rows.
 
     Args:
-        d: The dictionary.
-        file: Whether it was just read from a file.
+        d: Model dictionary.
+        file: Whether the dictionary was just read from a file.
 
     Raises:
-        ConfigError: A key is missing or misspelt, or a value cannot be used.
+        ConfigError: If a key is missing or misspelt, or a value is invalid.
     """
     for key in ("nc", "backbone", "head"):
         if key not in d:
@@ -57,7 +57,7 @@ def scaling(d: Mapping[str, Any]) -> Scale:
     """Return the `Scale` of a model dictionary.
 
     Raises:
-        ConfigError: Its letter is not in the table, or a number in it is none, not finite or not above 0.
+        ConfigError: If the letter is not in the table, or a number is not finite, not above 0 or too large.
     """
     letter, depth, width, max_channels = _compound(d)
     alpha = d.get("backbone_width", 1.0)
@@ -75,7 +75,7 @@ def scaling(d: Mapping[str, Any]) -> Scale:
 
 
 def _compound(d: Mapping[str, Any]) -> tuple[str, float, float, float]:
-    """Return the scale letter, and depth, width and most channels of neck and head."""
+    """Return the scale letter, and the depth, width and maximum channels of neck and head."""
     scales, letter = d.get("scales"), d.get("scale") or ""
     depth, width, max_channels = d.get("depth_multiple", 1.0), d.get("width_multiple", 1.0), math.inf
     if scales is not None:
@@ -96,16 +96,16 @@ def _compound(d: Mapping[str, Any]) -> tuple[str, float, float, float]:
 
 
 def check_number(name: str, value: object, whole: bool = False, most: float = math.inf) -> None:
-    """Refuse what is no finite number above 0.
+    """Reject a value that is not a finite number above 0.
 
     Args:
-        name: What to call it.
-        value: The value.
-        whole: Whether it has to be a whole number.
-        most: The highest that it may be.
+        name: Name of the value in messages.
+        value: Value to check.
+        whole: Whether the value has to be a whole number.
+        most: Largest allowed value.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: If the value is not such a number, or is above `most`.
     """
     wanted = "a whole number above 0" if whole else "a finite number above 0"
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not 0 < value < math.inf:
@@ -115,7 +115,7 @@ def check_number(name: str, value: object, whole: bool = False, most: float = ma
 
 
 def _check_activation(text: Any) -> None:
-    """Ultralytics evaluates this text; we let through what it documents: a torch.nn class with literal arguments."""
+    """Check the activation, which Ultralytics evaluates: only its documented form passes, nn.X(literal arguments)."""
     if text is None:
         return
     name, values, named = _activation_call(text)
@@ -133,7 +133,7 @@ def _check_activation(text: Any) -> None:
             return cls(*values, **named)(torch.zeros(shape))
 
     try:
-        without_memory(run)  # is it small enough
+        without_memory(run)  # whether it is small enough
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             result = run()  # the meta device does not check everything
     except Exception as error:
@@ -143,7 +143,7 @@ def _check_activation(text: Any) -> None:
 
 
 def _activation_call(text: Any) -> tuple[str, list[Any], dict[str, Any]]:
-    """Return the name of the torch.nn class that a text like nn.ReLU() calls, and its arguments."""
+    """Return the name of the torch.nn class in a string like nn.ReLU(), and its arguments."""
     try:
         if len(text) > limits.ACTIVATION:
             raise ValueError

@@ -1,7 +1,7 @@
-"""The patched parser: Ultralytics' own `parse_model` with one branch for our rows in front of its chain of rules.
+"""The patched parser: Ultralytics' own `parse_model` with a branch for yolo_lite rows before its if-elif chain.
 
-It is made when the first model needs it. What it relies on, `internals.Landmarks`, is looked for in the source of the
-installed release: where it is missing, stock models go on and a YAML of ours is refused in one sentence.
+It is compiled when the first model needs it. What it relies on, `internals.Landmarks`, is searched for in the source of
+the installed release; if it is missing, stock models still work and a yolo_lite YAML is rejected with a clear error.
 """
 
 import ast
@@ -26,12 +26,12 @@ from yolo_lite.ultralytics_hooks.reading import is_ours
 if TYPE_CHECKING:
     from torch import nn
 
-PATCHED = "<ultralytics parse_model, patched by yolo_lite>"  # the file name of its code
+PATCHED = "<ultralytics parse_model, patched by yolo_lite>"  # file name of its code
 Parse = Callable[..., tuple["nn.Sequential", list[int]]]  # (d, ch, verbose) -> layers, rows whose outputs are kept
 
 
 def parse_model(original: Parse) -> Parse:
-    """Return a `parse_model` that builds models of ours with the patched parser, and others as ever."""
+    """Return a `parse_model` that builds yolo_lite models with the patched parser, and others with the original."""
 
     def parse(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple["nn.Sequential", list[int]]:
         namespace: dict[str, Any] = original.__globals__
@@ -60,7 +60,7 @@ def parse_model(original: Parse) -> Parse:
 
 
 def _weights(d: Mapping[str, Any], checked: checks.Checked) -> "Callable[[nn.Sequential], str] | None":
-    """Read the weights that a model asks for; return the function that loads them into its layers, None for none."""
+    """Read the weights that a model requests; return a function that loads them into its layers, None without any."""
     if d.get("backbone_weights") is None:
         return None
     from yolo_lite.ultralytics_hooks.weights_key import prepare
@@ -73,10 +73,10 @@ def _weights(d: Mapping[str, Any], checked: checks.Checked) -> "Callable[[nn.Seq
 
 @contextlib.contextmanager
 def no_trace(namespace: Mapping[str, Any]) -> Iterator[None]:
-    """Restore what a parse changes for the whole process: the default activation, and on failure the heads' flavour.
+    """Restore the process-wide state that a parse changes: the default activation, and on failure the `legacy` flags.
 
-    Ultralytics leaves the activation changed when a parse fails, some releases always. Threads that build models wait
-    for each other, else one would build with another's.
+    Ultralytics leaves the activation changed when a parse fails, and some releases always do. Threads that build models
+    wait for each other, since otherwise one would build with the activation of another.
     """
     conv = namespace["Conv"]
     heads: list[Any] = [value for value in namespace.values() if isinstance(value, type) and "legacy" in vars(value)]
@@ -92,11 +92,11 @@ def no_trace(namespace: Mapping[str, Any]) -> Iterator[None]:
             conv.default_act = activation
 
 
-_dry_runs: set[tuple[str, int]] = set()  # (dictionary, channels) that passed; one model is built two or three times
+_dry_runs: set[tuple[str, int]] = set()  # (dictionary, channels) that passed; a model is built two or three times
 
 
 class _Arguments:
-    """A row's arguments, hidden from Ultralytics' parser, which would replace and evaluate the strings among them."""
+    """A row's arguments, hidden from Ultralytics' parser, which would replace and evaluate strings in them."""
 
     def __init__(self, row: checks.Row, spec: Spec, scale: Scale) -> None:
         self.row, self.spec, self.scale = row, spec, scale
@@ -107,13 +107,13 @@ class _Arguments:
     def resolve(
         self, ch: list[Any], f: int | list[int], n: int, legacy: bool
     ) -> tuple[Callable[..., "nn.Module"], int, list[Any], Any, bool]:
-        """Return what Ultralytics' parser goes on with: module, repeats, arguments, output channels, flavour of heads.
+        """Return the parser's values for the row: module, repeats, arguments, output channels and `legacy` flag.
 
         Args:
             ch: Output channels of the rows so far.
-            f: The rows that this one takes.
-            n: Repeats, scaled by the model's depth.
-            legacy: The flavour of heads so far.
+            f: Index of the input row, or a list of them.
+            n: Number of repeats, scaled by the model's depth.
+            legacy: Flag for older heads, as set by the rows so far.
         """
         name, args, spec = self.row.module, self.row.args, self.spec
         c1 = ch[f] if isinstance(f, int) else [ch[x] for x in f]
@@ -131,16 +131,16 @@ class _Arguments:
 
 @functools.lru_cache(maxsize=1)
 def patch(parse_model: Parse) -> types.CodeType:
-    """Compile Ultralytics' parser with a branch for our rows in front of its own rules.
+    """Compile Ultralytics' parser with a branch for yolo_lite rows before its own rules.
 
     Args:
         parse_model: Ultralytics' function.
 
     Returns:
-        (types.CodeType): The code of the patched function.
+        (types.CodeType): Code of the patched function.
 
     Raises:
-        ConfigError: The parser is not built as expected.
+        ConfigError: If the parser does not have the expected structure.
     """
     try:
         tree = ast.parse(inspect.getsource(parse_model))
@@ -155,10 +155,10 @@ def patch(parse_model: Parse) -> types.CodeType:
 
 
 def _landmarks(tree: ast.Module) -> tuple[ast.For, int]:
-    """Find the parser's loop over the rows, and the place of its chain of rules in the loop's body.
+    """Find the parser's loop over the rows, and the index of its if-elif chain in the loop's body.
 
     Raises:
-        ConfigError: A landmark is missing.
+        ConfigError: If a landmark is missing.
     """
     function = tree.body[0]
     if not isinstance(function, ast.FunctionDef) or [a.arg for a in function.args.args] != Landmarks.SIGNATURE:
@@ -176,7 +176,7 @@ def _landmarks(tree: ast.Module) -> tuple[ast.For, int]:
 
 
 def _ends_with_default(chain: ast.If) -> bool:
-    """Tell whether an if-elif chain ends with Ultralytics' rule for all that it has no rule for."""
+    """Return whether an if-elif chain ends with Ultralytics' default rule."""
     while len(chain.orelse) == 1 and isinstance(chain.orelse[0], ast.If):
         chain = chain.orelse[0]
     return [ast.unparse(each) for each in chain.orelse] == [Landmarks.DEFAULT]
@@ -206,13 +206,13 @@ def _run(
     dry: bool,
     namespace: Mapping[str, Any],
 ) -> tuple["nn.Sequential", list[int]]:
-    """Run the patched parser on a model dictionary of ours, in Ultralytics' namespace with our classes added."""
+    """Run the patched parser on a yolo_lite model dictionary, in Ultralytics' namespace plus yolo_lite's classes."""
     d, names = copy.deepcopy(dict(d)), {**namespace, _Arguments.__name__: _Arguments}
     for row, values in zip(checked.rows, d["backbone"] + d["head"], strict=True):
         if row.spec is not None:
             values[3] = _Arguments(row, row.spec, checked.scale)
             names[row.module] = row.spec.cls
         elif dry and issubclass(row.cls, internals.classes(internals.WITH_WEIGHTS, namespace)):
-            values[3][2:3] = [None]  # its weights, which it would download
+            values[3][2:3] = [None]  # its weights, which it would otherwise download
     layers, save = types.FunctionType(code, names, "parse_model")(d, ch, verbose)
     return layers, save

@@ -1,4 +1,4 @@
-"""Reads model YAMLs, strictly, and tells ours from Ultralytics' own."""
+"""Strict reading of model YAMLs, and distinction of yolo_lite's from Ultralytics' own."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ THEIR_KEYS = {
     "nc", "scales", "backbone", "head", "activation", "reg_max", "end2end", "kpt_shape", "depth_multiple",
     "width_multiple", "ch", "channels", "inplace", "scale", "yaml_file", "text_model", "anchors", "names",
 }  # fmt: skip
-OTHER_WORDS = {  # what people write -> the key that does it
+OTHER_WORDS = {  # common wrong name -> correct key
     "alpha": "backbone_width",
     "width": "backbone_width",
     "multiplier": "backbone_width",
@@ -25,28 +25,29 @@ OTHER_WORDS = {  # what people write -> the key that does it
     "pretrained": "backbone_weights",
     "edge": "backbone_edge",
 }
-SEARCHED = 2**24  # bytes of a file in which our words are looked for
+SEARCHED = 2**24  # bytes of a file that are searched for names of yolo_lite
 PREFIX = "backbone_"
 WRITTEN_KEYS = {key for key in OUR_KEYS | THEIR_KEYS if len(key) > 3} - {
     "scale",
     "yaml_file",
-}  # the others are near much
-UNPRINTABLE = re.compile(r"[^\x09\x0A\x0D\x20-\x7E\x85\xA0-\uD7FF\uE000-\uFFFD\U00010000-\U0010ffff]")  # to YAML
-NEAR_KEY = 0.75  # nearer than elsewhere: a YAML may have keys that nobody reads
+}  # the others resemble too many words
+UNPRINTABLE = re.compile(r"[^\x09\x0A\x0D\x20-\x7E\x85\xA0-\uD7FF\uE000-\uFFFD\U00010000-\U0010ffff]")  # in YAML
+NEAR_KEY = 0.75  # stricter than elsewhere: a YAML may have keys that nobody reads
 
 
 def load(file: str | Path, namespace: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Read a model YAML, strictly.
+    """Read a model YAML strictly.
 
     Args:
-        file: Its path.
-        namespace: The names that Ultralytics has for modules.
+        file: Path of the YAML file.
+        namespace: Names that Ultralytics has for modules.
 
     Returns:
-        (dict | None): Its contents, or None if it names none of our modules and is Ultralytics' business.
+        (dict | None): Contents of the file, or None if it does not need yolo_lite and is left to Ultralytics.
 
     Raises:
-        ConfigError: It cannot be read, is empty, or is no mapping; or it is ours and no UTF-8 or has a key twice.
+        ConfigError: If the file cannot be read, is empty or is not a mapping; or if it needs yolo_lite and is too
+            large, is not valid YAML in UTF-8, or has a duplicate key.
     """
     data = _read(Path(file))
     try:
@@ -72,7 +73,7 @@ def _read(file: Path) -> bytes:
 
 
 def _decoded(data: bytes) -> str:
-    """Return a file's text; Ultralytics leaves out what it cannot read, and so reads another model than is written."""
+    """Decode a file strictly; Ultralytics drops what it cannot decode, and so reads a different model than written."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -87,7 +88,7 @@ def _decoded(data: bytes) -> str:
 
 
 def _content(text: str, loader: "type[_BoundedLoader]") -> Any:
-    """Return what a YAML holds, unless it is too large; aliases and merged keys are counted before they are made."""
+    """Return the contents of a YAML unless it is too large; aliases and merge keys are counted before expansion."""
     reader = loader(text)
     try:
         node = reader.get_single_node()
@@ -105,13 +106,13 @@ def _parts(node: yaml.Node) -> Iterator[yaml.Node]:
 
 
 def _said(error: Exception) -> str:
-    """Write what is wrong with a file, to stand behind its name."""
+    """Return the description of an error, to be appended to the name of the file."""
     text = one_line(error) if isinstance(error, yaml.YAMLError | ValueError) else f"cannot be read: {typed_line(error)}"
     return text if text.startswith(",") else f": {text}"
 
 
 def _is_probably_ours(data: bytes, namespace: Mapping[str, Any]) -> bool:
-    """Tell whether a YAML that cannot be read strictly is ours: as Ultralytics would read it, or else by its words."""
+    """Return whether a YAML that fails strict reading needs yolo_lite: as Ultralytics reads it, else by its words."""
     text = UNPRINTABLE.sub("", data.decode("utf-8", "ignore"))
     try:
         if len(data) > limits.BYTES:
@@ -122,7 +123,7 @@ def _is_probably_ours(data: bytes, namespace: Mapping[str, Any]) -> bool:
 
 
 class _BoundedLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which refuses what lies too deep before it takes long."""
+    """PyYAML's safe loader, but rejecting values that are nested too deep before they take long."""
 
     depth = 0
 
@@ -137,11 +138,11 @@ class _BoundedLoader(yaml.SafeLoader):
 
 
 class _StrictLoader(_BoundedLoader):
-    """The same, which refuses a key that appears twice instead of taking the last."""
+    """A `_BoundedLoader` that rejects duplicate keys instead of keeping the last value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         if not isinstance(node, yaml.MappingNode):
-            return super().construct_mapping(node, deep)  # which refuses it
+            return super().construct_mapping(node, deep)  # which rejects it
         seen: dict[str | int, int] = {}
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -154,15 +155,15 @@ class _StrictLoader(_BoundedLoader):
 
 
 def is_ours(d: Mapping[str, Any], namespace: Mapping[str, Any]) -> bool:
-    """Tell whether a model dictionary needs us: it has a key of ours, or names (or misspells) a module of ours.
+    """Return whether a model dictionary needs yolo_lite: it has a yolo_lite key, or names (or misspells) its modules.
 
     For a stock model this reads the rows and imports nothing.
 
     Args:
-        d: The dictionary.
-        namespace: The names that Ultralytics has for modules.
+        d: Model dictionary.
+        namespace: Names that Ultralytics has for modules.
     """
-    near = OUR_KEYS.difference(LOSSES, ["transfer"])  # a key that is nearly one of these may well be somebody else's
+    near = OUR_KEYS.difference(LOSSES, ["transfer"])  # keys similar to the excluded ones may be unrelated to yolo_lite
     if any(key in OUR_KEYS or begins_like_ours(key) or meant(key) in near for key in d if key not in OTHER_WORDS):
         return True
     unknown = {name for name in _module_names(d) if not is_known(name, namespace)}
@@ -173,7 +174,7 @@ def is_ours(d: Mapping[str, Any], namespace: Mapping[str, Any]) -> bool:
 
 
 def meant(key: object) -> str | None:
-    """Return the key that a misspelt key stands for, None for a known one and for one that is like none.
+    """Return the key that a misspelt key stands for, None for a known key or one that resembles none.
 
     Args:
         key: A key of a model dictionary.
@@ -186,12 +187,12 @@ def meant(key: object) -> str | None:
 
 
 def begins_like_ours(key: object) -> bool:
-    """Tell whether a key can only be one of ours, rightly written or not."""
+    """Return whether a key can only be meant for yolo_lite, spelt correctly or not."""
     return isinstance(key, str) and key.startswith(PREFIX)
 
 
 def is_known(name: str, namespace: Mapping[str, Any]) -> bool:
-    """Tell whether Ultralytics finds a module by this name."""
+    """Return whether Ultralytics finds a module by this name."""
     prefix, _, rest = name.rpartition(".")
     if prefix == "nn":
         import torch.nn

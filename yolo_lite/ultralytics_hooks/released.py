@@ -1,7 +1,7 @@
-"""Checkpoints that are released, by their bare names: `model=yolo26s-lite.pt`.
+"""Released checkpoints, found by their bare names: `model=yolo26s-lite.pt`.
 
-Each is a row of released.json, which `scripts/release/checkpoints.py` writes; a file that is not what the row says, to
-the byte, is refused.
+Each is a row of released.json, which `scripts/release/checkpoints.py` writes. A cached file that does not match its row
+to the byte is rejected, and so is a user's file of the same name and size.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ from yolo_lite.ultralytics_hooks import checkpoints
 from yolo_lite.ultralytics_hooks.configs import configs, without_letter
 
 TABLE = Path(__file__).with_name("released.json")
-PATIENCE = 10  # seconds without an answer until a server counts as out of reach
+PATIENCE = 10  # seconds without an answer until a server counts as unreachable
 CHUNK = 2**20  # bytes
 
 
 class Release(NamedTuple):
-    """A released checkpoint: where it is downloaded from, its length in bytes, its SHA-256."""
+    """A released checkpoint: its download URL, size in bytes and SHA-256."""
 
     url: str
     size: int
@@ -35,16 +35,16 @@ def releases() -> dict[str, Release]:
 
 
 def find(given: str | Path) -> Path | None:
-    """Return where a released checkpoint is, downloaded if need be; None for every other file.
+    """Return the path of a released checkpoint in the cache, downloaded if necessary; None for every other file.
 
-    A file of that name in the current folder, or in Ultralytics' folder of weights, goes before the cache.
+    A file of that name in the current folder, or in Ultralytics' weights folder, takes precedence over the cache.
 
     Args:
-        given: What the user named.
+        given: File name or path given by the user.
 
     Raises:
-        ConfigError: The file is damaged, it cannot be downloaded, or it is the bare name of a config of which no
-            checkpoint has been released.
+        ConfigError: If the file is damaged or cannot be downloaded, or is the bare name of a config without a released
+            checkpoint.
     """
     path = Path(str(given).strip())
     if path.suffix != ".pt":
@@ -70,7 +70,7 @@ def find(given: str | Path) -> Path | None:
 
 
 def torch_safe_load(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a `torch_safe_load` that finds released checkpoints, and loads as that of checkpoints.py."""
+    """Return a `torch_safe_load` that finds released checkpoints, and otherwise acts like the one in checkpoints.py."""
     checked = checkpoints.torch_safe_load(original)
 
     def load(weight: Any, safe_only: bool | None = None) -> Any:
@@ -80,7 +80,7 @@ def torch_safe_load(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def digest(path: Path) -> str:
-    """Return a file's SHA-256."""
+    """Return the SHA-256 of a file."""
     found = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(CHUNK):
@@ -89,7 +89,7 @@ def digest(path: Path) -> str:
 
 
 def _here(path: Path) -> Path | None:
-    """Return the file where Ultralytics would find it."""
+    """Return the path where Ultralytics would find the file, None if it is not there."""
     from ultralytics.utils import SETTINGS
 
     return next((each for each in (path, Path(SETTINGS["weights_dir"], path)) if is_file(each)), None)
@@ -110,7 +110,7 @@ def _say_that_there_is_none(path: Path) -> None:
 
 
 def _download(release: Release, path: Path) -> None:
-    """Download a checkpoint, complete or not at all."""
+    """Download a checkpoint completely or not at all."""
     from ultralytics.utils import LOGGER
 
     LOGGER.info(f"Downloading {release.url} to {path}")

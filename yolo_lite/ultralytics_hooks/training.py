@@ -1,4 +1,4 @@
-"""What a trained source knows, carried over when a training of ours begins with `pretrained=`."""
+"""Transfer from a trained source when the training of a yolo_lite model begins with `pretrained=`."""
 
 import os
 import time
@@ -18,19 +18,19 @@ from yolo_lite.weights.transfer import DEFAULT, Transferred, transfer
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
-IMAGES = 128  # of the training split
+IMAGES = 128  # number of images taken from the training split
 SWITCH = "YOLO_LITE_TRANSFER"
-transferred: "MutableMapping[torch.nn.Module, Transferred]" = WeakKeyDictionary()  # what was done to models in training
+transferred: "MutableMapping[torch.nn.Module, Transferred]" = WeakKeyDictionary()  # summary by model in training
 
 
 def begin(trainer: "BaseTrainer", source: str) -> None:
-    """Let a trainer's model begin with what its source knows, on all workers alike.
+    """Transfer from a source checkpoint to a trainer's model, identically on all workers.
 
-    Where that cannot be done, the model stays as it is, with what fits by role, and a line says why.
+    If the transfer fails, the model keeps its weights, with those carried over by role, and a warning states why.
 
     Args:
-        trainer: It has its data, and its model on the CPU, wrapped in nothing.
-        source: The checkpoint's path.
+        trainer: Trainer with its data, and its unwrapped model on the CPU.
+        source: Path of the source checkpoint.
     """
     from ultralytics.utils import LOGGER, RANK
 
@@ -42,7 +42,7 @@ def begin(trainer: "BaseTrainer", source: str) -> None:
         before = {name: value.clone() for name, value in model.state_dict().items()}
         try:
             done = _transfer(trainer, source)
-        except Exception as error:  # whatever it is, the training that was asked for goes on
+        except Exception as error:  # whatever the cause, the requested training continues
             model.load_state_dict(before)
             said = one_line(error) if isinstance(error, ConfigError) else typed_line(error)
             LOGGER.warning(f"transfer: {said}; weights are carried over by role only")
@@ -51,14 +51,14 @@ def begin(trainer: "BaseTrainer", source: str) -> None:
             seconds = time.perf_counter() - began
             say_once(f"transfer from {os.path.basename(source)}: {done}; {seconds:.0f} s; {SWITCH}=0 turns it off")
     if RANK > -1 and torch.distributed.is_available() and torch.distributed.is_initialized():
-        for value in model.state_dict().values():  # BatchNorm's statistics too: DDP does not send them
+        for value in model.state_dict().values():  # BatchNorm statistics too: DDP does not send them
             there = value.to(trainer.device)
             torch.distributed.broadcast(there, 0)
             value.copy_(there)
 
 
 def _transfer(trainer: "BaseTrainer", source: str) -> Transferred:
-    """Fit the model to the source on training images, on the trainer's device."""
+    """Fit the model to the source on training images, on the trainer's device, or load a cached transfer."""
     from ultralytics.nn.tasks import load_checkpoint
 
     if not os.path.isfile(source):

@@ -1,7 +1,7 @@
 """The key `backbone_weights` of a model YAML: null, imagenet, a file's path, or {file: path, mean: [...], std: [...]}.
 
-Weights are loaded when a model is built from the YAML file. What is stored with a checkpoint says that they were, so a
-model rebuilt from a checkpoint never loads anything.
+Weights are loaded when a model is built from the YAML file. A checkpoint records that they were loaded, so a model
+rebuilt from a checkpoint never loads anything.
 """
 
 from collections import OrderedDict
@@ -18,13 +18,13 @@ from yolo_lite.weights.loading import load
 from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD, Source, check_normalisation, find, find_timm, read
 
 if TYPE_CHECKING:
-    from yolo_lite.ultralytics_hooks.checks import Checked, Row  # which ask this file about the key
+    from yolo_lite.ultralytics_hooks.checks import Checked, Row  # which import this module
 
 
 class Request:
-    """The value of `backbone_weights` in a dictionary that comes from a YAML file.
+    """Value of `backbone_weights` in a dictionary that was read from a YAML file.
 
-    It survives Ultralytics' deep copies, and is pickled, into a checkpoint, as a record that the weights are loaded.
+    It survives Ultralytics' deep copies, and is pickled into a checkpoint as a record that the weights were loaded.
     """
 
     def __init__(self, setting: Any) -> None:
@@ -35,7 +35,7 @@ class Request:
         return f"Request({self.setting!r})"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Request":
-        return self  # Ultralytics parses a copy; what happens to it is to be known of the original
+        return self  # Ultralytics parses a copy, but the original has to record what was loaded
 
     def __reduce__(self) -> tuple[Any, ...]:
         return OrderedDict, (list({"loaded": self.loaded, "asked": repr(self.setting)}.items()),)
@@ -45,11 +45,11 @@ def check_setting(setting: Any, record: bool = True) -> None:
     """Check the value of `backbone_weights`.
 
     Args:
-        setting: The value.
-        record: Whether it may be a checkpoint's record that weights are loaded.
+        setting: Value to check.
+        record: Whether the value may be a checkpoint's record that weights were loaded.
 
     Raises:
-        ConfigError: It is none of those that the top of this file lists.
+        ConfigError: If the value is none of those listed in the module docstring.
     """
     if setting is None or isinstance(setting, Request) or (isinstance(setting, str) and setting):
         return
@@ -66,18 +66,18 @@ def check_setting(setting: Any, record: bool = True) -> None:
 
 
 def prepare(value: Any, checked: "Checked") -> Callable[[nn.Sequential], str] | None:
-    """Read the weights that a model asks for, before anything is built.
+    """Read the weights that a model requests, before anything is built.
 
     Args:
-        value: The value of `backbone_weights` in the dictionary.
-        checked: What is known of the model.
+        value: Value of `backbone_weights` in the model dictionary.
+        checked: Result of the static checks of the model.
 
     Returns:
-        (Callable | None): A function that loads them into the built layers and says what it did; None where none are
-            asked for, or the model comes from a checkpoint.
+        (Callable | None): Function that loads the weights into the built layers and returns a summary; None if no
+            weights are requested, or the model comes from a checkpoint.
 
     Raises:
-        ConfigError: They do not exist or cannot be read.
+        ConfigError: If the weights do not exist or cannot be read, or the model has no backbone that takes weights.
     """
     setting = value.setting if isinstance(value, Request) else value
     if setting is None or (isinstance(setting, dict) and "loaded" in setting):
@@ -106,13 +106,13 @@ def prepare(value: Any, checked: "Checked") -> Callable[[nn.Sequential], str] | 
 
 
 def _cls(row: "Row") -> type[Stage] | type[TimmBackbone] | None:
-    """Return a row's class, if it is one that weights are loaded into."""
+    """Return a row's class if weights can be loaded into it, else None."""
     cls = row.spec.cls if row.spec is not None else None
     return cls if cls is not None and issubclass(cls, (Stage, TimmBackbone)) else None
 
 
 def _find(row: "Row", setting: Any, scale: Scale) -> tuple[str, Source]:
-    """Return the full name of a row's network, and weights for it."""
+    """Return the full name of a row's network, and the source of its weights."""
     name, cls = str(row.args[0]), _cls(row)
     if cls is None or issubclass(cls, TimmBackbone):
         name = name.removeprefix("timm/")

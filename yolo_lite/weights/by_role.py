@@ -1,7 +1,7 @@
-"""Weights of another YOLO by role: its neck and head carried into a model with another backbone.
+"""Weights of another YOLO by role: copy its neck and head into a model with a different backbone.
 
-Ultralytics matches tensors by row number. A swapped backbone has other rows than the stock one, so everything after it
-would miss, or meet a tensor of the same shape and another purpose.
+Ultralytics matches tensors by row number. A swapped backbone has different rows than the stock one, so every later
+tensor would find no counterpart, or one of the same shape with another purpose.
 """
 
 import re
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     import torch
     from ultralytics.nn.tasks import BaseModel
 
-CONTEXT = {"SPP", "SPPF", "SPPELAN", "C2PSA", "C2fPSA", "PSA"}  # end a backbone, and belong to the neck
-BRANCH = re.compile(r"(?P<name>(one2one_)?cv\d\w*)\.(?P<index>\d+)\.(?P<rest>.*)")  # a head's, one for each level
+CONTEXT = {"SPP", "SPPF", "SPPELAN", "C2PSA", "C2fPSA", "PSA"}  # last rows of a backbone, counted as part of the neck
+BRANCH = re.compile(r"(?P<name>(one2one_)?cv\d\w*)\.(?P<index>\d+)\.(?P<rest>.*)")  # a branch of a head, one per level
 
 
 def neck_start(d: Mapping[str, Any]) -> int:
-    """Return the number of the first row that is no feature extractor, in a model dictionary."""
+    """Return the index of the first row after the feature extractor in a model dictionary."""
     start = len(d["backbone"])
     while start and d["backbone"][start - 1][2] in CONTEXT:
         start -= 1
@@ -29,23 +29,23 @@ def neck_start(d: Mapping[str, Any]) -> int:
 def rows_by_role(
     source: Mapping[str, Any], target: Mapping[str, Any], levels: tuple[Sequence[int], Sequence[int]] = ((), ())
 ) -> dict[int, int]:
-    """Pair the rows of two model dictionaries that do the same.
+    """Pair the rows of two model dictionaries that have the same role.
 
-    Neck and head rows of the same module at the same level are paired in order; backbone rows only where they are the
-    same row.
+    Neck and head rows with the same module at the same level are paired in order; backbone rows are paired by index
+    up to the first difference, and two first rows that are a `Conv` in any case.
 
     Args:
-        source: The model that has the weights.
-        target: The model that gets them.
-        levels: The level that each row but the head gives, in both; twice none where it is not known of one of them,
-            and modules alone decide.
+        source: Dictionary of the model that provides the weights.
+        target: Dictionary of the model that receives the weights.
+        levels: Output level of each row except the head, for source and target; two empty sequences if unknown for
+            either of them, in which case rows are matched by module alone.
 
     Returns:
-        (dict[int, int]): Row of the target -> row of the source.
+        (dict[int, int]): Target row -> source row.
     """
     ours, theirs = (d["backbone"] + d["head"] for d in (target, source))
     start, other = neck_start(target), neck_start(source)
-    pairs = {0: 0} if ours[0][2] == theirs[0][2] == "Conv" else {}  # Ultralytics adapts it to the image's channels
+    pairs = {0: 0} if ours[0][2] == theirs[0][2] == "Conv" else {}  # Ultralytics adapts it to the image channels
     for i in range(min(start, other)):
         if ours[i] != theirs[i]:
             break
@@ -58,27 +58,27 @@ def rows_by_role(
 
 
 def _roles(rows: Sequence[Sequence[Any]], levels: Sequence[int]) -> list[tuple[str, int]]:
-    """Return what rows do: their modules, and the levels that they give, the same for all where those are not known."""
-    of_rows = [*levels, 0] if levels else [0] * len(rows)  # the head gives none
+    """Return module and output level of each row; the level is 0 for all rows if the levels are unknown."""
+    of_rows = [*levels, 0] if levels else [0] * len(rows)  # the head has no output level
     return [(row[2], level) for row, level in zip(rows, of_rows, strict=True)]
 
 
 def _head_levels(d: Mapping[str, Any], levels: Sequence[int]) -> list[int]:
-    """Return the levels that a model's head takes, none where they are not known."""
+    """Return the levels of the head's inputs, an empty list if they are unknown or the head has a single input."""
     inputs = d["head"][-1][0]
     return [levels[each] for each in inputs] if levels and isinstance(inputs, list) else []
 
 
-carried: "WeakKeyDictionary[BaseModel, frozenset[str]]" = WeakKeyDictionary()  # the tensors that a model has by role
+carried: "WeakKeyDictionary[BaseModel, frozenset[str]]" = WeakKeyDictionary()  # names of the tensors received by role
 
 
 class ByRole:
-    """A source of weights for Ultralytics' `load`, its tensors under the names that they have in the target.
+    """A source of weights for Ultralytics' `load`, with tensors renamed to their names in the target.
 
     Args:
-        source: The model whose weights are wanted.
-        target: The model that gets them.
-        levels: As for `rows_by_role`.
+        source: Model that provides the weights.
+        target: Model that receives the weights.
+        levels: Output levels of the rows of source and target, as for `rows_by_role`.
     """
 
     def __init__(
@@ -104,23 +104,23 @@ class ByRole:
                 self.tensors[name] = found
 
     def float(self) -> "ByRole":
-        """Return itself, as Ultralytics expects of a model."""
+        """Return self, since Ultralytics calls `float` on a source model."""
         return self
 
     def state_dict(self) -> "dict[str, torch.Tensor]":
-        """Return the tensors by the target's names; Ultralytics leaves out those of other shapes."""
+        """Return the tensors by target name; Ultralytics skips those whose shape differs."""
         return dict(self.tensors)
 
 
 def fitting(target: "BaseModel", tensors: "Mapping[str, torch.Tensor]") -> frozenset[str]:
-    """Return the names of those tensors that have the shapes of a model's."""
+    """Return the names of the tensors whose shape matches the model's."""
     own = target.state_dict()
     return frozenset(name for name, value in tensors.items() if own[name].shape == value.shape)
 
 
 def said_of(target: "BaseModel") -> str:
-    """Say how many tensors a model has by role."""
-    counts = {True: [0, 0], False: [0, 0]}  # of neck and head, of the backbone: those taken, all
+    """Return a summary of how many tensors a model received by role."""
+    counts = {True: [0, 0], False: [0, 0]}  # neck and head (True), backbone (False): [received, total]
     d: Any = target.yaml
     start = neck_start(d)
     for name in target.state_dict():

@@ -1,6 +1,6 @@
-"""Transfers that were done, so that the many trainings of a search for hyperparameters do each of them once.
+"""Cache of finished transfers, so that the many trainings of a hyperparameter search compute each of them once.
 
-A file is named by everything that the result depends on, to the bit. The few that were used last are kept.
+A file is named by a digest of everything that the result depends on, to the bit. The most recently used ones are kept.
 """
 
 import contextlib
@@ -18,19 +18,19 @@ from yolo_lite.files import replacing
 from yolo_lite.weights.fitting import Fit, Method
 from yolo_lite.weights.transfer import Transferred
 
-KEPT = 4  # files
+KEPT = 4  # number of files that are kept
 State = Mapping[str, torch.Tensor]
 
 
 def folder() -> Path:
-    """Return where the files lie."""
+    """Return the path of the cache folder."""
     from ultralytics.utils import USER_CONFIG_DIR
 
     return Path(USER_CONFIG_DIR, "yolo_lite")
 
 
 def key_of(source: State, target: State, images: torch.Tensor, seed: int, method: Method, device: str) -> str:
-    """Return a digest of all that a transfer depends on."""
+    """Return the SHA-256 digest of everything that a transfer depends on."""
     digest = hashlib.sha256(repr((__version__, torch.__version__, device, seed, method, images.shape)).encode())
     for state in (source, target):
         for name, value in state.items():
@@ -41,18 +41,18 @@ def key_of(source: State, target: State, images: torch.Tensor, seed: int, method
 
 
 def read(key: str) -> tuple[State, Transferred] | None:
-    """Return the weights and what was done; None where that is not here, or no longer readable."""
+    """Return the cached weights and the summary of the transfer, None if they are missing or unreadable."""
     file = folder() / f"transfer-{key}.pt"
     try:
         found: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         os.utime(file)
         return found["state"], Transferred(tuple(Fit(*each) for each in found["fits"]), found["images"])
-    except Exception:  # whatever is wrong with it, the transfer can be done again
+    except Exception:  # whatever the cause, the transfer can be computed again
         return None
 
 
 def write(key: str, state: State, done: Transferred) -> None:
-    """Keep a transfer; a disk that is full or read-only keeps none."""
+    """Store a transfer and delete the least recently used ones; do nothing if the disk is full or read-only."""
     kept = {name: value.cpu() for name, value in state.items()}
     with contextlib.suppress(Exception):
         with replacing(folder() / f"transfer-{key}.pt") as draft:

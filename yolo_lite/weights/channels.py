@@ -1,4 +1,4 @@
-"""Which channels of the source a layer of the target stands for, where it has fewer."""
+"""Selection of the source channels that a target layer reproduces if it has fewer channels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
@@ -13,14 +13,14 @@ from yolo_lite.weights.roles import Layer, Origins, Part, Unit, convolution, is_
 from yolo_lite.weights.sampling import Given
 
 Choice: TypeAlias = Literal["read", "explained", "gamma", "even"]
-Channel: TypeAlias = tuple[Layer, int]  # an output channel of a layer of the source
-StandsFor: TypeAlias = list[Channel | None]  # what each output channel of a layer of the target stands for
+Channel: TypeAlias = tuple[Layer, int]  # an output channel of a source layer
+StandsFor: TypeAlias = list[Channel | None]  # the source channel of each target output channel
 
-LEAST_READ = 1e-3  # of the mean: what a channel that nobody is known to read is worth
+LEAST_READ = 1e-3  # importance of a channel that no layer is known to read, relative to the mean
 
 
 def affine(layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return scale and shift that a layer's BatchNorm puts behind its convolution, (C,) each; 1 and 0 without."""
+    """Return the scale and shift that a layer's BatchNorm applies, (C,) each; 1 and 0 without a BatchNorm."""
     norm = getattr(layer, "bn", None)
     if not isinstance(norm, nn.BatchNorm2d):
         ones = torch.ones(outputs_of(layer), device=convolution(layer).weight.device)
@@ -31,7 +31,7 @@ def affine(layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def variance_of(layer: Layer) -> torch.Tensor:
-    """Return the variances that a layer's BatchNorm has, (C,); 1 without one."""
+    """Return the running variance of a layer's BatchNorm, (C,); 1 without a BatchNorm."""
     norm = getattr(layer, "bn", None)
     if isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None:
         return norm.running_var
@@ -39,9 +39,9 @@ def variance_of(layer: Layer) -> torch.Tensor:
 
 
 def counterpart(part: Part, other: Part | None) -> Part | None:
-    """Return the source's part if it can say what the target's should do.
+    """Return the source's part if the target's part can be fitted to it, else None.
 
-    Both are added to something or none is, and attention has as many heads and channels.
+    Either both or neither of them are added to another map, and attention needs the same number of heads and channels.
     """
     if other is None or bool(part.tie) != bool(other.tie):
         return None
@@ -54,14 +54,15 @@ def counterpart(part: Part, other: Part | None) -> Part | None:
 
 
 class Chooser:
-    """Chooses channels, the same where maps are added to each other.
+    """Selects channels of the source, the same ones for maps that are added to each other.
 
     Args:
-        units: The source's.
-        origins: What its layers read.
-        given: What its layers give.
-        choice: How: those that explain most of all, weighted by what the layers that read them make of them (read) or
-            not (explained); those of the largest |gamma|; or evenly spaced ones (even).
+        units: Units of the source.
+        origins: Origins of the input channels of the source's layers.
+        given: Recorded outputs of the source's layers.
+        choice: Criterion: channels that explain most of all channels, weighted by the weights of the layers that read
+            them (read) or unweighted (explained); channels with the largest |gamma| (gamma); or evenly spaced channels
+            (even).
     """
 
     def __init__(self, units: Sequence[Unit], origins: Origins, given: Given, choice: Choice) -> None:
@@ -69,7 +70,7 @@ class Chooser:
         self.worth = _worth(units, origins)
 
     def choose(self, tied: Sequence[Part], count: int) -> list[int]:
-        """Choose so many channels of parts that are added to each other, or of one part; counted within it."""
+        """Choose `count` channels of one part, or of parts that are added to each other, by their index in the part."""
         size = tied[0].stop - tied[0].start
         if count >= size:
             return list(range(size))
@@ -90,13 +91,13 @@ class Chooser:
         return choose(covariance(maps), worth, count)
 
     def through(self, layer: Layer, other: Part | None, origins: Origins, came: Mapping[Layer, StandsFor]) -> StandsFor:
-        """Return what the outputs of a depthwise layer stand for: it keeps the channels of its input.
+        """Return the source channels of a depthwise layer's outputs, which follow from those of its inputs.
 
         Args:
-            layer: Of the target.
-            other: Its counterpart.
-            origins: What the target's layers read.
-            came: What the outputs of its layers so far stand for.
+            layer: Depthwise layer of the target.
+            other: Counterpart of the layer in the source, None if it has none.
+            origins: Origins of the input channels of the target's layers.
+            came: Source channels of the outputs of the target's layers so far.
         """
         stands_for: StandsFor = [None] * outputs_of(layer)
         if other is None or not is_depthwise(other.layer):
@@ -104,12 +105,12 @@ class Chooser:
         places = {origin: place for place, origin in enumerate(self.origins[other.layer]) if origin is not None}
         for index, origin in enumerate(origins.get(layer, ())):
             if origin is not None and origin[0] in came:
-                place = places.get(came[origin[0]][origin[1]])  # type: ignore[arg-type,index]  # None is in none
+                place = places.get(came[origin[0]][origin[1]])  # type: ignore[arg-type,index]  # None is no key
                 stands_for[index] = None if place is None else (other.layer, place)
         return stands_for
 
     def activated(self, part: Part, batch: int) -> torch.Tensor:
-        """Return what a part gives after its activation: (B, P, C)."""
+        """Return the output of a part after its activation: (B, P, C)."""
         out = self.given.get(part.layer, batch)
         if isinstance(part.layer, nn.ConvTranspose2d):
             return out[..., ::4][..., part.start : part.stop]
@@ -120,7 +121,7 @@ class Chooser:
 
 
 def _worth(units: Sequence[Unit], origins: Origins) -> dict[Layer, torch.Tensor]:
-    """Return what a unit of each output channel is worth to the layers that read it: the squares of their weights."""
+    """Return the importance of each output channel: the sum of squares of the weights that read it."""
     worth = {
         layer: torch.zeros(outputs_of(layer), dtype=torch.float64) for unit in units for layer in layers_of(unit.module)
     }

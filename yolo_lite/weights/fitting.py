@@ -1,4 +1,4 @@
-"""The transfer itself: unit by unit of the target, what can be copied is copied, the rest fitted layer by layer."""
+"""The transfer itself: for each unit of the target, copy what can be copied and fit the rest layer by layer."""
 
 import contextlib
 from collections.abc import Sequence
@@ -22,21 +22,21 @@ from yolo_lite.weights.selection import taken
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
-FLOOR = 0.02  # weight of a pixel of the head without any object
+FLOOR = 0.02  # weight of a head pixel without any object
 
 How: TypeAlias = Literal["copied", "fitted", "kept", "identity", "random"]
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a transfer goes about it.
+    """Settings of a transfer.
 
     Attributes:
-        choice: Of channels, as `Chooser` says.
-        weighted: Whether the head is fitted to pixels weighted by the source's class score.
-        norm: Of a fitted layer's BatchNorm: its own statistics, with a scale that leaves the result as it is (own), or
-            those of the channels kept (copied).
-        regress: Whether weights are fitted; without, those of the channels kept are taken.
+        choice: Criterion for the selection of channels, as for `Chooser`.
+        weighted: Whether pixels are weighted by the source's class score when the head is fitted.
+        norm: Running variance of a fitted layer's BatchNorm: measured on its own outputs (own) or taken from the
+            selected source channels (copied); its scale compensates, so that the output in evaluation mode is the same.
+        regress: Whether weights are fitted; if not, the weights of the selected channels are copied.
     """
 
     choice: Choice = "read"
@@ -47,13 +47,14 @@ class Method:
 
 @dataclass(frozen=True)
 class Fit:
-    """What became of one layer of the target.
+    """Outcome of the transfer for one layer of the target.
 
     Attributes:
-        name: The layer.
-        source: The source's layers whose work it does, "" for none.
-        how: Copied as it was, fitted, kept as the backbone was trained, begun as the identity, or left as it began.
-        error: Of a fitted layer: the part of its outputs' variance that is not reproduced, on images held back.
+        name: Name of the target layer.
+        source: Names of the source layers that it reproduces, "" for none.
+        how: Copied from the source, fitted, kept from a pretrained backbone, zeroed so that its block starts as the
+            identity, or left at its random initialisation.
+        error: Fraction of the output variance that a fitted layer does not reproduce on held-out images, else None.
     """
 
     name: str
@@ -63,15 +64,15 @@ class Fit:
 
 
 class Fitting:
-    """One transfer under way.
+    """A transfer in progress.
 
     Args:
-        source: The model that has the knowledge, in evaluation mode.
-        target: The model that gets it, in evaluation mode.
-        images: (N, C, H, W), uint8.
-        seed: Of the pixels.
-        method: How.
-        folder: For what does not fit into memory.
+        source: Trained model to transfer from, in evaluation mode.
+        target: Model to transfer to, in evaluation mode; changed in place.
+        images: Images of shape (N, C, H, W), uint8.
+        seed: Seed of the pixel sampling.
+        method: Settings of the transfer.
+        folder: Folder for feature maps that do not fit into memory.
     """
 
     def __init__(
@@ -97,9 +98,9 @@ class Fitting:
         self.fits: list[Fit] = []
 
     def run(self) -> list[Fit]:
-        """Do it."""
-        twins = {IMAGE: IMAGE}  # units that compute what a unit of the source does -> that
-        first: dict[int, int] = {}  # units that compute what an earlier unit of the target does -> that
+        """Run the transfer and return the outcome of each layer."""
+        twins = {IMAGE: IMAGE}  # target unit -> source unit that computes the same
+        first: dict[int, int] = {}  # target unit -> earlier target unit that computes the same
         for number, unit in enumerate(self.ours):
             if unit.section == "backbone" and _is_trained(unit.module):
                 self.fits += [Fit(self.names[layer], "", "kept") for layer in layers_of(unit.module)]
@@ -119,7 +120,7 @@ class Fitting:
     # What needs no fit ------------------------------------------------------------------------------------------------
 
     def _copy(self, number: int, unit: Unit, twins: dict[int, int]) -> int | None:
-        """Return the source's unit that a unit can do exactly as, since it gets what that gets. Take its weights."""
+        """Copy the weights of a source unit that computes the same from the same inputs; return its number, if any."""
         inputs = tuple(twins.get(each) for each in unit.inputs)
         if None in inputs or (unit.ends and unit.section.endswith("cv3") and not self.same_classes):
             return None
@@ -134,7 +135,7 @@ class Fitting:
         return None
 
     def _becomes(self, unit: Unit, other: Unit) -> bool:
-        """Take a unit's weights if they fit and then do the same; else leave everything as it was."""
+        """Copy a unit's weights if they fit and give the same outputs, else change nothing; return whether they do."""
         kept, theirs = ({k: v.clone() for k, v in each.module.state_dict().items()} for each in (unit, other))
         if type(unit.module) is not type(other.module) or _shapes(kept) != _shapes(theirs):
             return False
@@ -146,7 +147,7 @@ class Fitting:
         return False
 
     def _repeat(self, number: int, unit: Unit, first: dict[int, int]) -> int | None:
-        """Return an earlier unit of the same inputs and the same partner. Take its weights."""
+        """Copy the weights of an earlier unit with the same inputs and source unit; return its number, else None."""
         partner, inputs = self.pairs.get(number), [first.get(each, each) for each in unit.inputs]
         for index, other in enumerate(self.ours[:number]):
             same = partner is not None and self.pairs.get(index) == partner and index not in first
@@ -197,7 +198,7 @@ class Fitting:
                 self._leave(unit, layer, added=any(part.tie for part, _ in both))
 
     def _in_order(self, unit: Unit) -> list[Layer]:
-        """Return the layers of a unit in the order in which they run; those that do not run are left out."""
+        """Return the layers of a unit in execution order, without those that are not executed."""
         order: list[Layer] = []
         with contextlib.ExitStack() as stack:
             for each in layers_of(unit.module):
@@ -206,7 +207,7 @@ class Fitting:
         return list(dict.fromkeys(order))
 
     def _fit_layer(self, unit: Unit, layer: Layer, goal: Goal) -> None:
-        """Solve for the weights of the outputs of a layer that have a goal."""
+        """Fit the weights of those outputs of a layer that have a goal."""
         conv, own = convolution(layer), goal.own
         dense = conv.groups == 1
         phases = 4 if isinstance(layer, nn.ConvTranspose2d) else 1
@@ -229,7 +230,7 @@ class Fitting:
         self.fits.append(Fit(self.names[layer], goal.source, "fitted", solution.error))
 
     def _take_layer(self, unit: Unit, layer: Layer, goal: Goal, channels: Sequence[Channel]) -> None:
-        """Take the weights that the source has, without a regression; of boxes those of the first bins."""
+        """Copy the source's weights without a regression; for box outputs, those of the first bins."""
         if unit.ends and unit.section.endswith("cv2"):
             bins, theirs = self.reg_max, outputs_of(channels[0][0]) // 4
             channels = [(other, c // bins * theirs + min(c % bins, theirs - 1)) for other, c in channels]
@@ -237,7 +238,7 @@ class Fitting:
         self.fits.append(Fit(self.names[layer], goal.source, "copied"))
 
     def _write(self, unit: Unit, layer: Layer, goal: Goal, weight: torch.Tensor, intercept: torch.Tensor) -> None:
-        """Put weights (outputs, c1 / groups, k, k) and what is to be added to their outputs into a layer."""
+        """Write weights (outputs, c1 / groups, k, k) and the intercepts of their outputs into a layer."""
         conv, own = convolution(layer), goal.own
         if isinstance(layer, nn.ConvTranspose2d):
             conv.weight[:, own] = weight.transpose(0, 1).to(conv.weight)
@@ -249,24 +250,25 @@ class Fitting:
             self._normalise(unit, layer, goal, intercept.cpu())
 
     def _parted(self, batch: int, count: int) -> tuple[list[int], list[int]]:
-        """Part the images of a batch into those that are fitted to and those held back, of all of them every eighth."""
+        """Split the images of a batch into those used for the fit and held-out ones, every eighth of all images."""
         total = len(self.images.images)
         every = min(HELD, total)
         held = [index for index in range(count) if total > 1 and (batch + index) % every == every - 1]
         return [index for index in range(count) if index not in held], held
 
     def _weight(self, unit: Unit, size: Size, batch: int) -> torch.Tensor | None:
-        """Return what each pixel counts, (B, P): in the branches of a head more where there is something."""
+        """Return the weight of each pixel, (B, P), higher where there are objects; None outside a head's branches."""
         scores = self.given.scores.get(size)
         if not self.method.weighted or scores is None or not unit.section.removeprefix("one2one_").startswith("cv"):
             return None
         return FLOOR + scores[batch : batch + len(self.images.batch(batch))]
 
     def _normalise(self, unit: Unit, layer: Conv, goal: Goal, intercept: torch.Tensor) -> None:
-        """Let a layer's BatchNorm make of its convolution what the source makes of the channels.
+        """Set a layer's BatchNorm so that it turns the fitted maps into what the source's BatchNorm outputs.
 
-        It gets the statistics of the fitted maps, and the scale that undoes the difference: the result is the same in
-        training, when it takes those of the batch. A copied variance would not be: a fit with error e has 1 - e of it.
+        It gets the statistics of the fitted maps and a scale that compensates for them, so that the output is the same
+        in training mode, with batch statistics. With a copied variance it would differ: the outputs of a fit with
+        error e have only 1 - e of that variance.
         """
         norm, own = layer.bn, goal.own
         mean, variance = self.running.measure(unit, layer)
@@ -280,7 +282,7 @@ class Fitting:
         norm.bias[own] = (goal.scale.double() * (intercept + mean[own]) + goal.shift.double()).to(norm.bias)
 
     def _leave(self, unit: Unit, layer: Layer, added: bool) -> None:
-        """Let a layer without counterpart begin as it would, or, where its output is added to something, as nothing."""
+        """Keep the initial weights of a layer without a counterpart, or zero its output if it is added to a map."""
         if added and isinstance(layer, Conv):
             nn.init.zeros_(layer.bn.weight)
             nn.init.zeros_(layer.bn.bias)
@@ -292,7 +294,7 @@ class Fitting:
 
 
 def _is_trained(module: nn.Module) -> bool:
-    """Tell whether a module's BatchNorms have statistics."""
+    """Return whether a module's BatchNorms have trained statistics."""
     norms = [each for each in module.modules() if isinstance(each, nn.BatchNorm2d)]
     return any(norm.running_mean is not None and bool(norm.running_mean.any()) for norm in norms)
 

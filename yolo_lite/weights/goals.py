@@ -1,4 +1,4 @@
-"""What the outputs of a layer of the target should be: from the source's layer of the same role."""
+"""Desired outputs of a target layer, derived from the source layer with the same role."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,20 +12,21 @@ from yolo_lite.weights.head_targets import box_targets
 from yolo_lite.weights.roles import Layer, Maps, Part, Unit, convolution, outputs_of
 from yolo_lite.weights.sampling import Given, Running, at
 
-SAME = 1e-4  # of the largest value: outputs that differ by less are the same
+SAME = 1e-4  # relative to the largest value: outputs that differ by less count as equal
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What outputs of a layer should be.
+    """Desired values of a target layer's outputs.
 
     Attributes:
-        own: Their channels.
-        wanted: Gives them before BatchNorm, for a batch: (B, P, outputs).
-        scale: What BatchNorm has to multiply them by, (outputs,).
-        shift: And to add.
-        variance: That the source's BatchNorm has of them.
-        source: The layers of the source that say so.
+        own: Indices of the output channels that the goal covers.
+        wanted: Function that returns the desired values before BatchNorm, (B, P, outputs), for the index of a batch's
+            first image; a transposed convolution has four values per output.
+        scale: Scale that BatchNorm has to apply, (outputs,).
+        shift: Shift that BatchNorm has to add, (outputs,).
+        variance: Running variance of the source's BatchNorm for these channels, (outputs,).
+        source: Names of the source layers that the values come from.
     """
 
     own: list[int]
@@ -37,15 +38,15 @@ class Goal:
 
 
 class Goals:
-    """Says what outputs should be.
+    """Derives the goals of the target's layers.
 
     Args:
-        given: What the source's layers give.
-        running: The target.
-        chooser: Of the source's channels.
-        names: Of all layers.
-        classes: The source's number of a class by the target's.
-        reg_max: Bins of the target's boxes.
+        given: Recorded outputs of the source's layers.
+        running: Target model, run unit by unit.
+        chooser: Selects channels of the source.
+        names: Names of all layers of source and target.
+        classes: Class index of the target -> class index of the source.
+        reg_max: Number of bins in the target's box branches.
     """
 
     def __init__(
@@ -63,14 +64,14 @@ class Goals:
     def kept(
         self, unit: Unit, part: Part, other: Part, theirs: Sequence[Part], chosen: dict[str, list[int]]
     ) -> StandsFor:
-        """Return the channels that a part's outputs stand for; None for those that it has beyond them."""
+        """Return the source channels that a part's outputs reproduce; None for outputs without a source channel."""
         count = part.stop - part.start
         if unit.ends and unit.section.endswith("cv2"):
-            return [(other.layer, channel) for channel in range(count)]  # of what `box_targets` makes
+            return [(other.layer, channel) for channel in range(count)]  # of the result of `box_targets`
         if unit.ends and unit.section.endswith("cv3"):
             return [(other.layer, self.classes[c]) if c in self.classes else None for c in range(count)]
         if unit.ends and count != other.stop - other.start:
-            return [None] * count  # outputs of another meaning
+            return [None] * count  # outputs with another meaning
         leader = part.tie or part.role
         if leader not in chosen:
             tied = [each for each in theirs if leader in (each.role, each.tie)] or [other]
@@ -79,7 +80,7 @@ class Goals:
         return kept + [None] * (count - len(kept))
 
     def of(self, unit: Unit, layer: Layer, stands_for: StandsFor) -> Goal:
-        """Return what a layer's outputs should be, by the source's channels that they stand for."""
+        """Return the goal of a layer's outputs, given the source channels that they reproduce."""
         channels: list[Channel] = [channel for channel in stands_for if channel is not None]
         own = [index for index, channel in enumerate(stands_for) if channel is not None]
         boxes = unit.ends and unit.section.endswith("cv2")
@@ -106,9 +107,9 @@ class Goals:
         return Goal(own, wanted, scale, shift, variance, ", ".join(self.names[other] for other in layers))
 
     def of_last(self, unit: Unit, layer: Layer, other: Part | None) -> Goal | None:
-        """Return what the last layer of a block of another kind should give, so that the block does as its partner.
+        """Return the goal of the last layer in a block of unknown type, so that the block reproduces its counterpart.
 
-        None where that cannot be said: its output is not the block's, nor added to something.
+        None if there is no counterpart, or the layer's output is neither the block's output nor added to it.
         """
         out = unit.run(self.running.inputs(unit, 0))
         if (
@@ -137,7 +138,7 @@ class Goals:
         return Goal(own, wanted, ones, torch.zeros(len(own)), ones, self.names[other.layer])
 
     def _is_added(self, unit: Unit, layer: Layer, difference: torch.Tensor) -> bool:
-        """Tell whether what a unit gives changes by just what a layer gives."""
+        """Return whether `difference`, the unit's output with minus without a layer, is that layer's output."""
         found: list[torch.Tensor] = []
         handle = layer.register_forward_hook(lambda _, args, out: found.append(out))
         try:
@@ -148,7 +149,7 @@ class Goals:
 
 
 def alike(a: Maps, b: Maps) -> bool:
-    """Tell whether two outputs are the same, but for rounding."""
+    """Return whether two outputs are equal up to rounding."""
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         return a.shape == b.shape and bool((a - b).abs().max() <= SAME * b.abs().max().clamp(min=1e-6))
     return isinstance(a, list | tuple) and len(a) == len(b) and all(map(alike, a, b))

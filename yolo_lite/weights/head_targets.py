@@ -1,22 +1,22 @@
-"""What the last layers of a head's branches should give, where source and target do not have the same outputs."""
+"""Desired outputs of the last layers of a head's branches if the outputs of source and target differ."""
 
 import re
 from collections.abc import Mapping
 
 import torch
 
-LEAST = 1e-4  # of a bin's probability: below, its logarithm says nothing of the box
+LEAST = 1e-4  # lower bound of a bin's probability: below it, the logarithm carries no information about the box
 
 
 def box_targets(y: torch.Tensor, bins: int) -> torch.Tensor:
-    """Bring the logits of distances to other bins; (P, 4 * theirs) -> (P, 4 * bins).
+    """Convert the logits of box distances to another number of bins: (P, 4 * theirs) -> (P, 4 * bins).
 
-    Mass beyond the last bin is put into it. A distance without a distribution (one bin) becomes the two bins beside it,
-    and a distribution becomes its mean where one is wanted.
+    Probability beyond the last bin is added to it. A single source bin, a plain distance, is spread over the two
+    adjacent bins; for a single target bin, a distribution is replaced by its mean.
 
     Args:
-        y: The source's box branch.
-        bins: Of the target.
+        y: Output of the source's box branch, (P, 4 * theirs).
+        bins: Number of bins of the target.
     """
     theirs = y.shape[1] // 4
     if theirs == bins:
@@ -37,7 +37,7 @@ def box_targets(y: torch.Tensor, bins: int) -> torch.Tensor:
 
 
 def class_rows(source: Mapping[int, str] | None, target: Mapping[int, str] | None) -> dict[int, int]:
-    """Pair classes of the same name; target's number -> source's."""
+    """Pair classes with the same name: class index of the target -> class index of the source."""
     numbers = {_plain(name): number for number, name in reversed([*(source or {}).items()])}
     return {own: numbers[_plain(name)] for own, name in (target or {}).items() if _plain(name) in numbers}
 

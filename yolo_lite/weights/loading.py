@@ -1,4 +1,4 @@
-"""How a reference's tensors fit a backbone of ours."""
+"""Load the tensors of a reference network into a yolo_lite backbone."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -20,20 +20,20 @@ def load(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> tuple[int, int]:
-    """Load a reference's weights into stages of ours, and fold the normalisation of its input into the first.
+    """Load a reference's weights into backbone stages, and fold its input normalisation into the first layer.
 
     Args:
-        stages: The stages P1, P2, ... of one backbone, in order.
-        variant: Its name.
-        weights: The reference's state dict.
-        mean: What the weights expect to be subtracted from an image in 0..1, per channel.
-        std: What they expect it to be divided by.
+        stages: Stages P1, P2, ... of one backbone, in order.
+        variant: Name of the backbone.
+        weights: State dict of the reference.
+        mean: Mean per channel that the weights expect to be subtracted from an image in 0..1.
+        std: Standard deviation per channel that the weights expect the image to be divided by.
 
     Returns:
-        (int, int): Tensors loaded, tensors in the weights.
+        (int, int): Number of tensors loaded, number of tensors in the weights.
 
     Raises:
-        ConfigError: A tensor does not have the shape that ours has; nothing is loaded.
+        ConfigError: If the weights do not fit, as for `load_reference`; nothing is loaded.
     """
     counts = load_reference(stages, variant, weights)
     fold_normalisation(stages, torch.tensor(mean), torch.tensor(std))
@@ -43,22 +43,22 @@ def load(
 def load_reference(stages: nn.Module, variant: str, weights: Mapping[str, torch.Tensor]) -> tuple[int, int]:
     """Load a reference's weights into the stages of a backbone.
 
-    Both networks hold the same tensors in the same order, under other names, unless the family knows the names; what
-    the reference has beyond ours, at the end, is its classifier. For an image of one channel the first convolution is
-    summed over its three, for more than three the further ones start at zero.
+    Both networks hold the same tensors in the same order under different names, so tensors are matched by position
+    unless the family can map their names; extra tensors at the end of the reference are its classifier. If the image
+    does not have three channels, the first convolution keeps three until `fold_normalisation` adapts it.
 
     Args:
         stages: A `Backbone`, or its first stages, in order.
-        variant: The backbone's name, which is its reference's.
-        weights: A state dict. Its names may be those of the reference, in any order (.safetensors files are sorted),
-            or any others, in the reference's order.
+        variant: Name of the backbone, the same as its reference's.
+        weights: State dict with the names of the reference, in any order (.safetensors files are sorted), or with any
+            other names, in the reference's order.
 
     Returns:
-        (int, int): Tensors loaded, tensors in the weights.
+        (int, int): Number of tensors loaded, number of tensors in the weights.
 
     Raises:
-        ConfigError: A tensor does not have the shape that ours has, is another kind of tensor by its name, or holds
-            what no weights hold; nothing is loaded.
+        ConfigError: If tensors are missing, a tensor has a different shape than the backbone's, another role by its
+            name or invalid values, or the weights are those of another variant; nothing is loaded.
     """
     own = {k: v for k, v in stages.state_dict().items() if _counts(k)}
     names = _names(own, variant, weights)
@@ -68,7 +68,7 @@ def load_reference(stages: nn.Module, variant: str, weights: Mapping[str, torch.
     for index, ((name, tensor), their_name) in enumerate(zip(own.items(), names, strict=False)):
         theirs = weights[their_name]
         if index == 0 and theirs.ndim == 4 and theirs.shape[1] == 3 != tensor.shape[1]:
-            pass  # the image's channels: adapted after the normalisation is folded in
+            pass  # image channels: adapted after the normalisation is folded in
         elif tensor.shape != theirs.shape:
             raise ConfigError(
                 f"the weights do not fit: {their_name} has the shape {tuple(theirs.shape)}, "
@@ -81,21 +81,21 @@ def load_reference(stages: nn.Module, variant: str, weights: Mapping[str, torch.
     first = next(iter(own))
     stem, _ = _stem(stages)
     if matched[first].shape != own[first].shape:
-        stem.weight = torch.nn.Parameter(matched.pop(first).to(own[first]))  # three channels until it is folded
+        stem.weight = torch.nn.Parameter(matched.pop(first).to(own[first]))  # three channels until folded
     stages.load_state_dict(matched, strict=False)
     return len(own), sum(map(_counts, weights))
 
 
 def check_values(name: str, their_name: str, tensor: torch.Tensor) -> None:
-    """Refuse a tensor that was never trained: other than plain floating-point numbers, NaN, infinite, variance below 0.
+    """Reject a tensor that cannot be trained weights: not dense floating-point, NaN, infinite, or negative variance.
 
     Args:
-        name: What we call it.
-        their_name: What its file calls it.
-        tensor: The tensor.
+        name: Name of the tensor in the backbone.
+        their_name: Name of the tensor in its file.
+        tensor: Tensor to check.
 
     Raises:
-        ConfigError: It is such.
+        ConfigError: If the tensor is invalid.
     """
     if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta:
         kind = "without data" if tensor.is_meta else str(tensor.dtype).removeprefix("torch.")
@@ -107,7 +107,7 @@ def check_values(name: str, their_name: str, tensor: torch.Tensor) -> None:
         raise ConfigError(f"the weights' {their_name} is a variance and holds values below 0")
 
 
-ROLES = {  # the last part of a tensor's name -> what it is
+ROLES = {  # last part of a tensor's name -> its role
     "weight": "weight", "gamma": "weight", "kernel": "weight",
     "bias": "bias", "beta": "bias",
     "running_mean": "running_mean", "moving_mean": "running_mean",
@@ -116,12 +116,12 @@ ROLES = {  # the last part of a tensor's name -> what it is
 
 
 def _role(name: str) -> str | None:
-    """Return what a tensor is by its name, None where that does not say it."""
+    """Return the role of a tensor by its name, None if the name does not indicate one."""
     return ROLES.get(re.split(r"[./]", name)[-1])
 
 
 def _refuse_those_of_another(variant: str, weights: Mapping[str, torch.Tensor]) -> None:
-    """Refuse weights of another variant of the same family, known by its names: they may fit, and compute otherwise."""
+    """Reject weights that by their names are another variant's of the family: they may fit but compute differently."""
     stage = families().get(variant)
     for other in stage.variants if stage is not None else ():
         if stage is not None and stage.variants[other] != stage.variants[variant]:
@@ -133,19 +133,19 @@ def _refuse_those_of_another(variant: str, weights: Mapping[str, torch.Tensor]) 
 
 
 def _counts(name: str) -> bool:
-    """Tell whether a tensor is a weight or a statistic, not BatchNorm's count of batches, which nothing here uses."""
+    """Return whether a tensor is a weight or a statistic, not BatchNorm's unused `num_batches_tracked`."""
     return not name.endswith("num_batches_tracked")
 
 
 def _names(own: Collection[str], variant: str, weights: Mapping[str, torch.Tensor]) -> list[str]:
-    """Return the weights' names of the tensors that a backbone has, in its order.
+    """Return the names that a backbone's tensors have in the weights, in the order of the backbone.
 
     Raises:
-        ConfigError: The family knows the names, and some are missing; or they are those of another variant.
+        ConfigError: If the family maps the names and some are missing, or the weights are those of another variant.
     """
     stage = families().get(variant)
     known = [stage.reference_name(name.removeprefix("stages.")) for name in own] if stage else []
-    if known and known[0] in weights:  # else they have names of ours
+    if known and known[0] in weights:  # else the weights have other names
         missing = [name for name in known if name not in weights]
         if missing:
             raise ConfigError(f"the weights lack {len(missing)} of the {len(known)} tensors, {missing[0]} among them")
@@ -158,16 +158,16 @@ def _names(own: Collection[str], variant: str, weights: Mapping[str, torch.Tenso
 
 
 def _stem(stages: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d | None]:
-    """Return a backbone's first convolution, and the BatchNorm after it, None where the convolution has a bias."""
+    """Return a backbone's first convolution and the BatchNorm after it, None if the convolution has a bias instead."""
     first: Any = next(module for module in stages.modules() if isinstance(module, Conv | nn.Conv2d))
     return (first.conv, first.bn) if isinstance(first, Conv) else (first, None)
 
 
 def reference_names(name: str) -> list[str]:
-    """Return the names of a reference network's tensors, from first layer to last; none if no package has it.
+    """Return a reference network's tensor names, from first layer to last; an empty list if no package has it.
 
     Args:
-        name: timm's or torchvision's name of the network.
+        name: Name of the network in timm or torchvision.
     """
     import timm
     import torchvision
@@ -183,24 +183,27 @@ def reference_names(name: str) -> list[str]:
 
 @torch.no_grad()
 def fold_normalisation(stages: nn.Module, mean: torch.Tensor, std: torch.Tensor) -> None:
-    """Make a backbone that expects (x - mean) / std take x instead, by changing its first convolution and BatchNorm.
+    """Change the first convolution and BatchNorm of a backbone that expects (x - mean) / std so that it takes x.
+
+    The convolution is then adapted to the image: for one channel, its weights are summed over the three channels; for
+    more than three, the additional weights are zero.
 
     Args:
-        stages: A backbone whose first module with weights is a convolution of three input channels, which has a bias
-            or a BatchNorm after it.
-        mean: (3,)
-        std: (3,)
+        stages: Backbone whose first module with weights is a convolution with three input channels that has a bias or
+            is followed by a BatchNorm.
+        mean: Mean per channel, (3,).
+        std: Standard deviation per channel, (3,).
     """
     conv, norm = _stem(stages)
     weight = conv.weight  # (c2, 3, k, k)
     weight /= std.to(weight).view(1, -1, 1, 1)
-    response = (weight * mean.to(weight).view(1, -1, 1, 1)).sum((1, 2, 3))  # to the mean: so much larger is the output
+    response = (weight * mean.to(weight).view(1, -1, 1, 1)).sum((1, 2, 3))  # output offset without the subtraction
     if norm is None:
         assert conv.bias is not None
         conv.bias -= response
     else:
         assert norm.running_mean is not None
-        norm.running_mean += response  # which BatchNorm subtracts with its own mean
+        norm.running_mean += response  # BatchNorm subtracts it together with its own mean
     channels = conv.in_channels
     if channels != weight.shape[1]:
         one = weight.sum(1, keepdim=True)

@@ -1,7 +1,7 @@
-"""Feature mimicking: a backbone of other blocks learns, from images alone, the maps that the source's neck gets.
+"""Feature mimicking: train a backbone of other blocks, from images alone, to output the maps the source's neck reads.
 
-Each map of the target goes through a 1x1 convolution of its own to the source's map of that level. These adapters are
-dropped in the end: the neck is fitted to the backbone's maps afterwards, and is as linear as they are.
+Each target map is converted to the source map of its level by a 1x1 convolution of its own. These adapters are
+discarded after training: the neck is fitted to the backbone's maps afterwards, and is as linear as the adapters are.
 
 Source: Romero et al. 2015, FitNets, https://arxiv.org/abs/1412.6550.
 """
@@ -22,8 +22,8 @@ from yolo_lite.weights.sampling import BATCH, HELD
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
-RATE = 2e-3  # of AdamW at its height
-WARMUP = 0.05  # part of the time in which the rate rises
+RATE = 2e-3  # peak learning rate of AdamW
+WARMUP = 0.05  # fraction of the time in which the learning rate rises
 
 
 def mimic(
@@ -34,22 +34,22 @@ def mimic(
     seed: int = 0,
     show: Callable[[float, float], None] = lambda done, error: None,
 ) -> float:
-    """Train a target's backbone, in place, to give what a source's gives at the levels that both necks read.
+    """Train a target's backbone, in place, to output the source backbone's maps at the levels that both necks read.
 
     Args:
-        source: The model that has the knowledge.
-        target: The model that gets it; only its backbone changes.
-        images: (N, C, H, W) RGB, uint8.
-        minutes: How long.
-        seed: Of the order of the images, the flips and the adapters.
-        show: Called after each step with the part of the time that is over and the error of the step.
+        source: Model that provides the feature maps.
+        target: Model whose backbone is trained; the rest of it does not change.
+        images: RGB images of shape (N, C, H, W), uint8.
+        minutes: Training time in minutes.
+        seed: Seed of the image sampling and the flips.
+        show: Callback called after each step with the elapsed fraction of the time and the error of the step.
 
     Returns:
-        (float): The part of the source's variance that is not reproduced, on images held back.
+        (float): Fraction of the variance of the source's maps that is not reproduced on held-out images.
 
     Raises:
-        ConfigError: The target's backbone is of YOLO's own blocks, which are fitted without training, or the two have
-            no level in common.
+        ConfigError: If the target's backbone consists of YOLO's own blocks, which are fitted without training, or the
+            models have no level in common.
     """
     device = next(target.parameters()).device
     for model in (source, target):
@@ -132,7 +132,7 @@ def _train(
 
 
 def _adapter(own: torch.Tensor, other: torch.Tensor) -> nn.Conv2d:
-    """Return a 1x1 convolution that gives the mean of the wanted map; a random one begins many times further off."""
+    """Return a 1x1 convolution that outputs the mean of the desired map; random weights start much further off."""
     adapter = nn.Conv2d(own.shape[1], other.shape[1], 1).to(own.device)
     nn.init.zeros_(adapter.weight)
     assert adapter.bias is not None
@@ -145,7 +145,7 @@ def _taken(images: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def _errors(adapters: nn.ModuleList, maps: Sequence[torch.Tensor], goals: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Return, by level, the part of the variance that is not reproduced, the mean of the channels that have some."""
+    """Return, per level, the fraction of the variance that is not reproduced, averaged over channels with variance."""
     errors = []
     for adapter, own, goal in zip(adapters, maps, goals, strict=True):
         variance = goal.var((0, 2, 3), correction=0)
@@ -156,12 +156,12 @@ def _errors(adapters: nn.ModuleList, maps: Sequence[torch.Tensor], goals: Sequen
 
 
 def _recalibrate(student: _Features, images: torch.Tensor, device: torch.device) -> None:
-    """Let BatchNorms have the statistics of the last weights; their momentum may be far too slow for some minutes."""
+    """Recompute the BatchNorm statistics for the final weights; running averages may lag after a few minutes."""
     norms = [each for each in student.modules.modules() if isinstance(each, nn.BatchNorm2d)]
     kept = [each.momentum for each in norms]
     for each in norms:
         each.reset_running_stats()
-        each.momentum = None  # the mean over all batches
+        each.momentum = None  # average over all batches
     with torch.no_grad():
         for start in range(0, len(images), BATCH):
             student(_taken(images[start : start + BATCH], device))

@@ -21,8 +21,8 @@ from yolo_lite.weights.loading import check_values
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-PATIENCE = 10  # seconds until a server counts as out of reach
-WIDTHS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.1, 1.2, 1.25, 1.3, 1.4, 1.5, 1.6, 2.0)  # at which anybody published any
+PATIENCE = 10  # seconds until a server counts as unreachable
+WIDTHS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.1, 1.2, 1.25, 1.3, 1.4, 1.5, 1.6, 2.0)  # widths with published weights
 
 HOLDERS = (
     "state_dict_ema",
@@ -33,8 +33,8 @@ HOLDERS = (
     "net",
     "network",
     "weights",
-)  # keys
-WRAPPERS = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, of torch.compile, of Lightning
+)  # keys of a checkpoint that may hold the state dict
+WRAPPERS = ("module.", "_orig_mod.", "model.")  # prefixes added by DistributedDataParallel, torch.compile, Lightning
 OF_A_MODEL = (
     "is a checkpoint of a whole model, not of a backbone; train with pretrained={path} and backbone_weights: null"
 )
@@ -43,9 +43,9 @@ Weights: TypeAlias = dict[str, torch.Tensor]  # a state dict
 
 
 class Source(NamedTuple):
-    """Weights that can be read, and what they expect of their input.
+    """Weights that can be read, and the input normalisation that they expect.
 
-    `url` is where they are downloaded from, "" where they are not; `cached` tells whether they were already.
+    `url` is the download address, "" if there is none; `cached` returns whether the file has been downloaded already.
     """
 
     name: str
@@ -62,15 +62,16 @@ def find(variant: str, width: float, setting: str | dict[str, Any]) -> Source:
     """Find weights for a backbone.
 
     Args:
-        variant: Its name.
-        width: Its width multiplier.
+        variant: Name of the backbone.
+        width: Width multiplier of the backbone.
         setting: "imagenet", a path, or {file: path, mean: [...], std: [...]}.
 
     Returns:
-        (Source): Nothing is read yet.
+        (Source): Source of the weights; nothing is read yet.
 
     Raises:
-        ConfigError: There is no such file, or no weights are published for that width; those that are get named.
+        ConfigError: If the file does not exist, or no weights are published for that width; the message lists the
+            widths that have some.
     """
     if setting == "imagenet":
         source = published(variant, width)
@@ -91,14 +92,14 @@ def find(variant: str, width: float, setting: str | dict[str, Any]) -> Source:
 
 
 def find_timm(name: str, setting: str | dict[str, Any]) -> Source:
-    """Find weights for a `TimmBackbone`: timm's own for its name, or a file with timm's names.
+    """Find weights for a `TimmBackbone`: timm's own for its name, or a file with timm's tensor names.
 
     Args:
-        name: timm's name of the network.
-        setting: As for `find`.
+        name: Name of the network in timm.
+        setting: "imagenet", a path, or a dictionary, as for `find`.
 
     Raises:
-        ConfigError: There is no such file, or timm has none for that network.
+        ConfigError: If the file does not exist, or timm publishes no weights for that network.
     """
     import timm
 
@@ -112,7 +113,7 @@ def find_timm(name: str, setting: str | dict[str, Any]) -> Source:
     source = find(name, 1.0, setting)
 
     def read_file() -> Weights:
-        weights = source.read()  # as data; timm then fits the names and the channels, but says little of what is wrong
+        weights = source.read()  # as data; timm then adapts names and channels, but reports little about errors
         own = without_memory(lambda: timm.create_model(name)).state_dict()
         fitting = sum(k in weights and weights[k].shape == v.shape for k, v in own.items())
         if fitting < 0.9 * len(own):  # the classifier may differ
@@ -135,11 +136,11 @@ def check_normalisation(mean: Any, std: Any) -> None:
     """Check a mean and a standard deviation per channel.
 
     Args:
-        mean: What a user gave.
-        std: Likewise.
+        mean: Mean per channel, as given by the user.
+        std: Standard deviation per channel, as given by the user.
 
     Raises:
-        ConfigError: They are not three finite numbers each, or a standard deviation is not above 0.
+        ConfigError: If they are not three finite numbers each, or a standard deviation is not above 0.
     """
     for name, values in (("mean", mean), ("std", std)):
         numbers = isinstance(values, list | tuple) and all(type(x) in (int, float) for x in values)
@@ -150,11 +151,11 @@ def check_normalisation(mean: Any, std: Any) -> None:
 
 
 def published(variant: str, width: float = 1.0) -> Source | None:
-    """Return where ImageNet weights of a backbone are published, None where they are not.
+    """Return the source of a backbone's published ImageNet weights, None if there are none.
 
     Args:
-        variant: The backbone's name; at width 1 also the name of any other of timm's networks.
-        width: The width multiplier.
+        variant: Name of the backbone; at width 1, also the name of any other timm network.
+        width: Width multiplier of the backbone.
     """
     stages = families()
     names = stages[variant].published.get(variant, []) if variant in stages else [Published("timm", variant)]
@@ -167,11 +168,11 @@ def published(variant: str, width: float = 1.0) -> Source | None:
 
 
 def name_at(names: Published, width: float) -> str | None:
-    """Return the name that a package would give to a network's width, None for a width that its names cannot say.
+    """Return the name that a package would give to a network at a width, None if its names cannot express the width.
 
     Args:
-        names: How the package names the network.
-        width: The width multiplier.
+        names: Naming scheme of the package for the network.
+        width: Width multiplier of the network.
     """
     percent = round(width * 100)
     if not math.isclose(width * 100, percent):
@@ -184,7 +185,7 @@ def name_at(names: Published, width: float) -> str | None:
 
 
 def is_of_timm(name: str) -> bool:
-    """Tell whether timm has a network of that name."""
+    """Return whether timm has a network of that name."""
     import timm
 
     return bool(timm.is_model(name))
@@ -208,12 +209,12 @@ def _of_timm(name: str) -> Source | None:
 
 
 def _of_hub(cfg: Any) -> tuple[str, Callable[[], bool]]:
-    """Return the address of a network's file on Hugging Face's hub, and what tells whether the hub's cache has it."""
+    """Return the URL of a network's file on the Hugging Face Hub, and a function that checks if it is cached."""
     from huggingface_hub import hf_hub_url, try_to_load_from_cache
 
     repository, _, revision = cfg.hf_hub_id.partition("@")
     given = getattr(cfg, "hf_hub_filename", None)
-    names = [given] if given else ["model.safetensors", "pytorch_model.bin"]  # timm takes the first that is there
+    names = [given] if given else ["model.safetensors", "pytorch_model.bin"]  # timm takes the first one that exists
 
     def cached() -> bool:
         found = [try_to_load_from_cache(repository, name, revision=revision or None) for name in names]
@@ -250,10 +251,10 @@ def _of_torchvision(name: str) -> Source | None:
 
 
 def read(source: Source) -> Weights:
-    """Read a source's weights, from the local cache or over the network.
+    """Read a source's weights from the local cache or over the network.
 
     Raises:
-        ConfigError: They are not in the cache and cannot be downloaded, or the file cannot be read.
+        ConfigError: If the weights are not cached and cannot be downloaded, or the file cannot be read.
     """
     try:
         if source.url and not source.cached():
@@ -269,10 +270,10 @@ def read(source: Source) -> Weights:
 
 
 def _reach(url: str) -> None:
-    """Connect to where weights are, once: the hub's own functions try for a minute.
+    """Connect to the server of a URL once, since the hub's own functions retry for a minute.
 
     Raises:
-        OSError: There is no connection within `PATIENCE` seconds.
+        OSError: If there is no connection within `PATIENCE` seconds.
     """
     address = urlsplit(url)
     proxy = getproxies().get(address.scheme)
@@ -284,7 +285,7 @@ def _reach(url: str) -> None:
 
 
 def _by_hand(source: Source) -> str:
-    """Say how to do without a download."""
+    """Return instructions for when the automatic download is not possible."""
     if not source.url:
         return "connect to the network once, or set backbone_weights to a file or to null"
     name = Path(urlsplit(source.url).path).name
@@ -294,10 +295,10 @@ def _by_hand(source: Source) -> str:
 
 
 def read_weights(path: str | Path) -> Weights:
-    """Read a state dict from a .pth, .pt or .safetensors file, as data, never as code.
+    """Read a state dict from a .pth, .pt or .safetensors file, as data, without executing code.
 
     Raises:
-        ConfigError: It cannot be read, or holds anything else.
+        ConfigError: If the file cannot be read, or contains anything else.
     """
     path = Path(path)
     try:
@@ -308,7 +309,7 @@ def read_weights(path: str | Path) -> Weights:
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        if re.search(r"(ultralytics|yolo_lite)\.\w", str(error)):  # classes that torch refuses to make from data
+        if re.search(r"(ultralytics|yolo_lite)\.\w", str(error)):  # classes that torch refuses to unpickle
             raise ConfigError(f"{path}: {OF_A_MODEL.format(path=path)}") from None
         raise ConfigError(f"{path}: cannot be read as weights ({typed_line(error)})") from None
     if not isinstance(weights, Mapping):
@@ -322,7 +323,7 @@ def read_weights(path: str | Path) -> Weights:
 
 
 def _state_dict(value: Mapping[Any, Any], depth: int = 0) -> Weights | None:
-    """Return the state dict that a checkpoint holds, however deep, without what wrappers put before its names."""
+    """Return the state dict nested in a checkpoint, up to four levels deep, without prefixes added by wrappers."""
     if value and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items()):
         weights = dict(value)
         for wrapper in WRAPPERS * 2:

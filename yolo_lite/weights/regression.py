@@ -1,4 +1,4 @@
-"""Ridge regression from sums: the normal equations of a convolution, and which channels to keep.
+"""Ridge regression from accumulated sums: the normal equations of a convolution, and the selection of channels.
 
 Source: He et al. 2017, Channel pruning by reconstruction, https://arxiv.org/abs/1707.06168, section 3.
 """
@@ -8,19 +8,19 @@ from typing import NamedTuple
 
 import torch
 
-RIDGES = (1e-7, 1e-4, 1e-2, 1.0)  # parts of the mean diagonal; the one that is best on images held back
-DEFAULT_RIDGE = 1e-3  # where no image can be held back
-DEAD = 1e-10  # a channel of less variance, as a part of the largest, says nothing
+RIDGES = (1e-7, 1e-4, 1e-2, 1.0)  # relative to the mean diagonal; the best one on held-out images is used
+DEFAULT_RIDGE = 1e-3  # if no image can be held out
+DEAD = 1e-10  # relative to the largest variance; a channel with less carries no information
 
 
 class Moments:
-    """Sums over pixels, in float64, of what a least-squares fit of y by x needs; each group by itself.
+    """Sums over pixels, in float64, for a least-squares fit of y by x, separately for each group.
 
     Args:
-        groups: Groups of the convolution.
-        inputs: Unknowns for each output of a group.
-        outputs: Outputs of a group.
-        device: Where.
+        groups: Number of groups of the convolution.
+        inputs: Number of unknowns per output of a group.
+        outputs: Number of outputs per group.
+        device: Device of the sums.
     """
 
     def __init__(self, groups: int, inputs: int, outputs: int, device: torch.device) -> None:
@@ -36,12 +36,12 @@ class Moments:
         )
 
     def add(self, x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor | None = None) -> None:
-        """Add pixels.
+        """Add pixels to the sums.
 
         Args:
-            x: (G, P, inputs)
-            y: (G, P, outputs)
-            weight: (P,), None for 1.
+            x: Inputs, (G, P, inputs).
+            y: Outputs, (G, P, outputs).
+            weight: Weight of each pixel, (P,); None for 1.
         """
         x, y = x.double(), y.double()
         heavy = x if weight is None else x * weight.double()[:, None]
@@ -66,15 +66,15 @@ class Solution(NamedTuple):
 
     weight: torch.Tensor  # (G, outputs, inputs)
     intercept: torch.Tensor  # (G, outputs)
-    error: float  # of the variance, the part that is left on images held back
+    error: float  # fraction of the variance that is not reproduced on held-out images
 
 
 def solve(fit: Moments, held: Moments) -> Solution:
-    """Fit by ridge regression, the ridge chosen on pixels held back; what they say counts for the last fit too.
+    """Fit by ridge regression, with the ridge chosen on held-out pixels; the final fit uses all pixels.
 
     Args:
         fit: Sums over the pixels to fit.
-        held: Sums over others; n = 0 for none.
+        held: Sums over the held-out pixels, with n = 0 if there are none.
     """
     ridges = RIDGES if held.n else (DEFAULT_RIDGE,)
     tried = []
@@ -101,7 +101,7 @@ def _fit(sums: Moments, ridge: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _error(weight: torch.Tensor, intercept: torch.Tensor, sums: Moments) -> float:
-    """Return the part of the outputs' variance that a fit leaves."""
+    """Return the fraction of the outputs' variance that a fit does not reproduce."""
     b = intercept
     residual = (
         sums.yy
@@ -118,24 +118,24 @@ def _error(weight: torch.Tensor, intercept: torch.Tensor, sums: Moments) -> floa
 
 
 def choose(covariance: torch.Tensor, importance: torch.Tensor, count: int) -> list[int]:
-    """Choose channels so that those kept explain, linearly, as much as they can of all.
+    """Choose channels greedily so that they explain, linearly, as much as possible of all channels.
 
     Args:
-        covariance: (C, C) of the channels after their activation.
-        importance: (C,) what a unit of each is worth.
-        count: How many.
+        covariance: Covariance of the channels after their activation, (C, C).
+        importance: Factor that scales each channel, (C,).
+        count: Number of channels to choose.
 
     Returns:
-        (list[int]): Their numbers, sorted.
+        (list[int]): Sorted indices of the chosen channels.
     """
     scale = importance.double()
-    rest = covariance.double() * scale[:, None] * scale  # what is not explained yet
+    rest = covariance.double() * scale[:, None] * scale  # covariance that is not explained yet
     floor = DEAD * float(rest.diagonal().max())
     kept: list[int] = []
     for _ in range(count):
         diagonal = rest.diagonal().clone()
         gain = (rest**2).sum(0) / diagonal.clamp(min=floor or 1.0)
-        gain[diagonal <= floor] = diagonal[diagonal <= floor] - 1  # dead or explained: only where nothing else is left
+        gain[diagonal <= floor] = diagonal[diagonal <= floor] - 1  # dead or explained: only if nothing else is left
         gain[kept] = -torch.inf
         best = int(gain.argmax())
         kept.append(best)
@@ -146,5 +146,5 @@ def choose(covariance: torch.Tensor, importance: torch.Tensor, count: int) -> li
 
 
 def covariance(samples: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return the sum of the covariances of maps of the same channels, (P, C) each."""
+    """Return the sum of the covariance matrices of several samples of the same channels, (P, C) each."""
     return sum((torch.cov(each.double().T) for each in samples), torch.zeros((), dtype=torch.float64))

@@ -1,8 +1,8 @@
-"""Which layer of one YOLO does what a layer of another does: found from structure, not from a list of models.
+"""Pairs of layers with the same role in two YOLO models, found from structure rather than from a list of models.
 
-A model is cut into *units*, the smallest modules that a map goes through one after the other: rows, the layers of a
-backbone's stage, the convolutions of each branch of a head. Units of two models are paired by section, stride and kind,
-in order. Inside paired units layers are paired by the roles of `ROLES`.
+A model is split into *units*, the smallest modules that a map passes through in sequence: rows, the layers of a
+backbone stage, the convolutions of each head branch. Units of two models are paired by section, stride and kind, in
+order. Within paired units, layers are paired by the roles in `ROLES`.
 """
 
 import re
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
 Layer: TypeAlias = nn.Module  # a `Conv`, or a bare convolution with a bias
-Maps: TypeAlias = Any  # a tensor (B, C, H, W), or a list of such
+Maps: TypeAlias = Any  # a tensor (B, C, H, W), or a list of tensors
 
-BRANCH = re.compile(r"(?P<copy>one2one_)?(?P<branch>cv\d+)(?P<part>_\w+)?")  # of a head, one for each level
-TRACED = 256  # pixels of the image that traces a model
-IMAGE = -1  # the number of the unit that is the image
+BRANCH = re.compile(r"(?P<copy>one2one_)?(?P<branch>cv\d+)(?P<part>_\w+)?")  # branches of a head, one per level
+TRACED = 256  # image size in pixels for tracing
+IMAGE = -1  # unit number that stands for the image
 
 
 class Row(NamedTuple):
-    """A line of `ROLES`: where a layer lies in its block, and which part of its outputs has the role."""
+    """An entry of `ROLES`: the path of a layer in its block, and which part of its outputs has the role."""
 
     role: str
-    path: str  # "*" after a dot: a list of blocks, one after the other
-    half: int = 0  # 1 or 2 for the first or second half of the outputs
-    added: bool = False  # whether its output is added to what comes into the block, where the block adds
+    path: str  # "*" after a dot: a list of consecutive blocks
+    half: int = 0  # 1 or 2 for the first or second half of the outputs, 0 for all
+    added: bool = False  # whether its output is added to the block's input if the block has a shortcut
 
 
 _CSP = (Row("pass", "cv1", 1), Row("in", "cv1", 2), Row("m", "m.*"), Row("out", "cv2"))
@@ -63,33 +63,33 @@ ROLES: tuple[tuple[type[nn.Module], tuple[Row, ...]], ...] = (
 
 
 class Part(NamedTuple):
-    """Outputs of a layer that have one role."""
+    """Output channels of a layer that have one role."""
 
     role: str
     layer: Layer
     start: int
     stop: int
-    tie: str  # the role of the channels that these are added to, "" for none
-    block: nn.Module  # in which the layer lies
+    tie: str  # role of the channels that these are added to, "" for none
+    block: nn.Module  # the block that contains the layer
 
 
 @dataclass
 class Unit:
-    """A module that maps go through, and where it stands."""
+    """A module that maps pass through, and its position in the model."""
 
     name: str
     module: nn.Module
-    inputs: tuple[int, ...]  # numbers of units
-    several: bool  # whether it takes a list
-    section: str  # backbone, neck, or a branch of the head as "cv2"
-    level: int = 0  # log2 of the stride of what comes out
-    before: int = 0  # and of what comes in
-    ends: bool = False  # whether no other unit reads what comes out
+    inputs: tuple[int, ...]  # unit numbers
+    several: bool  # whether it takes a list of maps
+    section: str  # backbone, neck, or a branch of the head such as "cv2"
+    level: int = 0  # log2 of the output stride
+    before: int = 0  # log2 of the input stride
+    ends: bool = False  # whether no other unit reads its output
     parts: list[Part] = field(default_factory=list)
 
     @property
     def kind(self) -> str:
-        """What it is for: "down", "block" or "context"; "" where it has no layers."""
+        """Kind of the unit: "down", "conv", "context", "attention" or "block"; "" if it has no layers."""
         if not layers_of(self.module):
             return ""
         if isinstance(self.module, Conv):
@@ -99,7 +99,7 @@ class Unit:
         return "block"
 
     def run(self, maps: Sequence[Maps]) -> Maps:
-        """Return what comes out for what comes in."""
+        """Return the output for the given inputs."""
         return self.module(list(maps) if self.several else maps[0])
 
 
@@ -114,7 +114,7 @@ def convolution(layer: Layer) -> Any:
 
 
 def is_depthwise(layer: Layer) -> bool:
-    """Tell whether each output channel comes from one input channel."""
+    """Return whether a layer is depthwise, with one input channel per output channel."""
     conv = convolution(layer)
     return bool(conv.groups == conv.in_channels == conv.out_channels and conv.groups > 1)
 
@@ -130,10 +130,10 @@ def layers_of(module: nn.Module) -> list[Layer]:
 
 
 def units(model: "BaseModel") -> list[Unit]:
-    """Return a model's units in the order in which they run.
+    """Return a model's units in execution order.
 
     Args:
-        model: Any model of Ultralytics' parser.
+        model: Any model built by Ultralytics' parser.
     """
     rows: Any = model.model
     d: Any = model.yaml
@@ -159,7 +159,7 @@ def units(model: "BaseModel") -> list[Unit]:
 def _chain(
     name: str, module: nn.Module, inputs: tuple[int, ...], several: bool, section: str, number: int
 ) -> list[Unit]:
-    """Return a module as units; what is just a sequence is cut into its modules."""
+    """Return the units of a module; a plain sequence or a stage is split into its children."""
     if not (type(module) is nn.Sequential or isinstance(module, Stage)) or not len(module):
         return [Unit(name, module, inputs, several, section, parts=list(parts(module)))]
     found: list[Unit] = []
@@ -170,7 +170,7 @@ def _chain(
 
 
 def _head(name: str, head: Detect, inputs: tuple[int, ...], number: int) -> list[Unit]:
-    """Return the branches of a head, and what makes its masks."""
+    """Return the units of a head's branches and of its mask prototypes."""
     found: list[Unit] = []
     ends: dict[tuple[str, int], int] = {}
     for key, child in head.named_children():
@@ -189,12 +189,12 @@ def _head(name: str, head: Detect, inputs: tuple[int, ...], number: int) -> list
 
 
 def parts(module: nn.Module, prefix: str = "", flow: str = "") -> Iterator[Part]:
-    """Yield the parts of a block in the order in which they run.
+    """Yield the parts of a block in execution order.
 
     Args:
-        module: The block.
-        prefix: Put before the roles.
-        flow: The role of the channels that come in.
+        module: Block to describe.
+        prefix: Prefix of the roles.
+        flow: Role of the block's input channels.
     """
     rows = next((rows for kind, rows in ROLES if isinstance(module, kind)), ())
     here = flow
@@ -222,20 +222,21 @@ def parts(module: nn.Module, prefix: str = "", flow: str = "") -> Iterator[Part]
 
 
 class Origins(dict[Layer, list[tuple[Layer | None, int] | None]]):
-    """For each layer, where each of its input channels comes from: layer and channel, None where it is a mixture."""
+    """Origin of each layer's input channels: (layer, channel), with layer None for the image; None for a mixture."""
 
 
 @torch.no_grad()
 def trace(found: Sequence[Unit], channels: int, device: torch.device) -> Origins:
-    """Fill in the levels of units, and find out which layer reads which channels of which.
+    """Fill in the levels of units, and determine which layer reads which channels of which other layer.
 
-    Every layer's output is replaced by maps that are constant, each channel with a number of its own. Concatenation,
-    splitting, pooling and upsampling leave them as they are, so a layer can be told what it sees.
+    Every layer's output is replaced by constant maps with a distinct number per channel, or by zero if it is added to
+    another map. Concatenation, splitting, pooling and upsampling preserve the numbers, so a layer's input shows where
+    its channels come from.
 
     Args:
         found: All units of a model in evaluation mode.
-        channels: The image's channels.
-        device: Where the model is.
+        channels: Number of image channels.
+        device: Device of the model.
     """
     origins = Origins()
     known: dict[float, tuple[Layer | None, int]] = {float(1 + c): (None, c) for c in range(channels)}
@@ -275,7 +276,7 @@ def _level(maps: Maps) -> int:
 
 
 def features(found: Sequence[Unit]) -> dict[int, int]:
-    """Return the backbone's units whose maps are read by something else, by the level that they give.
+    """Return the backbone units whose outputs are read outside the backbone, by output level.
 
     Args:
         found: All units of a model, traced.
@@ -288,22 +289,22 @@ def features(found: Sequence[Unit]) -> dict[int, int]:
 
 
 def pairs(source: Sequence[Unit], target: Sequence[Unit]) -> dict[int, int]:
-    """Pair units of two models that do the same.
+    """Pair the units of two models that have the same role.
 
     Args:
-        source: The units of the model that has the knowledge, traced.
-        target: Those of the model that gets it, traced.
+        source: Units of the model to transfer from, traced.
+        target: Units of the model to transfer to, traced.
 
     Returns:
-        (dict[int, int]): Number of the target's unit -> number of the source's.
+        (dict[int, int]): Unit number in the target -> unit number in the source.
     """
     theirs, ours = _groups(source), _groups(target)
     found: dict[int, int] = {}
     for key, numbers in ours.items():
         others = theirs.get(key, [])
-        if key[2] == "attention" and not others:  # what it gives takes the place of what the pooling before it gave
+        if key[2] == "attention" and not others:  # its output replaces that of the preceding pooling
             others = theirs.get((*key[:2], "context"), [])
-        if key[0] == "backbone":  # the last of a level is what the neck gets
+        if key[0] == "backbone":  # the neck reads the last unit of a level
             numbers, others = numbers[::-1], others[::-1]
         found.update(zip(numbers, others, strict=False))
     branches, own = _branches(source), _branches(target)
@@ -322,7 +323,7 @@ def _groups(found: Sequence[Unit]) -> Mapping[tuple[str, int, str], list[int]]:
 
 
 def _branches(found: Sequence[Unit]) -> Mapping[tuple[str, int], list[int]]:
-    """Return the units of each branch of a head that have layers."""
+    """Return the numbers of the units that have layers, by head branch and level."""
     groups = defaultdict(list)
     for number, unit in enumerate(found):
         if unit.section not in ("backbone", "neck") and unit.kind:
@@ -333,7 +334,7 @@ def _branches(found: Sequence[Unit]) -> Mapping[tuple[str, int], list[int]]:
 def _along(
     source: Sequence[Unit], theirs: Sequence[int], target: Sequence[Unit], ours: Sequence[int]
 ) -> dict[int, int]:
-    """Pair the layers of two branches: dense ones from the last back, a depthwise one with that before its partner."""
+    """Pair the layers of two branches: dense ones from the end, depthwise ones directly before paired dense ones."""
     own_dense = [number for number in ours if not is_depthwise(target[number].module)]
     dense = [number for number in theirs if not is_depthwise(source[number].module)]
     found = dict(zip(reversed(own_dense), reversed(dense), strict=False))

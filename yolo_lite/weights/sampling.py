@@ -1,4 +1,4 @@
-"""What layers see and give on some images, at a sample of pixels that is the same for source and target."""
+"""Inputs and outputs of layers on some images, at a sample of pixels that source and target share."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -12,20 +12,20 @@ from torch.nn import functional
 from yolo_lite.weights.roles import IMAGE, Layer, Maps, Unit, convolution
 from yolo_lite.weights.store import Store
 
-BATCH = 8  # images at a time
-HELD = 8  # every eighth image is held back: to choose the ridge, and to say how large an error is
-PIXELS = 24_000  # that a layer is fitted to, of all images together
+BATCH = 8  # images per batch
+HELD = 8  # every eighth image is held out, to choose the ridge and to estimate the error
+PIXELS = 24_000  # sampled pixels per layer, over all images
 
 Size: TypeAlias = tuple[int, int]  # height and width of a map
 
 
 class Images:
-    """Images in batches, and which pixels of maps of each size are looked at.
+    """Images in batches, and the sampled pixels for each map size.
 
     Args:
-        images: (N, C, H, W), uint8.
-        device: Where they are needed.
-        seed: Of the pixels.
+        images: Images of shape (N, C, H, W), uint8.
+        device: Device to which batches are moved.
+        seed: Seed of the pixel sampling.
     """
 
     def __init__(self, images: torch.Tensor, device: torch.device, seed: int) -> None:
@@ -34,11 +34,11 @@ class Images:
         self.drawn: dict[Size, torch.Tensor] = {}
 
     def batch(self, start: int) -> torch.Tensor:
-        """Return the images from a number on, as a model takes them: (B, C, H, W), 0 to 1."""
+        """Return the batch that starts at an image index, as input of a model: (B, C, H, W), 0 to 1."""
         return self.images[start : start + BATCH].to(self.device).float() / 255
 
     def places(self, size: Size, start: int) -> torch.Tensor:
-        """Return the pixels that are looked at: (B, P)."""
+        """Return the flat indices of the sampled pixels for a batch: (B, P)."""
         if size not in self.drawn:
             generator = torch.Generator().manual_seed(self.seed)
             count = min(size[0] * size[1], -(-PIXELS // len(self.images)))
@@ -48,13 +48,13 @@ class Images:
 
 
 class Given:
-    """What layers of the source give before their BatchNorm.
+    """Recorded outputs of the source's layers before their BatchNorm.
 
     Args:
-        images: The images.
-        units: The source's.
-        wanted: The numbers of those whose layers are of interest.
-        folder: For what does not fit into memory.
+        images: Images to run the source on.
+        units: Units of the source.
+        wanted: Numbers of the units whose layers are recorded.
+        folder: Folder for outputs that do not fit into memory.
     """
 
     def __init__(self, images: Images, units: Sequence[Unit], wanted: set[int], folder: Path) -> None:
@@ -89,7 +89,7 @@ class Given:
                 self.scores[self.sizes[unit.module]] = torch.cat(scores)
 
     def get(self, layer: Layer, batch: int) -> torch.Tensor:
-        """Return what a layer gives to some images at the pixels that are looked at: (B, P, C)."""
+        """Return the output of a layer for a batch at the sampled pixels: (B, P, C)."""
         found: torch.Tensor = self.store.get((layer, batch), self.images.device)
         return found
 
@@ -99,12 +99,12 @@ class _Stop(Exception):
 
 
 class Running:
-    """The target, run unit by unit; a unit's maps are kept while a later one needs them.
+    """The target model, run unit by unit; a unit's output is kept as long as a later unit needs it.
 
     Args:
-        images: The images.
-        units: The target's.
-        folder: For what does not fit into memory.
+        images: Images to run the target on.
+        units: Units of the target.
+        folder: Folder for maps that do not fit into memory.
     """
 
     def __init__(self, images: Images, units: Sequence[Unit], folder: Path) -> None:
@@ -112,7 +112,7 @@ class Running:
         self.last_use = {each: number for number, unit in enumerate(units) for each in unit.inputs}
 
     def run(self, number: int) -> None:
-        """Run a unit on all images, and forget the maps that no later one needs."""
+        """Run a unit on all images, and drop the maps that no later unit needs."""
         unit = self.units[number]
         for batch in self.images.batches:
             if number in self.last_use:
@@ -121,14 +121,14 @@ class Running:
                 self.maps.drop((each, batch))
 
     def inputs(self, unit: Unit, batch: int) -> list[Maps]:
-        """Return what goes into a unit."""
+        """Return the inputs of a unit for a batch."""
         device = self.images.device
         return [
             self.images.batch(batch) if each == IMAGE else self.maps.get((each, batch), device) for each in unit.inputs
         ]
 
     def reach(self, unit: Unit, layer: Layer, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Run a unit up to a layer; return what goes into its convolution and what comes out of that."""
+        """Run a unit up to a layer; return the input and the output of the layer's convolution."""
         found: list[torch.Tensor] = []
 
         def stop(_: Any, args: Any, out: torch.Tensor) -> None:
@@ -145,7 +145,7 @@ class Running:
         return found[0], found[1]
 
     def patches(self, unit: Unit, layer: Layer, batch: int) -> tuple[torch.Tensor, Size]:
-        """Return what a layer sees around the pixels that are looked at, (B, P, c1, taps), and its map's size."""
+        """Return a layer's input patches around the sampled pixels, (B, P, c1, taps), and the size of the map."""
         x, out = self.reach(unit, layer, batch)
         conv, device = convolution(layer), self.images.device
         if isinstance(layer, nn.ConvTranspose2d):
@@ -163,7 +163,7 @@ class Running:
         return found.flatten(2, 3).transpose(2, 3), size
 
     def without(self, unit: Unit, layer: Layer, batch: int) -> Maps:
-        """Return what a unit gives where a layer gives nothing."""
+        """Return the output of a unit with the output of a layer set to zero."""
         handle = layer.register_forward_hook(lambda _, args, out: torch.zeros_like(out))
         try:
             return unit.run(self.inputs(unit, batch))
@@ -171,7 +171,7 @@ class Running:
             handle.remove()
 
     def measure(self, unit: Unit, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and variance, (C,) each, of what a layer's convolution gives on all images."""
+        """Return the mean and variance, (C,) each, of the output of a layer's convolution over all images."""
         count, total, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
         for batch in self.images.batches:
             out = self.reach(unit, layer, batch)[1].double().cpu()
@@ -182,6 +182,6 @@ class Running:
 
 
 def at(maps: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Return maps (B, C, H, W) at places (B, P): (B, P, C)."""
+    """Return the values of maps (B, C, H, W) at flat pixel indices (B, P): (B, P, C)."""
     flat = maps.flatten(2)
     return flat.gather(2, places[:, None].expand(-1, flat.shape[1], -1)).transpose(1, 2)

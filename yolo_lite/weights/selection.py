@@ -1,4 +1,4 @@
-"""Weights of the channels kept, taken as they are: what a transfer is without its regression, to compare it with.
+"""Copy the weights of the selected channels as they are: a transfer without its regression, as a comparison.
 
 Source: Xu et al. 2024, weight selection, https://arxiv.org/abs/2311.18823.
 """
@@ -15,14 +15,14 @@ from yolo_lite.weights.roles import Layer, Origins, convolution
 def taken(
     layer: Layer, channels: Sequence[Channel], origins: Origins, their_origins: Origins, came: Mapping[Layer, StandsFor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return weights and biases of a layer's outputs: those that the source's channels have for the same inputs.
+    """Return weights and biases of a layer's outputs: those of the source channels for the same inputs.
 
     Args:
-        layer: Of the target.
-        channels: What its outputs stand for.
-        origins: What the target's layers read.
-        their_origins: What the source's do.
-        came: What the outputs of the target's layers stand for.
+        layer: Layer of the target.
+        channels: Source channels that the layer's outputs reproduce.
+        origins: Origins of the input channels of the target's layers.
+        their_origins: Origins of the input channels of the source's layers.
+        came: Source channels that the outputs of the target's layers reproduce.
 
     Returns:
         (tuple): Weights (outputs, c1 / groups, k, k), 0 where the source has no such input, and biases (outputs,).
@@ -60,10 +60,10 @@ def _stands_for(
 
 
 def _fitted(taps: torch.Tensor, kernel: tuple[int, int]) -> torch.Tensor:
-    """Return taps (..., k, k) as another kernel size has them: their sum for one of 1, else in the middle."""
+    """Convert taps (..., k, k) to another kernel size: summed for 1x1, otherwise centred, zero-padded or cropped."""
     if taps.shape[-2:] == kernel:
         return taps
     if kernel == (1, 1):
         return taps.sum((-2, -1), keepdim=True)
     down, along = ((size - have) // 2 for size, have in zip(kernel, taps.shape[-2:], strict=True))
-    return nn.functional.pad(taps, (along, along, down, down))  # negative paddings cut
+    return nn.functional.pad(taps, (along, along, down, down))  # negative padding crops

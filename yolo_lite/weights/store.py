@@ -1,4 +1,4 @@
-"""Maps of many images, kept in memory up to a limit and beyond that on disk."""
+"""Feature maps of many images, kept in memory up to a limit and on disk beyond it."""
 
 import tempfile
 from collections.abc import Callable, Hashable
@@ -13,10 +13,10 @@ MEMORY = 2**28  # bytes
 
 
 class Store:
-    """Float32 tensors, and lists of them, by key.
+    """Float32 tensors, and lists or dictionaries of them, by key.
 
     Args:
-        folder: Where to write what does not fit into memory.
+        folder: Folder for tensors that do not fit into memory.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -24,17 +24,17 @@ class Store:
         self.kept: dict[Hashable, Any] = {}
 
     def put(self, key: Hashable, value: Any) -> None:
-        """Keep a tensor, or a list or dictionary of tensors."""
+        """Store a tensor, or a list or dictionary of tensors."""
         if key in self.kept:
             self.drop(key)
         self.kept[key] = _each(self._put, value)
 
     def get(self, key: Hashable, device: torch.device) -> Any:
-        """Return what was kept."""
+        """Return a stored value on a device."""
         return _each(lambda kept: kept.read().to(device), self.kept[key])
 
     def drop(self, key: Hashable) -> None:
-        """Forget it."""
+        """Delete a stored value."""
         _each(self._drop, self.kept.pop(key))
 
     def _put(self, value: torch.Tensor) -> "_Kept":
@@ -67,7 +67,7 @@ class _Kept:
 
 
 def _each(do: Callable[[Any], Any], value: Any) -> Any:
-    """Do something with each tensor of a tensor, a list or a dictionary; return the results likewise."""
+    """Apply a function to each tensor of a tensor, list or dictionary; return the results in the same structure."""
     if isinstance(value, dict):
         return {key: _each(do, each) for key, each in value.items()}
     return [_each(do, each) for each in value] if isinstance(value, list | tuple) else do(value)

@@ -1,8 +1,8 @@
-"""A trained YOLO's knowledge in another architecture, in closed form: no labels, no gradients.
+"""Closed-form transfer of a trained YOLO to another architecture: no labels, no gradients.
 
-For each layer of the target, in order, the source's layer of the same role (roles.py) says what it should compute, for
-as many of its channels as the target has. Ridge regression (regression.py) finds the weights that come closest, from
-the target's *own* input at that place on some images, so that every layer mends what those before it lost.
+For each layer of the target, in order, the source layer with the same role (roles.py) defines the desired outputs, for
+as many channels as the target has. Ridge regression (regression.py) finds the weights that approximate them best from
+the target's *own* input of that layer on some images, so that each layer compensates for errors of those before it.
 
 Sources: He et al. 2017, https://arxiv.org/abs/1707.06168; Luo et al. 2017, ThiNet, https://arxiv.org/abs/1707.06342;
 Xu et al. 2024, weight selection, https://arxiv.org/abs/2311.18823, which takes channels without the regression.
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
 DEFAULT = Method()
-POOR = 0.5  # of a transfer's median error: that much of what most layers should do is not there
-TEXT_HEADS = ("WorldDetect", "YOLOEDetect", "YOLOESegment", "YOLOESegment26")  # that take words besides the image
+POOR = 0.5  # median error from which a transfer is reported as poor: half of the output variance is lost
+TEXT_HEADS = ("WorldDetect", "YOLOEDetect", "YOLOESegment", "YOLOESegment26")  # take text besides the image
 
 
 @dataclass(frozen=True)
 class Transferred:
-    """What a transfer did, layer by layer."""
+    """Summary of a transfer, layer by layer."""
 
     fits: tuple[Fit, ...]
     images: int
 
     def count(self, how: How) -> int:
-        """Return how many layers went that way."""
+        """Return the number of layers with this outcome."""
         return sum(fit.how == how for fit in self.fits)
 
     @property
     def error(self) -> float:
-        """The median error of the fitted layers; 0 where none was fitted."""
+        """Median error of the fitted layers, 0 if none was fitted."""
         errors = sorted(fit.error for fit in self.fits if fit.error is not None)
         return errors[len(errors) // 2] if errors else 0.0
 
@@ -59,21 +59,21 @@ class Transferred:
 def transfer(
     source: "BaseModel", target: "BaseModel", images: torch.Tensor, seed: int = 0, method: Method = DEFAULT
 ) -> Transferred:
-    """Carry what a trained model computes over into another one, which is changed in place.
+    """Transfer what a trained model computes to another model, in place.
 
     Args:
-        source: A trained detection, segmentation, pose or OBB model of Ultralytics or ours.
-        target: A model of the same task.
-        images: (N, C, H, W) RGB, uint8, as a model sees them.
-        seed: Of the pixels that are looked at; the same seed gives the same weights.
-        method: How.
+        source: Trained detection, segmentation, pose or OBB model of Ultralytics or yolo_lite.
+        target: Model of the same task; changed in place.
+        images: RGB images of shape (N, C, H, W), uint8, as fed to a model before scaling to 0..1.
+        seed: Seed of the pixel sampling; the same seed gives the same weights.
+        method: Settings of the transfer.
 
     Returns:
-        (Transferred): What was done with every layer.
+        (Transferred): Outcome of the transfer for every layer.
 
     Raises:
-        ConfigError: There are no images, or of other channels than both models take; the source holds NaN; or a head is
-            none of those.
+        ConfigError: If there are no images, either model takes another number of channels, the source contains NaN or
+            infinite values, or a head is of another kind than listed above.
     """
     check(source, target, images)
     modes = [(module, module.training) for model in (source, target) for module in model.modules()]
@@ -88,10 +88,10 @@ def transfer(
 
 
 def check(source: "BaseModel", target: "BaseModel", images: torch.Tensor) -> None:
-    """Refuse what cannot be transferred.
+    """Reject models and images that a transfer does not support.
 
     Raises:
-        ConfigError: As `transfer`.
+        ConfigError: If the models or images are not supported, as for `transfer`.
     """
     for name, value in source.state_dict().items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
