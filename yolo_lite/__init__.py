@@ -1,12 +1,12 @@
 """yolo_lite: lightweight backbones for Ultralytics YOLO, used with the stock `yolo` command.
 
 Importing this package registers its modules with Ultralytics (now, or as soon as Ultralytics is imported) and loads
-nothing else: the public names below are imported when they are first used.
+nothing else: the public names below are imported lazily, on first use.
 """
 
 from yolo_lite import _startup
 
-TYPE_CHECKING = False  # as `typing` has it, without importing that
+TYPE_CHECKING = False  # same as `typing.TYPE_CHECKING`, without importing `typing`
 if TYPE_CHECKING:
     from yolo_lite._version import __version__ as __version__
     from yolo_lite.compose.make import make as make
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from yolo_lite.zoo import create_backbone as create_backbone
     from yolo_lite.zoo import list_backbones as list_backbones
 
-_PUBLIC = {  # name -> the module that defines it
+_PUBLIC = {  # public name -> module that defines it
     "__version__": "yolo_lite._version",
     "ConfigError": "yolo_lite.errors",
     "register": "yolo_lite.registry",

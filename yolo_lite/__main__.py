@@ -1,4 +1,4 @@
-"""`python -m yolo_lite` is the command `yolo-lite`."""
+"""Run the `yolo-lite` command as `python -m yolo_lite`."""
 
 import sys
 

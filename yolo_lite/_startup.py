@@ -1,34 +1,35 @@
-"""Registers yolo_lite with Ultralytics, whenever Ultralytics is imported: all that runs when Python starts.
+"""Start-up code: register yolo_lite with Ultralytics as soon as Ultralytics is imported.
 
-The line in `yolo_lite.pth` (PEP 829: `yolo_lite.start`) calls `install`, which puts one finder on `sys.meta_path` and
-returns. The finder waits for the modules in `AWAITED` and hands each to `ultralytics_hooks.hooks` once it is loaded.
-This file imports the standard library's already loaded modules only; whatever goes wrong here is reported in one line
-and leaves Ultralytics as it is. `YOLO_LITE_HOOK=0` switches the start-up registration off.
+The line in `yolo_lite.pth` (PEP 829: `yolo_lite.start`) calls `install`, which inserts one finder into `sys.meta_path`
+and returns; nothing else runs at interpreter start-up. The finder waits for the modules in `AWAITED` and passes each
+to `ultralytics_hooks.hooks` once it is loaded. This file imports only standard-library modules that are already
+loaded. Any failure is reported in one line and leaves Ultralytics unchanged. `YOLO_LITE_HOOK=0` disables the start-up
+registration.
 """
 
 import os
 import sys
 
-TYPE_CHECKING = False  # as `typing` has it, without importing that
+TYPE_CHECKING = False  # same as `typing.TYPE_CHECKING`, without importing `typing`
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-AWAITED = (  # each by itself, since they import each other
+AWAITED = (  # each is hooked separately, since they import each other
     "ultralytics.nn.tasks",
     "ultralytics.data.utils",
     "ultralytics.engine.trainer",
 )
-failure: str | None = None  # why the registration did not work, for `yolo-lite doctor`
+failure: str | None = None  # why the registration failed, for `yolo-lite doctor`
 
 
 class _Finder:
-    """Finds nothing itself: lets the other finders find Ultralytics, and adds our step to its loading."""
+    """Meta path finder that delegates the search to the other finders and wraps the loader of the awaited modules."""
 
     def __init__(self) -> None:
-        self.searching: set[str] = set()  # another thread may be at another module
+        self.searching: set[str] = set()  # a set, since another thread may be importing another module
 
     def find_spec(
         self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
@@ -37,7 +38,7 @@ class _Finder:
             return None
         self.searching.add(name)
         try:
-            finders = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]  # not those of Python 2
+            finders = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]  # skip Python 2 finders
             spec = next(filter(None, (finder.find_spec(name, path, target) for finder in finders)), None)
         finally:
             self.searching.discard(name)
@@ -48,12 +49,12 @@ class _Finder:
             and hasattr(loader, "exec_module")
             and hasattr(loader, "create_module")
         ):
-            spec.loader = _Loader(loader)  # type: ignore[assignment]  # a loader by its methods
+            spec.loader = _Loader(loader)  # type: ignore[assignment]  # a loader by duck typing
         return spec
 
 
 class _Loader:
-    """Loads a module by its own loader, which may load others too, steps back for it, and hands the module over."""
+    """Loader wrapper that restores the module's original loader, executes the module and then installs our hooks."""
 
     def __init__(self, loader: "Loader") -> None:
         self.loader = loader
@@ -73,17 +74,17 @@ class _Loader:
 
 
 def install() -> None:
-    """Register at start-up, unless `YOLO_LITE_HOOK=0` says not to; never raises."""
+    """Register at start-up unless `YOLO_LITE_HOOK=0` is set; never raises."""
     if os.environ.get("YOLO_LITE_HOOK") == "0":
         sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder) is not _Finder]
         for name in [name for name in sys.modules if name.partition(".")[0] == "yolo_lite"]:
-            del sys.modules[name]  # so that an explicit `import yolo_lite` later on still registers
+            del sys.modules[name]  # so that a later explicit `import yolo_lite` still registers
     else:
         register()
 
 
 def register() -> None:
-    """Register with Ultralytics now if it is loaded, or else as soon as it is."""
+    """Register with Ultralytics now if it is loaded, otherwise as soon as it is imported."""
     for name in AWAITED:
         module = sys.modules.get(name)
         if module is not None and not getattr(module.__spec__, "_initializing", False):
@@ -93,7 +94,7 @@ def register() -> None:
 
 
 def active() -> bool:
-    """Tell whether the finder is in place."""
+    """Return whether the finder is installed in `sys.meta_path`."""
     return any(type(finder) is _Finder for finder in sys.meta_path)
 
 
@@ -103,7 +104,7 @@ def _hand_over(module: "ModuleType") -> None:
         from yolo_lite.ultralytics_hooks import hooks
 
         hooks.install(module)
-    except Exception as error:  # stock Ultralytics has to go on, whatever is wrong with us
+    except Exception as error:  # stock Ultralytics has to keep working, whatever fails here
         said, failure = failure, f"{type(error).__name__}: {error}"
         if failure == said:
             return
@@ -113,5 +114,5 @@ def _hand_over(module: "ModuleType") -> None:
                 "`yolo-lite doctor` says more.",
                 file=sys.stderr,
             )
-        except Exception:  # nowhere to say it
+        except Exception:  # stderr is not writable
             pass

@@ -1,3 +1,3 @@
-"""The version, by itself: what asks for it need not load anything else."""
+"""Package version, in a file of its own so that reading it loads nothing else."""
 
 __version__ = "0.1.0"

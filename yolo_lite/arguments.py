@@ -1,6 +1,6 @@
-"""From the words of a command line, YAML files and dictionaries to the values of a command's options.
+"""Parse command lines, YAML files and dictionaries into the option values of a command.
 
-The sentence that refuses a value is the same wherever it comes from.
+The error message for an invalid value is the same for every source.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from yolo_lite.options import COMMANDS, REQUIRED
 
 
 def split(command: str, words: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """Part the words of a command line into key=value and the others.
+    """Split command-line words into key=value pairs and positional words.
 
     Raises:
         UsageError: A key is given twice.
@@ -31,11 +31,11 @@ def split(command: str, words: Iterable[str]) -> tuple[dict[str, str], list[str]
 
 
 def parse(command: str, words: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
-    """Turn the words of a command line into values by option, and the words that are no key=value.
+    """Parse command-line words into option values by name and a list of positional words.
 
     Raises:
-        UsageError: A key is given twice or unknown, or there are too many or too few other words.
-        ConfigError: A word is no value of its option.
+        UsageError: A key is given twice or unknown, or there are too many or too few positional words.
+        ConfigError: A word is not a valid value of its option.
     """
     keys, others = split(command, words)
     least, most = COMMANDS[command].words
@@ -47,11 +47,11 @@ def parse(command: str, words: Iterable[str]) -> tuple[dict[str, Any], list[str]
 
 
 def settings(command: str, words: Iterable[str]) -> dict[str, Any]:
-    """Return what a command line sets: its key=value, and beneath them those of a YAML file, if it names one.
+    """Return the settings of a command line; its key=value pairs override those of a YAML file, if one is given.
 
     Raises:
-        UsageError: As `parse`, or the file is no YAML.
-        ConfigError: As `parse`, or the file cannot be read.
+        UsageError: As in `parse`, or a positional word is not a YAML file name.
+        ConfigError: As in `parse`, or the file cannot be read.
     """
     values, files = parse(command, words)
     for file in files:
@@ -68,11 +68,11 @@ def _more(command: str) -> str:
 
 
 def read(command: str, keys: Mapping[str, str]) -> dict[str, Any]:
-    """Turn the words of a command line into values.
+    """Convert key=value pairs of a command line into option values.
 
     Raises:
-        UsageError: There is no such option.
-        ConfigError: A word is no value of its option.
+        UsageError: An option is unknown.
+        ConfigError: A word is not a valid value of its option.
     """
     options = {option.name: option for option in COMMANDS[command].options}
     values = {}
@@ -89,10 +89,10 @@ def read(command: str, keys: Mapping[str, str]) -> dict[str, Any]:
 
 
 def given(command: str, settings: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the settings in a YAML file or a dictionary, unchecked; None for none.
+    """Return the settings of a YAML file or a dictionary without checking them; None gives an empty dictionary.
 
     Raises:
-        ConfigError: The file cannot be read, or holds no settings.
+        ConfigError: The file cannot be read, or does not contain a mapping.
     """
     if not isinstance(settings, str | Path):
         return dict(settings or {})
@@ -109,11 +109,11 @@ def given(command: str, settings: str | Path | Mapping[str, Any] | None) -> dict
 
 
 def checked(command: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all options of a command with their values, defaults where nothing (or None) is given.
+    """Return the values of all options of a command, with defaults where nothing (or None) is given.
 
     Raises:
-        UsageError: One is missing.
-        ConfigError: One is unknown, or has a value that it cannot have.
+        UsageError: A required option is missing.
+        ConfigError: An option is unknown or has an invalid value.
     """
     options = {option.name: option for option in COMMANDS[command].options}
     for key in settings:

@@ -1,4 +1,4 @@
-"""The blocks that backbones and necks share, built from Ultralytics' `Conv` so that its `fuse()` folds them."""
+"""Blocks shared by backbones and necks, built on Ultralytics' `Conv` so that its `fuse()` folds their BatchNorms."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -9,41 +9,41 @@ from ultralytics.nn.modules.conv import Conv
 
 
 class Norm(NamedTuple):
-    """The BatchNorm settings of a network: part of its definition, since no state dict carries them."""
+    """BatchNorm settings of a network; part of its definition, since state dicts do not contain them."""
 
     eps: float = 1e-5
     momentum: float = 0.1
 
 
-ULTRALYTICS_NORM = Norm(eps=1e-3, momentum=0.03)  # what Ultralytics gives to every BatchNorm of its own
-WEIGHT_STD = 0.025  # of a convolution before training; a dense 3x3 of 64 channels has it in PyTorch
+ULTRALYTICS_NORM = Norm(eps=1e-3, momentum=0.03)  # settings that Ultralytics gives to its own BatchNorms
+WEIGHT_STD = 0.025  # of initial convolution weights; PyTorch's default for a dense 3x3 with 64 input channels
 
 Activation: TypeAlias = type[nn.Module] | bool | None  # a class that takes `inplace`; True is Ultralytics' default
-Excite: TypeAlias = Callable[[int], nn.Module] | None  # makes the squeeze-excite of so many channels
+Excite: TypeAlias = Callable[[int], nn.Module] | None  # builds the squeeze-excite for a number of channels
 Module = TypeVar("Module", bound=nn.Module)
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """A BatchNorm that keeps its eps and momentum.
+    """BatchNorm that keeps its own eps and momentum.
 
-    Ultralytics overwrites both in every module whose type is exactly `nn.BatchNorm2d`, each time it builds a model,
-    which would change what pretrained weights compute. A type of its own is left alone.
+    Whenever Ultralytics builds a model, it overwrites both in every module whose type is exactly `nn.BatchNorm2d`,
+    which would change the outputs of pretrained weights. Subclasses are not affected.
     """
 
 
 class ConvNormAct(Conv):
     """Convolution, BatchNorm, activation; (B, c1, H, W) -> (B, c2, H/s, W/s).
 
-    Its weights begin as `start_evenly` says.
+    The weights are initialised by `start_evenly`.
 
     Args:
         c1: Input channels.
         c2: Output channels.
-        k: Kernel size; padded to keep the size at stride 1.
+        k: Kernel size; the padding keeps the spatial size at stride 1.
         s: Stride.
         g: Groups.
-        act: Activation class, None for none, True for Ultralytics' default.
-        norm: The BatchNorm's settings.
+        act: Activation class, None for no activation, True for Ultralytics' default.
+        norm: BatchNorm settings.
     """
 
     def __init__(
@@ -62,15 +62,16 @@ class ConvNormAct(Conv):
 
 
 def start_evenly(module: Module) -> Module:
-    """Let the weights of a module's convolutions begin with one standard deviation; return the module.
+    """Initialise all convolution weights of a module with the same standard deviation, in place; return the module.
 
-    PyTorch gives a depthwise filter, with its nine inputs, weights eight times as large as a dense one's. BatchNorm
-    hides that from the output, but steps of an optimizer like AdamW are then eight times as small beside the weights,
-    and depthwise networks learn slowly: docs/design.md has what that costs. The running variance begins at what inputs
-    of unit power give, so that an untrained network's features do not vanish.
+    PyTorch's default initialisation gives a depthwise filter, with its nine inputs, weights eight times as large as
+    those of a dense one. BatchNorm hides that in the output, but the steps of an optimizer like AdamW are then eight
+    times smaller relative to the weights, and depthwise networks learn slowly: docs/design.md reports the loss in
+    accuracy. The running variance is initialised to its value for inputs of unit power, so that the features of an
+    untrained network do not vanish.
 
     Args:
-        module: Holds Ultralytics' `Conv`s, convolution and BatchNorm.
+        module: Module that contains Ultralytics' `Conv` modules (convolution and BatchNorm).
     """
     for each in module.modules():
         if isinstance(each, Conv):
@@ -83,9 +84,9 @@ class SqueezeExcite(nn.Module):
     """Squeeze-and-excitation: scale each channel by a gate computed from all channels' means; (B, c, H, W) -> same.
 
     Args:
-        c: Channels.
+        c: Input and output channels.
         squeezed: Channels between the two fully connected layers.
-        act: Activation class between them.
+        act: Activation class between the two layers.
         gate: Activation class of the gate.
 
     Source: Hu et al. 2018, https://arxiv.org/abs/1709.01507, figure 3; the hard gate is MobileNetV3's (section 5.3).
@@ -95,7 +96,7 @@ class SqueezeExcite(nn.Module):
         self, c: int, squeezed: int, act: type[nn.Module] = nn.ReLU, gate: type[nn.Module] = nn.Hardsigmoid
     ) -> None:
         super().__init__()
-        self.pool = nn.AdaptiveAvgPool2d(1)  # a module, because Ultralytics' FLOP counter looks for one
+        self.pool = nn.AdaptiveAvgPool2d(1)  # a module, so that Ultralytics' FLOP counter finds it
         self.reduce = nn.Conv2d(c, squeezed, 1)
         self.act = act(inplace=True)
         self.expand = nn.Conv2d(squeezed, c, 1)
@@ -109,7 +110,7 @@ class SqueezeExcite(nn.Module):
 class InvertedResidual(nn.Module):
     """Inverted residual: expand 1x1, depthwise kxk, squeeze-excite, project 1x1; (B, c1, H, W) -> (B, c2, H/s, W/s).
 
-    The input is added where stride and channels allow it; the expansion is left out where it would not expand.
+    The residual is added if the stride is 1 and c1 equals c2; the expansion is omitted if mid equals c1.
 
     Args:
         c1: Input channels.
@@ -117,10 +118,10 @@ class InvertedResidual(nn.Module):
         c2: Output channels.
         k: Depthwise kernel size.
         s: Stride.
-        excite: Makes the squeeze-excite of so many channels, None for none.
+        excite: Function that builds the squeeze-excite for a number of channels, None for no squeeze-excite.
         act: Activation class.
-        norm: The BatchNorms' settings.
-        skip: Whether the input may be added.
+        norm: BatchNorm settings.
+        skip: Whether the residual connection is allowed.
 
     Source: Sandler et al. 2018, https://arxiv.org/abs/1801.04381, figure 4; with squeeze-excite Howard et al. 2019,
     https://arxiv.org/abs/1905.02244, figure 4.
@@ -151,9 +152,9 @@ class InvertedResidual(nn.Module):
 
 
 class FusedInvertedResidual(nn.Module):
-    """Fused inverted residual: one full kxk convolution expands, 1x1 projects; (B, c1, H, W) -> (B, c2, H/s, W/s).
+    """Fused inverted residual: expand with a dense kxk convolution, project 1x1; (B, c1, H, W) -> (B, c2, H/s, W/s).
 
-    Args: as `InvertedResidual`.
+    Args: see `InvertedResidual`.
 
     Source: Xiong et al. 2021, MobileDets, https://arxiv.org/abs/2004.14525, section 3.2.
     """
@@ -172,7 +173,7 @@ class FusedInvertedResidual(nn.Module):
 
 
 class LayerScale(nn.Module):
-    """A learned factor per channel, small at first; (B, c, H, W) -> same.
+    """Learned scale per channel, initialised to a small value; (B, c, H, W) -> same.
 
     Source: Touvron et al. 2021, https://arxiv.org/abs/2103.17239, equation 4.
     """
@@ -188,19 +189,19 @@ class LayerScale(nn.Module):
 class UniversalInvertedBottleneck(nn.Module):
     """Universal inverted bottleneck: [depthwise,] expand, [depthwise,] project; (B, c1, H, W) -> (B, c2, H/s, W/s).
 
-    The two optional depthwise convolutions make its four forms: ExtraDW (both), IB (the middle one), ConvNext (the
-    first one), FFN (none).
+    The two optional depthwise convolutions define its four variants: ExtraDW (both), IB (only the middle one), ConvNext
+    (only the first one), FFN (none).
 
     Args:
         c1: Input channels.
         mid: Expanded channels.
         c2: Output channels.
-        start: Kernel size of the first depthwise convolution, 0 for none.
-        k: Kernel size of the middle one, 0 for none.
-        s: Stride; of the middle one if there is one.
+        start: Kernel size of the first depthwise convolution, 0 to omit it.
+        k: Kernel size of the middle depthwise convolution, 0 to omit it.
+        s: Stride, applied by the middle depthwise convolution if present, otherwise by the first.
         act: Activation class.
-        norm: The BatchNorms' settings.
-        scale: Initial layer scale, None for none.
+        norm: BatchNorm settings.
+        scale: Initial layer scale, None for no layer scale.
 
     Source: Qin et al. 2024, MobileNetV4, https://arxiv.org/abs/2404.10518, figure 4.
     """
@@ -234,13 +235,13 @@ class MobileMQA(nn.Module):
     """Mobile multi-query attention: all heads share one key and one value; (B, c, H, W) -> same.
 
     Args:
-        c: Channels.
-        heads: Number of heads.
-        dim: Channels of a head's query, and of the key and the value.
-        kv_stride: Stride of the depthwise convolutions that shrink key and value.
-        k: Their kernel size.
-        norm: The BatchNorms' settings.
-        scale: Initial layer scale, None for none.
+        c: Input and output channels.
+        heads: Number of attention heads.
+        dim: Channels of each head's query, and of the shared key and value.
+        kv_stride: Stride of the depthwise convolutions that downsample key and value.
+        k: Kernel size of the depthwise convolutions that downsample key and value.
+        norm: BatchNorm settings.
+        scale: Initial layer scale, None for no layer scale.
 
     Source: Qin et al. 2024, MobileNetV4, https://arxiv.org/abs/2404.10518, section 4.2.
     """
@@ -281,17 +282,17 @@ class MobileMQA(nn.Module):
 
     @property
     def folded(self) -> bool:
-        """Whether `fold` has been called."""
+        """Return whether `fold` has been called."""
         return not isinstance(self.norm, nn.BatchNorm2d)
 
     def fold(self) -> None:
-        """Turn the BatchNorm in front into a depthwise 1x1 convolution, its exact equal even at padded borders."""
+        """Replace the input BatchNorm by an equivalent depthwise 1x1 convolution, exact even at padded borders."""
         if isinstance(self.norm, nn.BatchNorm2d):
             self.norm = norm_as_conv(self.norm)
 
 
 def norm_as_conv(norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """Return the depthwise 1x1 convolution that computes what a BatchNorm computes in eval mode."""
+    """Return the depthwise 1x1 convolution that is equivalent to a BatchNorm in eval mode."""
     mean, variance = _statistics(norm)
     conv = nn.Conv2d(norm.num_features, norm.num_features, 1, groups=norm.num_features).to(mean)
     with torch.no_grad():
@@ -302,20 +303,20 @@ def norm_as_conv(norm: nn.BatchNorm2d) -> nn.Conv2d:
 
 
 def _statistics(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a BatchNorm's running mean and variance, which all of ours have."""
+    """Return the running mean and variance of a BatchNorm, which all BatchNorms of this package have."""
     assert norm.running_mean is not None and norm.running_var is not None
     return norm.running_mean, norm.running_var
 
 
 class GhostModule(nn.Module):
-    """Ghost module: half the output by a convolution, half cheaply from that; (B, c1, H, W) -> (B, c2, H, W).
+    """Ghost module: 1x1 convolution for half the output, cheap depthwise for the rest; (B, c1, H, W) -> (B, c2, H, W).
 
     Args:
         c1: Input channels.
         c2: Output channels.
-        act: Activation class, None for none.
-        dfc: Whether GhostNetV2's decoupled fully connected attention gates the output.
-        norm: The BatchNorms' settings.
+        act: Activation class, None for no activation.
+        dfc: Whether to gate the output with GhostNetV2's decoupled fully connected attention.
+        norm: BatchNorm settings.
 
     Source: Han et al. 2020, https://arxiv.org/abs/1911.11907, figure 1 and equation 5; the attention Tang et al. 2022,
     https://arxiv.org/abs/2211.12905, figure 4.
@@ -356,9 +357,9 @@ class GhostBottleneck(nn.Module):
         c2: Output channels.
         k: Depthwise kernel size.
         s: Stride.
-        excite: Makes the squeeze-excite of so many channels, None for none.
+        excite: Function that builds the squeeze-excite for a number of channels, None for no squeeze-excite.
         dfc: Whether the first ghost module has GhostNetV2's attention.
-        norm: The BatchNorms' settings.
+        norm: BatchNorm settings.
 
     Source: Han et al. 2020, https://arxiv.org/abs/1911.11907, figure 3.
     """
@@ -406,7 +407,7 @@ class ShuffleUnitV1(nn.Module):
         s: Stride.
         groups: Groups of the 1x1 convolutions.
         first: Whether this is the network's first unit, whose first convolution is not grouped.
-        norm: The BatchNorms' settings.
+        norm: BatchNorm settings.
 
     Source: Zhang et al. 2018, https://arxiv.org/abs/1707.01083, figure 2 (b, c).
     """
@@ -429,13 +430,13 @@ class ShuffleUnitV1(nn.Module):
 class ShuffleUnitV2(nn.Module):
     """ShuffleNetV2 unit: split, transform one half, concatenate, shuffle; (B, c1, H, W) -> (B, c2, H/s, W/s).
 
-    At stride 2 both branches see the whole input.
+    At stride 2 both branches process the whole input.
 
     Args:
-        c1: Input channels, c2 at stride 1.
-        c2: Output channels, even.
-        s: Stride.
-        norm: The BatchNorms' settings.
+        c1: Input channels, equal to c2 at stride 1.
+        c2: Output channels, an even number.
+        s: Stride, 1 or 2.
+        norm: BatchNorm settings.
 
     Source: Ma et al. 2018, https://arxiv.org/abs/1807.11164, figure 3 (c, d).
     """
@@ -461,25 +462,26 @@ class ShuffleUnitV2(nn.Module):
 
 
 class Repeat(nn.Sequential):
-    """A registered module several times in sequence: the first turns c1 into c2 channels, the others keep them."""
+    """Sequence of instances of one registered module; the first maps c1 to c2 channels, the others keep c2."""
 
     def __init__(self, cls: Callable[..., nn.Module], *calls: Sequence[Any]) -> None:
         super().__init__(*(cls(*arguments) for arguments in calls))
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:
-    """Round to a multiple of `divisor`, at least one and never down by more than a tenth (timm's and torchvision's)."""
+    """Round to a multiple of `divisor`, at least `divisor`, never down by over 10 % (as in timm and torchvision)."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded if rounded >= 0.9 * channels else rounded + divisor
 
 
 def to_fast_layout(x: torch.Tensor) -> torch.Tensor:
-    """Lay an image batch out channels-last on a CPU, where depthwise convolutions train up to 2.4 times as fast.
+    """Convert an image batch to channels-last on a CPU, where depthwise convolutions then train up to 2.4 times faster.
 
-    The layout travels with the activations through the whole network. The weights stay as they are, so checkpoints
-    do too. Nothing happens while a graph is recorded: exporters choose layouts themselves.
+    The memory format propagates with the activations through the whole network. The weights, and so the checkpoints,
+    stay unchanged. The input is returned as it is while a graph is traced or exported: exporters choose layouts
+    themselves.
     """
-    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined]  # documented, but not in torch's list of exports
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined]  # documented, but not in torch's `__all__`
     recorded = tracing or torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling()
     if x.device.type != "cpu" or recorded:
         return x

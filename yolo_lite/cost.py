@@ -1,4 +1,4 @@
-"""What a model costs, counted the same way for every model: fused, at the real image size."""
+"""Count parameters and GFLOPs the same way for every model: fused, at the actual image size."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -14,17 +14,17 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def cost(model: nn.Module, imgsz: int = 640) -> tuple[int, float]:
-    """Count a model's parameters and GFLOPs after fusing, as it runs when deployed.
+    """Count the parameters and GFLOPs of a fused model, as deployed.
 
-    GFLOPs are twice thop's multiply-adds of a whole image. Ultralytics' own counter extrapolates from a small image,
-    and gives 0.0 when anything goes wrong; here that is an error.
+    GFLOPs are twice the multiply-adds that thop counts for a full-size image. Ultralytics' own counter extrapolates
+    from a small image and returns 0.0 on any failure; here that is an error.
 
     Args:
-        model: A model of Ultralytics (`YOLO(...).model`) or a backbone of ours; it is left as it is.
+        model: Ultralytics model (`YOLO(...).model`) or yolo_lite backbone; it is not modified.
         imgsz: Height and width of the image, pixels.
 
     Returns:
-        (int, float): Parameters, GFLOPs.
+        (int, float): Number of parameters, GFLOPs.
 
     Raises:
         RuntimeError: The count is 0.
@@ -34,14 +34,14 @@ def cost(model: nn.Module, imgsz: int = 640) -> tuple[int, float]:
 
 
 def costs(model: nn.Module, sizes: Sequence[int]) -> tuple[int, list[float]]:
-    """Do what `cost` does at several image sizes.
+    """Count the parameters of a fused model, and its GFLOPs at several image sizes, as `cost` does.
 
     Args:
-        model: As for `cost`.
-        sizes: Heights and widths of the image, pixels.
+        model: Ultralytics model (`YOLO(...).model`) or yolo_lite backbone; it is not modified.
+        sizes: Image sizes (height and width), pixels.
 
     Returns:
-        (int, list[float]): Parameters, GFLOPs at each size.
+        (int, list[float]): Number of parameters, GFLOPs at each size.
     """
     model = _shapes_only(model)
     gflops = [2 * _count(model, size)[0] / 1e9 for size in sizes]
@@ -49,10 +49,10 @@ def costs(model: nn.Module, sizes: Sequence[int]) -> tuple[int, list[float]]:
 
 
 def row_gflops(model: BaseModel, imgsz: int = 640) -> list[float]:
-    """Count what `cost` counts row by row of the YAML that a model was built from, without products outside of layers.
+    """Count GFLOPs per row of a model's YAML, without matrix products that are computed outside of layers.
 
     Args:
-        model: A model of Ultralytics.
+        model: Ultralytics model.
         imgsz: Height and width of the image, pixels.
 
     Returns:
@@ -64,14 +64,14 @@ def row_gflops(model: BaseModel, imgsz: int = 640) -> list[float]:
 
 
 def _shapes_only(model: Model) -> Model:
-    """Return a fused copy without memory: shapes are all that is counted."""
-    # Ultralytics' own `to` would move the strides of its head as well.
+    """Return a fused copy on the meta device: counting needs shapes only."""
+    # Ultralytics' own `to` would also move the strides of its head.
     shapes: Model = nn.Module._apply(fused(model), lambda tensor: tensor.to("meta"))
     return shapes
 
 
 def _count(model: nn.Module, imgsz: int) -> tuple[float, dict[str, Any]]:
-    """Return a model's multiply-adds, and thop's tuples, multiply-adds first, of what `model.model` holds."""
+    """Return a model's multiply-adds, and thop's tuples (multiply-adds first) for the children of `model.model`."""
     import thop
 
     channels = next(m for m in model.modules() if isinstance(m, torch.nn.Conv2d)).in_channels
@@ -84,10 +84,10 @@ def _count(model: nn.Module, imgsz: int) -> tuple[float, dict[str, Any]]:
 
 
 def fused(model: Model) -> Model:
-    """Return a copy for inference, fused as Ultralytics does it.
+    """Return a copy in eval mode, fused as Ultralytics does it.
 
     Args:
-        model: A model of Ultralytics, or a backbone of ours.
+        model: Ultralytics model or yolo_lite backbone.
     """
     model = copy.deepcopy(model).float().eval()
     if isinstance(model, BaseModel):

@@ -1,4 +1,4 @@
-"""What there is: modules of ours, of installed entry points and of the user, found once, under a lock."""
+"""Discover the registered modules, once and under a lock: built-in, from entry points and defined by the user."""
 
 import importlib
 import os
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "yolo_lite.modules"
 
-# One thread imports modules or builds a model, the others wait: a module half imported registers half of its classes.
+# Only one thread at a time may import modules or build a model: a partly imported module has registered only some of
+# its classes.
 one_at_a_time = threading.RLock()
-if hasattr(os, "register_at_fork"):  # a process forked meanwhile would wait for ever
+if hasattr(os, "register_at_fork"):  # a process forked while the lock is held would deadlock
     os.register_at_fork(
         before=one_at_a_time.acquire, after_in_parent=one_at_a_time.release, after_in_child=one_at_a_time.release
     )
@@ -27,27 +28,27 @@ _failures: dict[str, str] = {}
 
 
 def specs() -> dict[str, registry.Spec]:
-    """Return every registered module by name: ours, then those of installed entry points, then the user's own."""
+    """Return all registered modules by name: built-in ones, those of installed entry points, and the user's own."""
     global _found
     if not _found:
         with one_at_a_time:
             if not _found:
                 _import_ours()
                 _import_entry_points()
-                _found = True  # now that they are, not before
+                _found = True  # only after all imports, since it is checked without the lock
     return registry.registered()
 
 
 def families() -> dict[str, "type[Stage]"]:
     """Return the stage class of every native backbone, by the backbone's name."""
-    from yolo_lite.backbones._stage import Stage  # only now, since it needs torch
+    from yolo_lite.backbones._stage import Stage  # imported here, since it needs torch
 
     stages = [spec.cls for spec in specs().values() if issubclass(spec.cls, Stage)]
     return {variant: stage for stage in stages for variant in stage.variants}
 
 
 def failures() -> dict[str, str]:
-    """Return what went wrong with entry points: the reason, by entry point and package."""
+    """Return the errors of entry points that failed to load, keyed by entry point and package."""
     specs()
     return dict(_failures)
 
@@ -61,7 +62,7 @@ def _import_ours() -> None:
 
 
 def _import_entry_points() -> None:
-    """Import the modules that other packages offer; a broken one is a warning, and our own models go on."""
+    """Import the modules of other packages' entry points; one that fails only causes a warning."""
     for entry in entry_points(group=ENTRY_POINTS):
         try:
             entry.load()

@@ -1,4 +1,4 @@
-"""Which operators of a model the compilers of edge devices are known to dislike, by their vendors' own pages."""
+"""Find operators of a model that edge compilers are known to handle badly, according to the vendors' documentation."""
 
 import functools
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from yolo_lite.blocks import GhostModule, ShuffleUnitV1, ShuffleUnitV2, SqueezeE
 
 
 class Claim(NamedTuple):
-    """What a vendor says of an operator."""
+    """Statement of a vendor about an operator."""
 
     operator: str
     compiler: str
@@ -23,12 +23,12 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim that concerns a model."""
+    """Claim that applies to a model."""
 
     claim: Claim
     count: int
-    rows: list[int]  # of the YAML; empty for a backbone
-    switch: str  # what avoids it
+    rows: list[int]  # row indices in the YAML; empty for a backbone
+    switch: str  # how to avoid the operator
 
 
 CORAL = "https://coral.ai/docs/edgetpu/models-intro/"
@@ -62,7 +62,7 @@ NOTES = [
 ]
 
 EDGE, ACTIVATION = "backbone_edge: true", "activation: nn.ReLU6()"
-SWITCHES = {  # operator -> what avoids it in a native backbone, and elsewhere
+SWITCHES = {  # operator -> how to avoid it (in a native backbone, elsewhere)
     "h-swish": (EDGE, ACTIVATION),
     "SiLU": (EDGE, ACTIVATION),
     "squeeze-excite": (EDGE, "another network"),
@@ -74,7 +74,7 @@ SWITCHES = {  # operator -> what avoids it in a native backbone, and elsewhere
 
 
 def _operators(module: nn.Module) -> Iterator[str]:
-    """Name the operators in the table above that a module is."""
+    """Yield the names of the operators in `CLAIMS` that a module implements."""
     for operator, kinds in _kinds().items():
         if isinstance(module, kinds):
             yield operator
@@ -86,7 +86,7 @@ def _operators(module: nn.Module) -> Iterator[str]:
 
 @functools.cache
 def _kinds() -> dict[str, tuple[type[nn.Module], ...]]:
-    """The classes that are an operator whatever their settings: torch's, Ultralytics', ours and timm's."""
+    """Return the classes of torch, Ultralytics, yolo_lite and timm that implement an operator with any settings."""
     from timm.layers.squeeze_excite import EffectiveSEModule, SEModule
     from timm.models._efficientnet_blocks import SqueezeExcite as TimmSqueezeExcite
 
@@ -101,15 +101,15 @@ def _kinds() -> dict[str, tuple[type[nn.Module], ...]]:
 
 
 def lint(model: nn.Module) -> list[Finding]:
-    """Find what edge compilers are known to dislike in a model.
+    """Find operators of a model that edge compilers are known to handle badly.
 
     Args:
-        model: A model of Ultralytics (`YOLO(...).model`), or a backbone.
+        model: Ultralytics model (`YOLO(...).model`) or backbone.
 
     Returns:
-        (list[Finding]): By the order of the claims; what is in a native backbone apart from what is elsewhere.
+        (list[Finding]): Findings in the order of `CLAIMS`; native backbones and the rest have separate findings.
     """
-    found: dict[tuple[str, bool], list[int | None]] = {}  # operator, in a native backbone? -> rows, one for each time
+    found: dict[tuple[str, bool], list[int | None]] = {}  # (operator, in a native backbone) -> row of each occurrence
     rows = getattr(model, "model", None)
     parts: list[tuple[int | None, nn.Module]] = [(None, model)] if rows is None else [*enumerate(rows)]
     for row, part in parts:

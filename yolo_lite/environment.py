@@ -1,4 +1,4 @@
-"""What a result depends on besides the code: the machine, and the versions of what took part."""
+"""Describe what a result depends on besides the code: the machine and the package versions."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ PACKAGES = ("ultralytics", "torch", "torchvision", "timm", "numpy", "opencv-pyth
 
 
 class Machine(TypedDict, total=False):
-    """A machine; torch's threads and GPUs stand there where torch is loaded."""
+    """Description of a machine; `threads` and `gpus` are only present if torch is loaded."""
 
     processor: str
     cores: int | None
@@ -25,7 +25,7 @@ class Machine(TypedDict, total=False):
 
 
 def machine() -> Machine:
-    """Describe the machine."""
+    """Return a description of this machine."""
     found: Machine = {"processor": processor(), "cores": os.cpu_count(), "system": system()}
     torch = sys.modules.get("torch")
     if torch is not None:
@@ -35,7 +35,7 @@ def machine() -> Machine:
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Return the versions of Python, yolo_lite and those of the packages, as pip calls them, that are installed."""
+    """Return the versions of Python, yolo_lite and the given packages (distribution names) that are installed."""
     found = {"python": platform.python_version(), "yolo_lite": __version__}
     for name in packages:
         installed = installed_version(name)
@@ -45,7 +45,7 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 
 def in_words(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Return machine and versions as the few words that stand below a table."""
+    """Return machine and versions as short texts for the note below a table."""
     found = versions(packages)
     python = found.pop("python")
     words = {"CPU": processor(), "cores": str(os.cpu_count()), "system": f"{system()}, Python {python}"}
@@ -53,7 +53,7 @@ def in_words(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 
 def installed_version(package: str) -> str | None:
-    """Return a package's version, None where it is not installed."""
+    """Return the installed version of a package, None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -61,7 +61,7 @@ def installed_version(package: str) -> str | None:
 
 
 def system() -> str:
-    """Return the operating system's name and the processor's kind, `Linux x86_64`."""
+    """Return the names of the operating system and the machine architecture, like `Linux x86_64`."""
     return f"{platform.system()} {platform.machine()}"
 
 

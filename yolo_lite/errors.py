@@ -1,26 +1,26 @@
-"""The one error that users see, and the words that help them on."""
+"""Errors that are shown to users, and helpers for their messages."""
 
 import difflib
 from collections.abc import Iterable
 
-NEAR = 0.6  # how alike two words have to be, as difflib measures it, for one to be taken for the other
-LONGEST = 300  # characters of another program's error that are repeated
+NEAR = 0.6  # minimum difflib similarity for a suggestion
+LONGEST = 300  # maximum number of characters quoted from a value or from another program's error
 
 
 class ConfigError(ValueError):
-    """A model YAML, name, number or file that cannot be used: where, what was found, what was needed."""
+    """Model YAML, name, number or file that cannot be used; the message says where, what was found and expected."""
 
     def at(self, where: str) -> "ConfigError":
-        """Return the same error with its place put in front."""
+        """Return the same error with its location as a prefix."""
         return ConfigError(f"{where}: {self}")
 
 
 class UsageError(ConfigError):
-    """A command line that cannot be understood."""
+    """Invalid command line."""
 
 
 def nearest(word: object, choices: Iterable[object], near: float = NEAR) -> str | None:
-    """Return the choice that is nearest to a word, one that begins with it before others; None where none is near."""
+    """Return the choice most similar to a word, preferring those that start with it; None if none is similar."""
     names = [str(choice) for choice in choices]
     begun = [name for name in names if name.startswith(str(word))] if len(str(word)) > 3 else []
     found = difflib.get_close_matches(str(word), begun or names, n=1, cutoff=0 if begun else near)
@@ -29,7 +29,7 @@ def nearest(word: object, choices: Iterable[object], near: float = NEAR) -> str 
 
 
 def suggest(word: object, choices: Iterable[object]) -> str:
-    """Return "; did you mean 'x'?" for the choice nearest to a word, or the list of choices if none is near."""
+    """Return "; did you mean 'x'?" for the most similar choice, or the list of choices if none is similar."""
     names = [str(choice) for choice in choices]
     near = nearest(str(word)[:LONGEST], names)
     if near is not None:
@@ -38,20 +38,20 @@ def suggest(word: object, choices: Iterable[object]) -> str:
 
 
 def shown(value: object, limit: int = LONGEST) -> str:
-    """Return a value as Python writes it, not too long."""
+    """Return the repr of a value, truncated to `limit` characters."""
     try:
         text = repr(value)
-    except Exception:  # whatever it is, the sentence is to be said
+    except Exception:  # the message has to be shown even if `repr` fails
         text = f"a {type(value).__name__}"
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def one_line(error: object, limit: int = LONGEST) -> str:
-    """Return an error's text in one line, not too long; its type stands in for a missing text."""
+    """Return an error's message in one line, truncated to `limit` characters; its type if the message is empty."""
     return " ".join(str(error).split())[:limit] or type(error).__name__
 
 
 def typed_line(error: BaseException, limit: int = LONGEST) -> str:
-    """Return an error's text in one line, with its type: of another program's error the type says as much."""
+    """Return an error's message in one line with its type, which is informative for errors of other programs."""
     text = " ".join(str(error).split())[:limit]
     return f"{text} ({type(error).__name__})" if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""Files that are complete or absent: the one way in which anything is written."""
+"""Write files atomically, so that they are complete or absent."""
 
 import contextlib
 import csv
@@ -14,19 +14,19 @@ from typing import Any
 
 from yolo_lite.errors import ConfigError, typed_line
 
-ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  # errors that end when there is room
-PLACE = {errno.EROFS, errno.EACCES, errno.EPERM}  # and those of places that cannot be written at all
+ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  # errors that free space resolves
+PLACE = {errno.EROFS, errno.EACCES, errno.EPERM}  # errors of locations that are not writable
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a place beside a file or folder to write to, and move it there at the end; a failure leaves nothing behind.
+    """Yield a temporary path beside a file or folder, and rename it to the target on success or delete it on failure.
 
     Args:
-        path: Where it will be; its folder is made if need be.
+        path: Path of the file or folder to write; its parent folder is created if necessary.
 
     Yields:
-        (Path): Where to write, with the same suffix.
+        (Path): Temporary path to write to, with the same suffix.
 
     Raises:
         ConfigError: The disk is full, read-only or broken.
@@ -45,11 +45,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def unwritable(error: OSError, path: str | Path | None = None) -> ConfigError:
-    """Return the sentence for an error of the disk.
+    """Return the error message for a failed write.
 
     Args:
-        error: What went wrong.
-        path: What was to be written; None where only the error may know.
+        error: Error of the operating system.
+        path: Path that could not be written; None to take the file name from the error, if it has one.
     """
     if not (path or error.filename) and error.errno not in ROOM | PLACE:
         return ConfigError(typed_line(error))
@@ -62,7 +62,7 @@ def unwritable(error: OSError, path: str | Path | None = None) -> ConfigError:
 
 
 def is_file(path: str | Path) -> bool:
-    """Tell whether there is a file; a text that can be no path, being too long or of strange characters, is none."""
+    """Return whether a file exists; False for texts that are no valid path (too long, invalid characters)."""
     try:
         return Path(path).is_file()
     except (OSError, ValueError):
@@ -70,18 +70,18 @@ def is_file(path: str | Path) -> bool:
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write a file, complete or absent."""
+    """Write a file atomically."""
     with replacing(path) as draft:
         draft.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain data as JSON, complete or absent."""
+    """Write plain data as JSON, atomically."""
     write(path, json.dumps(plain(value), indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file holds, None where it is missing or torn."""
+    """Return the contents of a JSON file, None if it is missing or invalid."""
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
@@ -89,7 +89,7 @@ def read_json(path: Path) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return the same data with None for what JSON has no word for: infinite, and not a number."""
+    """Return a copy of the data with None in place of infinity and NaN, which JSON cannot represent."""
     if isinstance(value, dict):
         return {key: plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -98,7 +98,7 @@ def plain(value: Any) -> Any:
 
 
 def rows_as_csv(fields: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return rows, dictionaries with these fields, as CSV; None and what is missing become empty cells."""
+    """Return rows (dictionaries with the given fields) as CSV; None and missing values become empty cells."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fields, lineterminator="\n", restval="")
     writer.writeheader()
@@ -107,10 +107,10 @@ def rows_as_csv(fields: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str
 
 
 def between(page: str, mark: str, lines: Iterable[str]) -> str:
-    """Put lines into a page between `<!-- mark -->` and `<!-- /mark -->`, each on a line of its own.
+    """Replace the lines of a page between `<!-- mark -->` and `<!-- /mark -->`, each on a line of its own.
 
     Raises:
-        ValueError: The page lacks them.
+        ValueError: The page lacks these markers.
     """
     first, last = f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
     before, _, rest = page.partition(first)

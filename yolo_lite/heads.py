@@ -1,7 +1,7 @@
-"""Light and slim heads: Ultralytics' own, with depthwise convolutions, or with few channels, in their branches.
+"""Light and slim heads: Ultralytics' heads with depthwise branches or with branches of few channels.
 
-They are subclasses, so losses, decoding, validation, end-to-end mode and export stay Ultralytics', which chooses the
-task by the class's name and the loss by its type.
+They are subclasses, so losses, decoding, validation, end-to-end mode and export remain Ultralytics', which selects the
+task by the class name and the loss by the type.
 """
 
 import copy
@@ -19,14 +19,14 @@ from ultralytics.nn.modules.head import OBB, OBB26, Detect, Pose, Pose26, Segmen
 from yolo_lite.blocks import start_evenly
 from yolo_lite.registry import Class, Count, Rule, Scale, register
 
-KERNEL = 5  # of the depthwise convolutions, as in the light neck
+KERNEL = 5  # kernel size of the depthwise convolutions, as in the light neck
 
-Build = Callable[[int, nn.Sequential], nn.Sequential]  # a level's channels, Ultralytics' branch -> our branch
+Build = Callable[[int, nn.Sequential], nn.Sequential]  # (input channels of a level, Ultralytics' branch) -> our branch
 Call = tuple[list[Any], int]  # the constructor's arguments, output channels
 
 
 def _head(c1: list[int], scale: Scale, *args: Any) -> Call:
-    """As Ultralytics does for its heads, which take reg_max and end2end from the YAML's keys of these names."""
+    """Append reg_max and end2end (YAML keys of these names) and the input channels, as Ultralytics does for heads."""
     return [*args, scale.reg_max, scale.end2end, c1], 0
 
 
@@ -53,7 +53,7 @@ def _register(rule: Rule) -> Callable[[Class], Class]:
 class DFL(UltralyticsDFL):
     """Ultralytics' DFL without a softmax across channels; (B, 4 * bins, A) -> (B, 4, A), the mean of each distribution.
 
-    That softmax alone is 7 % of a light detector's time in onnxruntime, which transposes twice for it.
+    That softmax alone takes 7 % of a light detector's latency in onnxruntime, which needs two transposes for it.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -64,9 +64,9 @@ class DFL(UltralyticsDFL):
 
 
 class _Branches(nn.Module):
-    """Replaces branches that Ultralytics' head, the next class of the subclass, has built by cheaper ones."""
+    """Mixin that replaces branches built by Ultralytics' head, the next class in the MRO, with cheaper ones."""
 
-    legacy = False  # Ultralytics' parser sets it on its own classes, as the last model it parsed had it
+    legacy = False  # Ultralytics' parser sets it on its own classes, where the last parsed model's value persists
     reg_max: int
 
     def __init__(self, nc: int, *args: Any) -> None:
@@ -82,20 +82,20 @@ class _Branches(nn.Module):
                 setattr(self, f"one2one_{name}", copy.deepcopy(getattr(self, name)))
 
     def branches(self, nc: int, wide: int) -> dict[str, Build]:
-        """Return what builds the branches, by their names.
+        """Return the functions that build the branches, by attribute name.
 
         Args:
-            nc: Classes.
+            nc: Number of classes.
             wide: Channels of the finest level.
         """
         raise NotImplementedError
 
 
 class _Light(_Branches):
-    """Depthwise branches.
+    """Mixin with depthwise branches.
 
-    Box, mask, keypoint and angle branches: the first 3x3 convolution, which sees all channels, becomes a depthwise 5x5
-    and a 1x1. The class branch becomes a depthwise 5x5 and two 1x1.
+    Box, mask, keypoint and angle branches: the first 3x3 convolution, which is dense, is replaced by a depthwise 5x5
+    and a 1x1. The class branch is a depthwise 5x5 and two 1x1 convolutions.
     """
 
     def branches(self, nc: int, wide: int) -> dict[str, Build]:
@@ -111,9 +111,10 @@ class _Light(_Branches):
 
 
 class _Slim(_Branches):
-    """Dense branches of half as many channels as the finest level has; mask, keypoint and angle branches as they are.
+    """Mixin with dense box and class branches of few channels; mask, keypoint and angle branches are unchanged.
 
-    The box branch is two 3x3 convolutions and a 1x1, the class branch a 3x3 and two 1x1.
+    The 3x3 convolutions have half as many channels as the finest level, at least 16. The box branch is two 3x3
+    convolutions and a 1x1, the class branch a 3x3 and two 1x1.
     """
 
     def branches(self, nc: int, wide: int) -> dict[str, Build]:
@@ -129,7 +130,7 @@ class _Slim(_Branches):
 
 
 class _Pose26(Pose26):
-    """YOLO26's keypoints, which exporters (ExecuTorch's, TensorFlow's) recognise by exact type only."""
+    """Pose26 that keeps its keypoint decoding in exporters (ExecuTorch, TensorFlow), which check for the exact type."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         decode = getattr(value, "__func__", None) if name == "kpts_decode" else None

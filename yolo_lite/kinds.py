@@ -1,4 +1,4 @@
-"""What an option's value may be: how a word becomes one, which values are refused, and with which sentence."""
+"""Types of option values: how command-line words are parsed, which values are valid, and the error messages."""
 
 import math
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 from yolo_lite.errors import ConfigError, suggest
 
-LONGEST = 200  # characters of a wrong value that are repeated
+LONGEST = 200  # maximum number of characters quoted from an invalid value
 
 
 def _as_it_is(value: Any) -> Any:
@@ -21,15 +21,15 @@ def _nothing(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a value may be.
+    """Type of an option's value.
 
     Attributes:
-        wanted: What it has to be, for the sentence that refuses another one.
-        read: Turns a word of the command line into a value; ValueError or KeyError where it is none.
-        holds: Tells whether a value is one.
-        nearest: What helps on with a wrong value, "" where there is nothing.
-        form: Brings the ways in which Python and YAML files may write a value into one; errors as `read`.
-        choices: All values, where they can be listed.
+        wanted: Description of valid values for the error message.
+        read: Function that parses a command-line word; raises ValueError or KeyError if the word is invalid.
+        holds: Function that returns whether a value is valid.
+        nearest: Function that returns a hint for an invalid value, "" for no hint.
+        form: Function that normalises a value from Python or a YAML file; raises ValueError or KeyError if it cannot.
+        choices: All valid values, if they can be enumerated.
     """
 
     wanted: str
@@ -40,10 +40,10 @@ class Kind:
     choices: tuple[str, ...] = ()
 
     def check(self, name: str, value: Any, example: str = "") -> Any:
-        """Return a value of this kind, in its one form.
+        """Return the normalised value.
 
         Raises:
-            ConfigError: It is none.
+            ConfigError: The value is invalid.
         """
         try:
             formed = self.form(value)
@@ -54,7 +54,7 @@ class Kind:
         return formed
 
     def refusal(self, name: str, value: Any, example: str = "") -> ConfigError:
-        """Return the error that says what is wrong with a value."""
+        """Return the error for an invalid value."""
         text = repr(value) if len(repr(value)) <= LONGEST else f"{repr(value)[:LONGEST]}..."
         near = self.nearest(value) or (f"for example {name}={example}" if example and not self.choices else "")
         return ConfigError(f"{name} has to be {self.wanted}, found {text}{f'; {near}' if near else ''}")
@@ -65,7 +65,7 @@ def _is_number(value: Any, whole: bool = False) -> bool:
 
 
 def whole(least: int = 1, multiple: int = 1, most: float = math.inf) -> Kind:
-    """Whole numbers from `least` to `most`, multiples of `multiple`."""
+    """Return the kind of whole numbers from `least` to `most` that are multiples of `multiple`."""
     text = "a whole number above 0" if least == 1 else f"a whole number from {least}"
     text += "" if most == math.inf else f" to {most}"
     text = text if multiple == 1 else f"a multiple of {multiple}"
@@ -81,7 +81,7 @@ def whole(least: int = 1, multiple: int = 1, most: float = math.inf) -> Kind:
 
 
 def number(most: float = math.inf, least: float | None = None) -> Kind:
-    """Finite numbers above 0, or from `least` on, up to `most`."""
+    """Return the kind of finite numbers above 0, or at least `least`, and at most `most`."""
     text = "a finite number above 0" if least is None else f"a finite number from {least:g}"
     text += "" if most == math.inf else f" and at most {most:g}"
 
@@ -96,7 +96,7 @@ def number(most: float = math.inf, least: float | None = None) -> Kind:
 
 
 def measured(unit: str) -> Kind:
-    """Finite numbers above 0, with or without their unit."""
+    """Return the kind of finite numbers above 0 that may be followed by their unit."""
     plain = number()
 
     def read(word: str) -> Any:
@@ -109,11 +109,11 @@ def measured(unit: str) -> Kind:
 
 
 def one_of(*choices: str, meant: Mapping[str, str] | None = None) -> Kind:
-    """One of some words.
+    """Return the kind of words from a fixed set.
 
     Args:
-        choices: The words.
-        meant: Other words, and the one that each stands for; "" for those that only look like one.
+        choices: Valid words.
+        meant: Mapping from invalid words to the choice to suggest; "" for words that should get no suggestion.
     """
 
     def holds(value: Any) -> bool:
@@ -127,11 +127,11 @@ def one_of(*choices: str, meant: Mapping[str, str] | None = None) -> Kind:
 
 
 def listed(kind: Kind, unique: bool = False) -> Kind:
-    """Values of a kind: a list, one alone, or a text with commas between; its form is a list.
+    """Return the kind of lists, given as a list, a single value or comma-separated text, and normalised to a list.
 
     Args:
-        kind: What each of them is.
-        unique: Whether none may be repeated.
+        kind: Kind of the items.
+        unique: Whether repeated items are invalid.
     """
 
     def read(word: str) -> list[Any]:
@@ -161,11 +161,11 @@ def listed(kind: Kind, unique: bool = False) -> Kind:
 
 
 def keyed(kind: Kind, each: str) -> Kind:
-    """A value of a kind, or a mapping from names to such: on the command line name:value with commas between.
+    """Return the kind of single values or mappings from names to values, name:value,... on the command line.
 
     Args:
-        kind: What the values are.
-        each: What the names are of, like "for each scale".
+        kind: Kind of the values.
+        each: What the names refer to, for the error message, like "for each scale".
     """
 
     def read(word: str) -> Any:
@@ -220,4 +220,4 @@ WEIGHTS = Kind(
     lambda value: _is_text(value) or _is_mapping(value),
     form=_text,
 )
-IMGSZ = whole(least=32, multiple=32)  # pixels: five strides of 2
+IMGSZ = whole(least=32, multiple=32)  # pixels; 32 is the product of five strides of 2

@@ -1,52 +1,52 @@
-"""How large a model may be: far beyond any use, so that a slip of the keyboard neither hangs nor fills the memory."""
+"""Limits on the size of a model, far beyond any practical use, so that a typo neither hangs nor exhausts memory."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from yolo_lite.errors import ConfigError
 
-# Of a model YAML
-BYTES = 100_000  # of its file
-VALUES = 20_000  # all values in it, aliases written out
-NESTING = 32  # how deep they may lie in each other
-TEXT = 4096  # characters of a text, as long as a path may be
-DIGITS = 20  # of a whole number
-ROWS = 500  # of backbone and head
+# limits of a model YAML
+BYTES = 100_000  # file size
+VALUES = 20_000  # number of values, with aliases expanded
+NESTING = 32  # nesting depth of values
+TEXT = 4096  # characters of a text, the maximum length of a path
+DIGITS = 20  # digits of a whole number
+ROWS = 500  # rows of backbone and head together
 
-# Of its numbers
+# limits of the numbers in a model YAML
 CLASSES = 2**15
-IMAGE_CHANNELS = 256  # of hyperspectral cameras; with more, an image alone fills the memory
-DEPTH = WIDTH = 100  # of `scales`
-REPEATS = 200  # of one row, times depth
+IMAGE_CHANNELS = 256  # as in hyperspectral cameras; with more, a single image exhausts memory
+DEPTH = WIDTH = 100  # multipliers in `scales`
+REPEATS = 200  # repeats of one row, multiplied by depth
 BACKBONE_WIDTH = 10  # alpha
 CHANNELS = 2**16
 ARGUMENT = 2**16  # every number among the arguments of Ultralytics' own modules
-REG_MAX = 256  # bins of a box's side; stock models have 16 or 1
+REG_MAX = 256  # bins per side of a box; stock models have 16 or 1
 KEYPOINTS = 1024
 
-# Of the model that it makes, for one image of 256 px
+# limits of the resulting model, for one image of 256 px unless stated otherwise
 PARAMETERS = 100_000_000  # 0.4 GB in float32; YOLOv8x has 68 million
-WEIGHT = 2**24  # values of one; the largest of YOLOv8x has 3.7 million, and a convolution copies its weight to compute
+WEIGHT = 2**24  # values of one weight tensor (3.7 million in YOLOv8x); convolutions copy their weights to compute
 GFLOPS = 100  # YOLOv8x has 35
-ELEMENTS = 2**26  # of one tensor, for two images; YOLOv8x has 3.7 million
-KEPT = 2**26  # of the outputs of all rows together, for two images
-OPERATIONS = 10_000  # of torch, to build it and to run it; YOLOv8x takes 1,700
-ACTIVATION = 200  # characters of the key `activation`
+ELEMENTS = 2**26  # values of one tensor, for two images; YOLOv8x has 3.7 million
+KEPT = 2**26  # values of the outputs of all rows together, for two images
+OPERATIONS = 10_000  # torch operations to build and run the model; YOLOv8x takes 1,700
+ACTIVATION = 200  # characters of the YAML key `activation`
 
 TOO_DEEP = f"values are nested more than {NESTING} deep"
 
 
 def check_tree(root: Any, parts: Callable[[Any], Iterable[Any]]) -> None:
-    """Refuse data of too many values, with aliases expanded, or too deep, or that holds itself, or a too long text.
+    """Refuse data with too many values (aliases expanded), data nested too deeply and data that contains itself.
 
     Args:
-        root: The data.
-        parts: Returns what a value holds, nothing for a plain one.
+        root: Data to check.
+        parts: Function that returns the children of a value, nothing for a scalar.
 
     Raises:
-        ConfigError: It is such.
+        ConfigError: The data exceeds `VALUES` or `NESTING`.
     """
-    sizes: dict[int, int] = {}  # of what was seen, so that an alias is not walked again
+    sizes: dict[int, int] = {}  # sizes of visited values by id, so that an alias is not traversed again
 
     def size(value: Any, depth: int) -> int:
         if depth > NESTING:
@@ -61,10 +61,10 @@ def check_tree(root: Any, parts: Callable[[Any], Iterable[Any]]) -> None:
 
 
 def check_data(root: Any) -> None:
-    """Refuse a model dictionary that is too large: what `check_tree` refuses, and texts and numbers that are too long.
+    """Refuse a model dictionary that `check_tree` refuses, or that contains texts or numbers that are too long.
 
     Raises:
-        ConfigError: It is such.
+        ConfigError: The dictionary exceeds a limit.
     """
     check_tree(root, _parts)
 

@@ -1,8 +1,8 @@
 """Loss options of model YAMLs: `class_loss: varifocal` and `box_loss: siou`.
 
-They are put into the criterion that Ultralytics makes of a model, both branches of an end-to-end one, so assignment,
-gains, masks and keypoints stay Ultralytics'. A model rebuilt from a checkpoint has the keys in its YAML, so resuming,
-fine-tuning and the workers of multi-GPU training get the same losses.
+They replace parts of the criterion that Ultralytics creates for a model (in both branches of an end-to-end model), so
+assignment, gains, masks and keypoints remain Ultralytics'. A model rebuilt from a checkpoint has the keys in its YAML,
+so resumed training, fine-tuning and the workers of multi-GPU training use the same losses.
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from ultralytics.utils.loss import BboxLoss
 from ultralytics.utils.metrics import bbox_iou, probiou
 
-ALPHA, GAMMA = 0.75, 2.0  # of VariFocal loss, the paper's
-THETA = 4  # of SIoU's shape cost, the paper's
+ALPHA, GAMMA = 0.75, 2.0  # parameters of VariFocal loss, as in the paper
+THETA = 4  # exponent of SIoU's shape cost, as in the paper
 EPS = 1e-7
 
 
 def apply(criterion: Any, d: Mapping[str, Any]) -> Any:
-    """Put the losses that a model dictionary asks for into Ultralytics' criterion; return it."""
+    """Install the losses selected in a model dictionary in Ultralytics' criterion; return the criterion."""
     branches = [getattr(criterion, name) for name in ("one2many", "one2one") if hasattr(criterion, name)]
     for branch in branches or [criterion]:
         if d.get("class_loss") is not None:
@@ -32,7 +32,7 @@ def apply(criterion: Any, d: Mapping[str, Any]) -> Any:
 
 
 class Remembering(nn.Module):
-    """Ultralytics' assigner, which remembers its last assignment for the class loss."""
+    """Wrapper of Ultralytics' assigner that stores the last assignment for the class loss."""
 
     def __init__(self, assigner: nn.Module) -> None:
         super().__init__()
@@ -41,11 +41,11 @@ class Remembering(nn.Module):
 
     @torch.no_grad()
     def forward(self, scores: torch.Tensor, boxes: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Assign as Ultralytics does; keep labels (B, A), what is found (B, A), and the IoU with it (B, A)."""
+        """Assign as Ultralytics does; store labels, foreground mask and IoU with the assigned box, each (B, A)."""
         result = self.assigner(scores, boxes, *args, **kwargs)
         labels, targets, _, found, *_ = result
-        found = found.bool()  # numbers where no image has an object
-        pairs = boxes[found], targets[found]  # (N, 4), rotated ones (N, 5)
+        found = found.bool()  # not yet boolean if no image has an object
+        pairs = boxes[found], targets[found]  # (N, 4), rotated boxes (N, 5)
         overlap = bbox_iou(*pairs, xywh=False) if boxes.shape[-1] == 4 else probiou(*pairs)
         self.labels, self.found = labels, found
         self.iou = torch.zeros_like(scores[..., 0])
@@ -58,15 +58,15 @@ class VarifocalLoss(nn.Module):
 
     VFL(p, q) = -q (q log p + (1 - q) log(1 - p)) for q > 0, else -alpha p^gamma log(1 - p), where q is the IoU of the
     predicted box with its ground truth, or with `aligned` Ultralytics' alignment metric. The sum is normalised by the
-    number of positives, as in the paper: Ultralytics divides what is returned by the sum of its targets, so it comes
-    multiplied by that.
+    number of positives, as in the paper: since Ultralytics divides the returned loss by the sum of its targets, the
+    loss is multiplied by that sum and divided by the number of positives.
 
     Source: Zhang et al. 2021, VarifocalNet, https://arxiv.org/abs/2008.13367, equation 2.
     """
 
     def __init__(self, assigned: Remembering, aligned: bool = False) -> None:
         super().__init__()
-        self.assigned = (assigned,)  # a tuple: it is the criterion's module, not a part of this one
+        self.assigned = (assigned,)  # a tuple, so that it is not registered as a submodule; the criterion owns it
         self.aligned = aligned
 
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -80,20 +80,20 @@ class VarifocalLoss(nn.Module):
 
 
 def varifocal(logits: torch.Tensor, q: torch.Tensor, alpha: float = ALPHA, gamma: float = GAMMA) -> torch.Tensor:
-    """Return VariFocal loss element by element.
+    """Return the element-wise VariFocal loss.
 
     Args:
-        logits: Of any shape; p is their sigmoid.
-        q: Targets of the same shape, 0 for negatives.
+        logits: Logits of any shape; p is their sigmoid.
+        q: Targets of the same shape as the logits, 0 for negatives.
         alpha: Weight of negatives.
-        gamma: How much less easy negatives count.
+        gamma: Exponent that reduces the weight of easy negatives.
     """
     weight = torch.where(q > 0, q, alpha * logits.sigmoid() ** gamma)
     return weight * F.binary_cross_entropy_with_logits(logits, q, reduction="none")
 
 
 class SIoULoss(BboxLoss):
-    """Ultralytics' box loss with SIoU in place of CIoU; DFL or L1 beside it stays as it is."""
+    """Ultralytics' box loss with SIoU instead of CIoU; the DFL or L1 term is unchanged."""
 
     def forward(
         self,
@@ -116,9 +116,9 @@ class SIoULoss(BboxLoss):
 
 
 def siou(boxes: torch.Tensor, truth: torch.Tensor, theta: int = THETA) -> torch.Tensor:
-    """Return SIoU loss, 1 - IoU + (distance + shape) / 2; (N, 4) twice, corners -> (N,).
+    """Return the SIoU loss, 1 - IoU + (distance + shape) / 2; two (N, 4) of corners (xyxy) -> (N,).
 
-    Gradients are finite everywhere, where centres coincide, too.
+    Gradients are finite everywhere, even where centres coincide.
 
     Source: Gevorgyan 2022, https://arxiv.org/abs/2205.12740, section 2.
     """
@@ -127,9 +127,9 @@ def siou(boxes: torch.Tensor, truth: torch.Tensor, theta: int = THETA) -> torch.
     inter = overlap.prod(1)
     iou = inter / (size.prod(1) + other.prod(1) - inter + EPS)
     enclosing = torch.maximum(boxes[:, 2:], truth[:, 2:]) - torch.minimum(boxes[:, :2], truth[:, :2])
-    apart = ((truth[:, :2] + truth[:, 2:]) - (boxes[:, :2] + boxes[:, 2:])) / 2  # (N, 2), of the centres
-    # 1 - 2 sin^2(arcsin(x) - pi / 4) is sin(2 arcsin(x)) = 2 x sqrt(1 - x^2), whose x and root are the two legs over
-    # the distance: no arcsin, whose slope is infinite at 1, and no root of 0.
+    apart = ((truth[:, :2] + truth[:, 2:]) - (boxes[:, :2] + boxes[:, 2:])) / 2  # (N, 2), offsets of the centres
+    # 1 - 2 sin^2(arcsin(x) - pi / 4) = sin(2 arcsin(x)) = 2 x sqrt(1 - x^2), where x and the root are the two legs
+    # divided by the distance. This avoids arcsin, whose slope is infinite at 1, and the root of 0.
     legs = apart.abs()
     angle = 2 * legs.prod(1) / (legs.square().sum(1) + EPS)
     rho = (apart / enclosing.clamp(min=EPS)).square()

@@ -1,4 +1,4 @@
-"""Networks without memory: torch's meta device, where only shapes and names are wanted."""
+"""Networks on torch's meta device, which use no memory, for code that needs only shapes and names."""
 
 import contextlib
 import functools
@@ -20,15 +20,15 @@ T = TypeVar("T")
 
 
 def without_memory(run: Callable[[], T]) -> T:
-    """Call a function on torch's meta device, and on the CPU where that device lacks what a module needs.
+    """Call a function on torch's meta device, or on the CPU if a module needs an operation that meta lacks.
 
-    Which modules those are depends on the releases of torch and timm. Random numbers are left as they were.
+    Which modules need the CPU depends on the releases of torch and timm. The CPU random state is preserved.
 
     Args:
-        run: Builds modules, of which only shapes and names are wanted.
+        run: Function that builds modules of which only shapes and names are needed.
 
     Returns:
-        (T): What the function returns.
+        (T): Return value of the function.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         with torch.device("meta"):
@@ -42,13 +42,13 @@ def without_memory(run: Callable[[], T]) -> T:
 
 
 def is_about_meta(error: Exception) -> bool:
-    """Tell whether code that runs on the meta device failed only because that device cannot do something."""
+    """Return whether the meta device is active and an error was caused only by an operation that it lacks."""
     about = r"meta (tensor|device|backend|kernel|function)|'meta'|device meta"
     return not isinstance(error, ConfigError) and torch.empty(0).is_meta and bool(re.search(about, str(error).lower()))
 
 
 class Bounded(TorchDispatchMode):
-    """Refuses what is beyond `limits` while a model is built and run for two images, before memory is taken for it.
+    """Dispatch mode that enforces `limits` while a model is built and run for two images, before memory is allocated.
 
     Raises:
         ConfigError: There are too many operations, parameters or FLOPs, or one tensor is too large.
@@ -87,7 +87,7 @@ _thread = threading.local()
 
 @contextlib.contextmanager
 def unbounded() -> Iterator[None]:
-    """Let what happens here not count for `Bounded`: networks that are only described."""
+    """Exempt the operations in this context from `Bounded`, for networks that are only described."""
     before, _thread.unbounded = getattr(_thread, "unbounded", False), True
     try:
         yield
@@ -102,14 +102,14 @@ def _refuse_above(most: float, found: float, what: str) -> None:
 
 @functools.cache
 def _result_name() -> str:
-    """Return what torch's formulas of FLOPs call an operation's result: `out` in old releases, `out_val` in new."""
+    """Return the keyword of an operation's result in torch's FLOP formulas: `out` in old releases, else `out_val`."""
     formula = inspect.signature(flop_registry[torch.ops.aten.convolution], follow_wrapped=False)
     return "out_val" if "out_val" in formula.parameters else "out"
 
 
 @functools.cache
 def _place_of_size(operation: Any) -> int | None:
-    """Return which argument of an operation says how large its tensor will be."""
+    """Return the index of an operation's `size` argument, the shape of its result; None if it has no such argument."""
     schema = getattr(operation, "_schema", None)  # higher-order operators have none
     names = [argument.name for argument in schema.arguments] if schema is not None else []
     return names.index("size") if "size" in names else None

@@ -1,6 +1,6 @@
-"""Models by name or file: found, read, counted, and known by their content; for `bench`, `compare` and `info`.
+"""Find, load, measure and hash models given by name or file, for `bench`, `compare` and `info`.
 
-Files that have been exported are no models here: `yolo_lite.bench.export` knows them.
+Exported files are handled by `yolo_lite.bench.export`.
 """
 
 import contextlib
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from ultralytics.nn.tasks import DetectionModel
 
 NO_INSTALL = "ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS"
-MNN_REPORTS = "MNN.tools.utils.log"  # its converter imports this if it can, and this runs pip and calls its authors
+MNN_REPORTS = "MNN.tools.utils.log"  # optional import of MNN's converter, which runs pip and contacts its authors
 YAMLS = (".yaml", ".yml")
-NOT_OF_IT = {"yaml_file", "backbone_weights", "transfer", VERSION_KEY}  # keys that do not make another model
+NOT_OF_IT = {"yaml_file", "backbone_weights", "transfer", VERSION_KEY}  # keys ignored by the digest
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model: where it is, what it is known by, what it costs.
+    """Model with its location, content digest and cost.
 
     Attributes:
-        label: What it is called.
-        source: What Ultralytics is given: a file, or a name that it looks up.
-        given: What the user wrote.
-        digest: Of its content, wherever it lies: a changed file is another model.
-        parameters: Fused.
-        gflops: Fused, at the image size that was asked for.
-        size: Bytes of its fused weights in float32.
+        label: Display name of the model.
+        source: Argument passed to Ultralytics: path of a file, or a name that Ultralytics looks up.
+        given: Name or path as written by the user.
+        digest: Digest of the model's content, independent of its path; it differs for a changed file.
+        parameters: Number of parameters of the fused model.
+        gflops: GFLOPs of the fused model at the requested image size.
+        size: Size of the fused float32 weights, bytes.
     """
 
     label: str
@@ -57,32 +57,32 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened(Model):
-    """A model that has been read, too."""
+    """Model together with its loaded `YOLO` object."""
 
     yolo: "YOLO" = field(repr=False, compare=False)
 
     @property
     def classes(self) -> int:
-        """How many it tells apart."""
+        """Return the number of classes."""
         return len(self.yolo.names)
 
 
 def load(given: str | Path, imgsz: int, label: str | None = None) -> Opened:
-    """Find a model, of any task and with its own classes, read and count it.
+    """Load a model of any task, with its own classes, and measure its cost.
 
     Args:
-        given: `yolov8n` or `yolov8n.yaml` (built with random weights), or a .pt.
-        imgsz: Height and width of the image that its cost is counted at, pixels.
-        label: What to call it; its file's name without one.
+        given: `yolov8n` or `yolov8n.yaml` (built with random weights), or path of a .pt file.
+        imgsz: Height and width of the image for counting GFLOPs, pixels.
+        label: Display name; None to use the file name.
 
     Raises:
-        ConfigError: There is no such model, or it cannot be read.
+        ConfigError: The model does not exist, or cannot be read.
     """
     source = find(given)
     with _one_sentence(given, source):
         from ultralytics import RTDETR, YOLO
 
-        kind = RTDETR if "rtdetr" in Path(source).stem else YOLO  # told by the name, as the `yolo` command does
+        kind = RTDETR if "rtdetr" in Path(source).stem else YOLO  # recognised by the name, as the `yolo` command does
         yolo = kind(source)
         counted = measure(yolo.model, imgsz)
         return Opened(label or labels([source])[0], source, str(given), _digest(source), *counted, yolo=yolo)
@@ -94,19 +94,19 @@ def load_detectors(
     imgsz: Sequence[int],
     known: Mapping[tuple[str, str], str] | None = None,
 ) -> list[Model]:
-    """Find the detectors that a user names, build them for a number of classes and count them.
+    """Build detectors for a number of classes and measure their cost.
 
     Args:
         given: Names (`yolov8n`), YAML files or .pt files.
-        classes: How many classes they detect.
-        imgsz: Height and width of the images of each, pixels.
-        known: Labels that models have already, by (what the user wrote, digest).
+        classes: Number of classes.
+        imgsz: Image size (height and width) of each model, pixels.
+        known: Existing labels of models, keyed by (name as written by the user, digest).
 
     Returns:
-        (list[Model]): In the same order.
+        (list[Model]): Models in the order of `given`.
 
     Raises:
-        ConfigError: One is unknown, named twice, no detector, or cannot be built.
+        ConfigError: A model is unknown, given twice, not a detector, or cannot be built.
     """
     sources = [find(each) for each in given]
     models = []
@@ -119,10 +119,11 @@ def load_detectors(
 
 
 def find(given: str | Path) -> str:
-    """Return what Ultralytics is given for a model: the absolute path of a file that is here, or a name to look up.
+    """Return the absolute path of a model file that exists locally, or else a name for Ultralytics to look up.
 
     Raises:
-        ConfigError: It names nothing, or a .pt that is neither here nor released by us; no other is downloaded.
+        ConfigError: The name is empty, or a .pt that neither exists locally nor is one of yolo_lite's released
+            checkpoints; no other checkpoint is downloaded.
     """
     path = Path(str(given).strip())
     if not path.name:
@@ -131,7 +132,7 @@ def find(given: str | Path) -> str:
         from yolo_lite.ultralytics_hooks import released
 
         path = released.find(path) or path
-    if path.suffix == ".pt" and not path.is_file():  # Ultralytics would look for it on the network
+    if path.suffix == ".pt" and not path.is_file():  # Ultralytics would try to download it
         raise ConfigError(f"there is no file {path}{_instead(path)}")
     if path.suffix not in (*YAMLS, ".pt"):
         path = path.with_name(f"{path.name}.yaml")
@@ -139,7 +140,7 @@ def find(given: str | Path) -> str:
 
 
 def _instead(path: Path) -> str:
-    """Say which checkpoints lie near, for one that does not exist, or that its name is that of a YAML."""
+    """Return a hint for a missing checkpoint: the YAML of that name, a similar checkpoint, or how to train one."""
     known = {*configs.configs(), *(f"{name}.yaml" for name in configs.stock_configs())}
     if {f"{path.stem}.yaml", configs.without_letter(f"{path.stem}.yaml")} & known:
         return f"; without .pt, {path.stem} is built with random weights"
@@ -149,25 +150,25 @@ def _instead(path: Path) -> str:
 
 
 def labels(sources: Sequence[str], given: Sequence[str | Path] | None = None) -> list[str]:
-    """Name models by their file's name, with as many folders in front as it takes to tell them apart.
+    """Return labels for models: file names, prefixed with as many parent folders as needed to make them unique.
 
     Args:
-        sources: What `find` found.
-        given: What the user wrote, for the errors.
+        sources: Results of `find`.
+        given: Names as written by the user, for error messages.
 
     Raises:
-        ConfigError: One is named twice, or they cannot be told apart.
+        ConfigError: A model is given twice or has no name, or the labels cannot be made unique.
     """
     for number, source in enumerate(sources):
         if source in sources[:number]:
             raise ConfigError(f"models: {str((given or sources)[number])!r} is named twice")
-        if not _stem(source).strip("."):  # `..` would be the folder above
+        if not _stem(source).strip("."):  # `..` would be the parent folder
             raise ConfigError(f"models: {str((given or sources)[number])!r} leaves a model without a name; rename it")
     paths = [(*Path(source).parts[:-1], _stem(source)) for source in sources]
     names: list[str] = []
     for depth in range(1, max(map(len, paths), default=0) + 1):
         names = [re.sub(r"[^\w.+-]", "_", "-".join(parts[-depth:]).strip("/\\")) for parts in paths]
-        if len({name.lower() for name in names}) == len(names):  # some file systems take capitals for small letters
+        if len({name.lower() for name in names}) == len(names):  # some file systems are case-insensitive
             return names
     if names:
         low = [name.lower() for name in names]
@@ -182,7 +183,7 @@ def _stem(source: str) -> str:
 
 
 def is_random(given: str | Path) -> bool:
-    """Tell whether a model of that name is built with random weights."""
+    """Return whether a model of this name is built with random weights, so is not a .pt file."""
     return not str(given).strip().endswith(".pt")
 
 
@@ -190,14 +191,14 @@ def build(source: str, classes: int) -> "tuple[DetectionModel, str]":
     """Build a detector for a number of classes.
 
     Args:
-        source: What `find` found.
-        classes: How many classes it detects.
+        source: Result of `find`.
+        classes: Number of classes.
 
     Returns:
-        (DetectionModel, str): The model, and the digest of its YAML or of its checkpoint file.
+        (DetectionModel, str): Model, and digest of its YAML or of its checkpoint file.
 
     Raises:
-        ConfigError: It is a model for another task.
+        ConfigError: The model is for another task.
     """
     from ultralytics import YOLO
     from ultralytics.nn.tasks import DetectionModel, guess_model_task, yaml_model_load
@@ -214,7 +215,7 @@ def build(source: str, classes: int) -> "tuple[DetectionModel, str]":
 
 
 def digest_of(d: Mapping[str, Any]) -> str:
-    """Return what a model's YAML dictionary is known by, wherever it lies."""
+    """Return the digest of a model's YAML dictionary and backbone weights, independent of the path of the YAML."""
     plain = {key: value for key, value in d.items() if key not in NOT_OF_IT}
     weights = str(getattr(d.get("backbone_weights"), "setting", None))
     plain["weights"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest() if is_file(weights) else weights
@@ -222,7 +223,7 @@ def digest_of(d: Mapping[str, Any]) -> str:
 
 
 def measure(network: "torch.nn.Module", imgsz: int) -> tuple[int, float, int]:
-    """Return a network's parameters, GFLOPs, and bytes of weights in float32, fused."""
+    """Return the number of parameters, the GFLOPs and the bytes of float32 weights of a fused network."""
     import torch
 
     from yolo_lite.cost import cost, fused
@@ -234,7 +235,7 @@ def measure(network: "torch.nn.Module", imgsz: int) -> tuple[int, float, int]:
 
 
 def all_names() -> list[str]:
-    """Return the names of all model YAMLs, Ultralytics' and ours, with their scale letters."""
+    """Return the names of all model YAMLs of Ultralytics and yolo_lite, with scale letters."""
     files = [f"{stem}.yaml" for stem in configs.stock_configs()]
     files += [name for name in configs.configs() if name.startswith("yolo")]
     scaled = (re.sub(r"^(yolov?\d+)(?=[-.])", rf"\1{letter}", name) for name in files for letter in "nsmlx")
@@ -243,10 +244,10 @@ def all_names() -> list[str]:
 
 @contextlib.contextmanager
 def nothing_installed() -> Iterator[None]:
-    """Keep Ultralytics and exporters from installing packages that they miss; what is missing is said instead."""
+    """Keep Ultralytics and exporters from installing missing packages, so that they raise an error instead."""
     before = os.environ.get(NO_INSTALL)
-    os.environ[NO_INSTALL] = "1"  # the only value that the oldest releases know
-    sys.modules.setdefault(MNN_REPORTS, None)  # type: ignore[arg-type]  # which makes importing it fail
+    os.environ[NO_INSTALL] = "1"  # the only value that the oldest releases support
+    sys.modules.setdefault(MNN_REPORTS, None)  # type: ignore[arg-type]  # None makes the import fail
     try:
         yield
     finally:
@@ -269,7 +270,7 @@ def _digest(source: str) -> str:
 
 @contextlib.contextmanager
 def _one_sentence(given: str | Path, source: str) -> Iterator[None]:
-    """Say in one sentence why a model cannot be read, and let Ultralytics say nothing."""
+    """Silence Ultralytics, and convert its errors while reading a model into a `ConfigError` of one sentence."""
     try:
         with silent(), errors_only(), nothing_installed():
             yield

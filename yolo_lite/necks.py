@@ -1,7 +1,7 @@
-"""Blocks for necks: ASPP, LR-ASPP, C3k2ExtraDW, ExtraDWFusion, and the rules that make the shared blocks YAML rows.
+"""Blocks for necks: ASPP, LR-ASPP, C3k2ExtraDW, ExtraDWFusion, and the rules for the shared blocks in YAML rows.
 
-Channel arguments follow the model's width as those of Ultralytics' own neck modules do. Activation and BatchNorm are
-Ultralytics' too (the YAML's `activation:` reaches them), unless the paper's definition names another.
+Channel arguments scale with the model's width like those of Ultralytics' own neck modules. Activation and BatchNorm
+are Ultralytics' too (the YAML's `activation:` applies to them), unless the paper specifies another activation.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,26 +27,27 @@ from yolo_lite.blocks import (
 from yolo_lite.errors import ConfigError
 from yolo_lite.registry import Count, Factor, Heads, Kernel, KernelOrNone, Part, PartOrNone, Scale, Stride, register
 
-ULTRALYTICS_ACT = True  # what Ultralytics' Conv calls its default activation
+ULTRALYTICS_ACT = True  # selects the default activation of Ultralytics' Conv
 
 Call = tuple[list[Any], int]  # the constructor's arguments, output channels
 
 
 @register(repeats="stack")
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: 1x1, dilated 3x3s and the map's mean, joined; (B, c1, H, W) -> (B, c2, H, W).
+    """Atrous spatial pyramid pooling: 1x1, dilated 3x3s and global mean, fused; (B, c1, H, W) -> (B, c2, H, W).
 
-    The mean goes without BatchNorm, so that a last batch of one image trains.
+    The mean branch has no BatchNorm, so that a last batch of a single image can be trained on.
 
     Args:
         c1: Input channels.
-        c2: Output channels, of each branch too.
-        rates: Dilations of the 3x3 convolutions. The default's see 5, 9 and 13 pixels, as SPPF's poolings do: on a map
-            of 20 x 20 or smaller most taps of larger ones (DeepLab's are 6, 12, 18) fall outside.
+        c2: Output channels of the module and of each branch.
+        rates: Dilations of the 3x3 convolutions. The defaults have receptive fields of 5, 9 and 13 pixels, like the
+            poolings of SPPF: on a map of 20 x 20 or smaller most taps of larger dilations (DeepLab's are 6, 12, 18)
+            fall outside.
         separable: Whether the dilated convolutions are depthwise, each followed by a 1x1.
 
     Raises:
-        ConfigError: A rate is below 1, or there is none.
+        ConfigError: A rate is below 1, or there are no rates.
 
     Source: Chen et al. 2017, https://arxiv.org/abs/1706.05587, figure 5; separable Chen et al. 2018,
     https://arxiv.org/abs/1802.02611, section 3.1.
@@ -73,7 +74,7 @@ class ASPP(nn.Module):
 
 @register(repeats="stack")
 class LRASPP(nn.Module):
-    """Lite reduced ASPP: a 1x1 convolution gated by the image's mean; (B, c1, H, W) -> (B, c2, H, W).
+    """Lite reduced ASPP: a 1x1 convolution gated by the global mean; (B, c1, H, W) -> (B, c2, H, W).
 
     Args:
         c1: Input channels.
@@ -101,7 +102,7 @@ def extra_dw(c: int, expansion: float = 2, k: int = 3, shortcut: bool = True) ->
 
 
 def _c3k2(c1: int, scale: Scale, c2: int, c3k: bool = False, *args: Any) -> Call:
-    """Rule: as Ultralytics' for C3k2, which builds C3k inside at the scales m, l and x."""
+    """Rule like Ultralytics' for C3k2, which uses inner C3k blocks at the scales m, l and x."""
     c2 = scale.channels(c2)
     return [c1, c2, c3k or scale.letter in {"m", "l", "x"}, *args], c2
 
@@ -114,12 +115,12 @@ class C3k2ExtraDW(C2f):
         c1: Input channels.
         c2: Output channels.
         n: Number of inner blocks.
-        c3k: Whether the inner blocks are C3k, whose own bottlenecks are replaced then.
-        e: Inner channels, as a part of c2.
-        attn: Whether the inner blocks are a bottleneck and an attention, as in YOLO26's last.
-        shortcut: Whether the inner bottlenecks add their input.
-        expansion: Of the ExtraDW blocks.
-        kernel: Size of their depthwise convolutions.
+        c3k: Whether the inner blocks are C3k, with their bottlenecks replaced.
+        e: Ratio of inner channels to c2.
+        attn: Whether each inner block is a bottleneck followed by attention, as in YOLO26's last C3k2.
+        shortcut: Whether the inner bottlenecks have residual connections.
+        expansion: Expansion ratio of the ExtraDW blocks.
+        kernel: Kernel size of the depthwise convolutions in the ExtraDW blocks.
 
     Source: https://docs.ultralytics.com/models/yolo11 for C3k2; Qin et al. 2024, MobileNetV4,
     https://arxiv.org/abs/2404.10518, figure 4, for ExtraDW.
@@ -156,15 +157,17 @@ class C3k2ExtraDW(C2f):
 class ExtraDWFusion(nn.Module):
     """Add a second map to the main one: main + 1x1(depthwise(extra)); (B, c, H, W), (B, c', H*s, W*s) -> (B, c2, H, W).
 
-    A main map of other than c2 channels is projected. It stands where an FPN or PAN has Concat and C2f.
+    The main map is projected to c2 channels if it has another number. The module replaces Concat and C2f of an FPN or
+    PAN.
 
     Args:
-        c1: Input channels of the two.
+        c1: Input channels of the main and the extra map.
         c2: Output channels.
         k: Depthwise kernel size.
-        s: Stride of the depthwise convolution, by which the extra map is larger.
+        s: Stride of the depthwise convolution, the ratio of the extra map's size to the main map's.
 
-    Source: the depthwise start of MobileNetV4's ExtraDW, https://arxiv.org/abs/2404.10518, figure 4, as a fusion.
+    Source: the first depthwise convolution of MobileNetV4's ExtraDW, https://arxiv.org/abs/2404.10518, figure 4, used
+    for fusion.
     """
 
     def __init__(self, c1: Sequence[int], c2: int, k: Kernel = 3, s: Stride = 1) -> None:
@@ -179,7 +182,7 @@ class ExtraDWFusion(nn.Module):
         return self.main(main) + self.extra(extra)
 
 
-# The shared blocks as rows --------------------------------------------------------------------------------------------
+# Shared blocks as YAML rows -------------------------------------------------------------------------------------------
 
 
 def _squeeze_excite(c1: int, scale: Scale, ratio: Factor = 0.25) -> Call:

@@ -1,8 +1,8 @@
-"""Every option of every command, once.
+"""Definition of all options of all commands.
 
-The command line, settings in Python and in YAML files, `yolo-lite COMMAND --help` and the pages' tables are made from
-`COMMANDS`; an option that is not here does not exist. What a value has to be is its `Kind` (kinds.py); words and files
-become values in arguments.py.
+`COMMANDS` is the single source for the command line, settings in Python and in YAML files, `yolo-lite COMMAND --help`
+and the tables in the documentation. An option's `Kind` (kinds.py) defines its valid values; arguments.py parses
+command lines and files.
 """
 
 from dataclasses import dataclass
@@ -24,20 +24,20 @@ from yolo_lite.kinds import (
     whole,
 )  # fmt: skip
 
-REQUIRED: Any = object()  # the default of an option that has to be given
-ANY: int = 1 << 31  # so many words that it does not matter
+REQUIRED: Any = object()  # default of a mandatory option
+ANY: int = 1 << 31  # practically unlimited number of words
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a command.
+    """Option of a command.
 
     Attributes:
-        name: As in `name=value`.
-        kind: What its value has to be; None is a value of every option whose default it is.
-        default: Its value where it is not given; `REQUIRED` where it has to be.
-        help: One line.
-        example: A value that could stand there, as it is written on the command line.
+        name: Name of the option, as in `name=value`.
+        kind: Kind of valid values; None is also valid if it is the default.
+        default: Value if the option is not given; `REQUIRED` for a mandatory option.
+        help: Description in one line.
+        example: Example of a value, as written on the command line.
     """
 
     name: str
@@ -48,22 +48,22 @@ class Option:
 
     @property
     def line(self) -> str:
-        """What it is, with the choices where there are some."""
+        """Return the description, followed by the choices if there are any."""
         choices = self.kind.choices
         return f"{self.help}: {', '.join(choices)}" if choices else self.help
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command: what it does, what may stand behind it.
+    """Command with its description and options.
 
     Attributes:
-        summary: One line.
-        usage: What stands behind `yolo-lite NAME`.
-        example: A command that works.
-        options: The options in the order of their importance.
-        words: The least and the largest number of words that are no key=value.
-        trains: Whether it takes every training argument of Ultralytics, too.
+        summary: Description in one line.
+        usage: Synopsis of the arguments after `yolo-lite NAME`.
+        example: Example of a valid command line.
+        options: Options in order of importance.
+        words: Minimum and maximum number of positional words (not key=value).
+        trains: Whether the command also accepts all training arguments of Ultralytics.
     """
 
     summary: str
@@ -75,7 +75,7 @@ class Command:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """The options' defaults by name, without those that have to be given."""
+        """Return the defaults by option name, without mandatory options."""
         return {option.name: option.default for option in self.options if option.default is not REQUIRED}
 
 
@@ -84,8 +84,8 @@ THREADS = listed(whole(), unique=True)
 NAMES = listed(NAME)
 NECKS = ("base", "aspp", "lraspp", "extradw", "slim", "light")
 HEADS = ("base", "light", "slim")
-TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}  # and their YAMLs' suffix
-TASKS_MEANT = {  # other words for them; semantic segmentation is none of them
+TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}  # suffixes of the YAMLs
+TASKS_MEANT = {  # synonyms of tasks; "" for semantic segmentation, which is not supported
     **dict.fromkeys(("seg", "segmentation", "instance", "mask"), "segment"),
     **dict.fromkeys(("keypoint", "keypoints"), "pose"),
     **dict.fromkeys(("oriented", "rotated"), "obb"),

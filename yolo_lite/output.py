@@ -1,4 +1,4 @@
-"""What is printed, and what of other programs is not."""
+"""Print output, and suppress the output of other programs."""
 
 import contextlib
 import logging
@@ -10,7 +10,7 @@ _said: set[str] = set()
 
 
 def say_once(text: str) -> None:
-    """Log a line, the first time that this process has it, and in the first of several workers only."""
+    """Log a line once per process, and only in the first of several training workers."""
     from ultralytics.utils import LOGGER, RANK
 
     if text not in _said and RANK in {-1, 0}:
@@ -19,7 +19,7 @@ def say_once(text: str) -> None:
 
 
 def say(*lines: str) -> None:
-    """Print lines; one that ends in `\\r` only where it will be overwritten."""
+    """Print lines; a line that ends in `\\r` (a progress line) is only printed to a terminal."""
     for line in lines:
         if not line.endswith("\r"):
             print(line, flush=True)
@@ -29,7 +29,7 @@ def say(*lines: str) -> None:
 
 @contextlib.contextmanager
 def errors_only() -> Iterator[None]:
-    """Let Ultralytics log errors only."""
+    """Restrict Ultralytics' logging to errors."""
     from ultralytics.utils import LOGGER
 
     level = LOGGER.level
@@ -42,7 +42,7 @@ def errors_only() -> Iterator[None]:
 
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
-    """Keep what Ultralytics and converters print, also from other processes, off the terminal."""
+    """Suppress stdout and stderr of Ultralytics and converters, including their subprocesses."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]

@@ -1,12 +1,12 @@
-"""The registry: which YAML name stands for which class, and how a row's arguments become the constructor's.
+"""Registry of module classes by YAML name, with rules that map a row's arguments to constructor arguments.
 
-`register` is public. A *rule* turns the arguments of one YAML row into the constructor's arguments and the number of
-output channels, the way Ultralytics' own parser does for its modules:
+`register` is public. A *rule* converts the arguments of one YAML row into the constructor's arguments and the number of
+output channels, like Ultralytics' own parser does for its modules:
 
     rule(c1, scale, *row arguments) -> (constructor arguments, c2)
 
-where c1 is the number of input channels (a list of them for a module with several inputs) and `scale` is the model's
-`Scale`. `scaled` and `same` are the two rules that most modules need.
+where c1 is the number of input channels (a list for a module with several inputs) and `scale` is the model's `Scale`.
+Most modules need one of the two rules `scaled` and `same`.
 """
 
 import builtins
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NO_EDGE_WEIGHTS = "removes what published weights were trained with"
 
-LOSSES = {  # keys of model YAMLs -> their values, see losses.py
+LOSSES = {  # keys of model YAMLs -> valid values, see losses.py
     "class_loss": ("varifocal", "varifocal-aligned"),
     "box_loss": ("siou",),
 }
@@ -40,7 +40,7 @@ Class = TypeVar("Class", bound="type[nn.Module]")
 
 
 class Range(NamedTuple):
-    """Which values of its type an argument may have; stands behind the type in `typing.Annotated`."""
+    """Constraint on an argument's value, given after the type in `typing.Annotated`."""
 
     text: str
     holds: Callable[[Any], bool]
@@ -59,7 +59,7 @@ PartOrNone = typing.Annotated[float, Range("from 0 to 1", lambda x: 0 <= x <= 1)
 
 
 class Scale(NamedTuple):
-    """What a rule may know of the model: its scale letter and what that stands for, and what its head is told."""
+    """Model properties available to rules: scale letter, multipliers of that scale, and arguments of the head."""
 
     letter: str = ""
     depth: float = 1.0
@@ -71,10 +71,10 @@ class Scale(NamedTuple):
     end2end: bool | None = None
 
     def channels(self, c2: int) -> int:
-        """Scale a neck's or head's channel count exactly as Ultralytics does for its own modules.
+        """Scale the channel count of a neck or head module exactly as Ultralytics does for its own modules.
 
         Raises:
-            ConfigError: It is below 1, or beyond any use.
+            ConfigError: The channel count is below 1 or above `limits.CHANNELS`.
         """
         if not 1 <= c2 <= limits.CHANNELS:
             raise ConfigError(f"needs 1 to {limits.CHANNELS} output channels, found {c2}")
@@ -83,7 +83,7 @@ class Scale(NamedTuple):
 
 @dataclass(frozen=True)
 class Spec:
-    """One registered module, as `register` was told of it."""
+    """Registered module with the arguments of `register`."""
 
     cls: "type[nn.Module]"
     rule: Rule
@@ -95,13 +95,13 @@ class Spec:
 
 
 def scaled(c1: Any, scale: Scale, c2: int, *args: Any) -> tuple[list[Any], int]:
-    """Rule: the row's first argument is c2, scaled by the model's width; the class takes (c1, c2, ...)."""
+    """Rule for classes that take (c1, c2, ...): the row's first argument is c2, scaled by the model's width."""
     c2 = scale.channels(c2)
     return [c1, c2, *args], c2
 
 
 def same(c1: Any, scale: Scale, *args: Any) -> tuple[list[Any], Any]:
-    """Rule: as many output channels as input channels; the class takes (c1, ...)."""
+    """Rule for classes that take (c1, ...) and have as many output channels as input channels."""
     return [c1, *args], c1
 
 
@@ -109,7 +109,7 @@ _specs: dict[str, Spec] = {}
 
 
 def registered() -> dict[str, Spec]:
-    """Return the modules that are registered so far; `discovery.specs` finds the others first."""
+    """Return the modules registered so far; `discovery.specs` imports the remaining ones first."""
     return _specs
 
 
@@ -156,20 +156,20 @@ def register(
 
     Args:
         cls: The `nn.Module` subclass; omitted when used as a decorator with options.
-        name: The name in YAML rows.
-        rule: How a row's arguments become the constructor's, see the top of this file.
-        inputs: How many inputs a row has to name; None for a list of any length. Except for 1, c1 is a list.
+        name: Name in YAML rows; None for the class name.
+        rule: Function that maps a row's arguments to the constructor's, see the module docstring.
+        inputs: Number of inputs that a row has to list; None for any number. c1 is a list unless this is 1.
         repeats: "stack" builds the module `repeats` times in sequence, "argument" passes the number (scaled by the
-            model's depth) as the constructor's third argument like C2f, "once" refuses any other number than 1.
-        legacy: Whether Ultralytics' heads stay YOLOv8's in a model with this module; False gives it YOLO11's lighter
-            ones, as C3k2 does.
-        head: Whether it may be a model's last row although it is not a subclass of one of Ultralytics' heads.
-        levels: Whether its input may be a `TimmBackbone`'s output, several levels at once.
+            model's depth) as the constructor's third argument like C2f, "once" refuses any number other than 1.
+        legacy: Whether a model with this module keeps the YOLOv8 form of Ultralytics' heads; False selects YOLO11's
+            lighter heads, as C3k2 does.
+        head: Whether the module may be a model's last row although it is not a subclass of an Ultralytics head.
+        levels: Whether the input may be the output of a `TimmBackbone`, which has several levels.
 
     Raises:
-        ConfigError: What is registered is not an `nn.Module` class, or one that checkpoints cannot name because it is
-            defined in `__main__` or in a function; its name belongs to Ultralytics or to another
-            registered class already, or an option is unknown.
+        ConfigError: The class is not an `nn.Module` subclass, or checkpoints cannot reference it because it is defined
+            in `__main__` or in a function; the name is used by Ultralytics, Python or another registered class; or an
+            option is invalid.
     """
     if cls is None:
         return lambda cls: register(
@@ -198,10 +198,10 @@ def register(
 
 
 def _check_importable(cls: type) -> None:
-    """Refuse a class that a checkpoint could not name: loading one imports its module and looks the class up there.
+    """Refuse a class that a checkpoint cannot reference: loading imports the class by module and qualified name.
 
     Raises:
-        ConfigError: It is such.
+        ConfigError: The class is defined in `__main__` or in a function.
     """
     if cls.__module__ == "__main__":
         where = "is defined in the script that was started (or in a notebook)"
@@ -220,20 +220,21 @@ def _path(cls: type) -> str:
 
 
 def arguments(name: str, spec: Spec, args: Sequence[Any], c1: Any, scale: Scale) -> tuple[list[Any], Any]:
-    """Turn a row's arguments into the constructor's.
+    """Convert a row's arguments into the constructor's arguments.
 
     Args:
-        name: The module's name in YAML rows.
-        spec: What it is registered as.
-        args: The row's arguments.
-        c1: The channels of its input, a list of them for several inputs.
-        scale: The model's scale.
+        name: Name of the module in YAML rows.
+        spec: Registration of the module.
+        args: Arguments of the row.
+        c1: Input channels, a list for several inputs.
+        scale: Scale of the model.
 
     Returns:
-        (list, int): The constructor's arguments, the number of output channels (of a `TimmBackbone`, `Levels`).
+        (list, int): Constructor arguments, number of output channels (`Levels` for a `TimmBackbone`).
 
     Raises:
-        ConfigError: Their number or type is wrong, or the rule refuses them.
+        ConfigError: The number or type of the arguments is wrong, the rule refuses them, or the input has several
+            levels, which the module does not support.
     """
     check_arguments(name, spec, args)
     if not spec.levels and not all(isinstance(c, int) for c in (c1 if isinstance(c1, list) else [c1])):
@@ -250,7 +251,7 @@ def arguments(name: str, spec: Spec, args: Sequence[Any], c1: Any, scale: Scale)
 
 
 def check_arguments(name: str, spec: Spec, args: Sequence[Any]) -> None:
-    """Check what can be known of a row's arguments without the rows before it: their number and types."""
+    """Check the number and types of a row's arguments, which does not require the preceding rows."""
     rule = inspect.signature(spec.rule)
     try:
         bound = rule.bind(None, None, *args)
@@ -260,9 +261,9 @@ def check_arguments(name: str, spec: Spec, args: Sequence[Any]) -> None:
 
 
 def _parameters(spec: Spec) -> list[inspect.Parameter]:
-    """The parameters that a YAML row fills, in order."""
+    """Return the parameters that a YAML row sets, in order."""
     own = list(inspect.signature(spec.rule).parameters.values())[2:]
-    if own and own[-1].kind is inspect.Parameter.VAR_POSITIONAL:  # the rule passes on what the class takes
+    if own and own[-1].kind is inspect.Parameter.VAR_POSITIONAL:  # the rule passes them on to the class
         own = list(inspect.signature(spec.cls).parameters.values())[1:]
         own = [p for i, p in enumerate(own) if not (spec.repeats == "argument" and i == 1)]
     return own
@@ -276,7 +277,7 @@ def _usage(name: str, spec: Spec) -> str:
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function, include_extras=True)
-    except Exception:  # annotations of a user's class that cannot be evaluated are no reason to refuse it
+    except Exception:  # a user's class is valid even if its annotations cannot be evaluated
         return {}
 
 
@@ -288,7 +289,7 @@ def _check_types(name: str, spec: Spec, values: Mapping[str, Any], hints: Mappin
 
 
 def _wanted(hint: Any) -> str:
-    """Write a type annotation for a message."""
+    """Return a type annotation as text for a message."""
     if typing.get_origin(hint) is typing.Annotated:
         base, *extras = typing.get_args(hint)
         return ", ".join([_wanted(base), *(each.text for each in extras if isinstance(each, Range))])
@@ -298,7 +299,7 @@ def _wanted(hint: Any) -> str:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Tell whether a value out of a YAML fits a type annotation; annotations that are not plain data fit anything."""
+    """Return whether a YAML value matches a type annotation; any value matches annotations other than plain data."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         extents = [each for each in inner[1:] if isinstance(each, Range)]

@@ -1,4 +1,4 @@
-"""Do torch, torchvision, numpy, CUDA and the GPU belong together? What `yolo-lite doctor` says of them."""
+"""Check that torch, torchvision, numpy, CUDA and the GPU are compatible, for `yolo-lite doctor`."""
 
 import importlib.metadata
 import re
@@ -7,42 +7,42 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 PYTORCH = "https://pytorch.org/get-started/locally"
-PARTNERS = ("torch", "torchvision", "torchaudio")  # their metadata say which of the others they were built for
+PARTNERS = ("torch", "torchvision", "torchaudio")  # their metadata state which versions of each other they require
 BUILT_FOR = re.compile(r"torch|torchvision|triton|cuda-toolkit|nvidia-.*")
 Found = TypeVar("Found")
 
 
 class Build(NamedTuple):
-    """What is installed, and what there is to run it on."""
+    """Installed packages and available GPUs."""
 
-    version: str  # torch's
-    cuda: str = ""  # the CUDA that torch was built for, empty for none
-    vision_cuda: str = ""  # the same of torchvision
-    kernels: tuple[str, ...] = ()  # the architectures that torch has kernels for, like sm_86
-    seen: dict[str, tuple[int, int]] = {}  # GPU that torch can use -> its compute capability
-    driver: dict[str, str] = {}  # GPU that the driver knows -> the driver's version
-    other: str = ""  # an accelerator of another make that torch can use, "ROCm" or "MPS"
-    unmet: tuple[str, ...] = ()  # sentences: a package that needs another version of another one
+    version: str  # version of torch
+    cuda: str = ""  # CUDA version that torch was built for, empty for a CPU build
+    vision_cuda: str = ""  # CUDA version that torchvision was built for, empty for a CPU build
+    kernels: tuple[str, ...] = ()  # architectures that torch has kernels for, like sm_86
+    seen: dict[str, tuple[int, int]] = {}  # GPU that torch can use -> compute capability
+    driver: dict[str, str] = {}  # GPU that the driver reports -> driver version
+    other: str = ""  # non-CUDA accelerator that torch can use, "ROCm" or "MPS"
+    unmet: tuple[str, ...] = ()  # messages about unmet version requirements between packages
     no_numpy: str = ""  # why torch cannot exchange arrays with numpy
 
 
-Line = tuple[bool | None, str, str]  # good (None: a warning), what was found, what to do
+Line = tuple[bool | None, str, str]  # passed (None: a warning), finding, advice
 
 
 def check() -> list[Line]:
-    """Look at this environment and machine.
+    """Check this environment and machine.
 
     Returns:
-        (list[Line]): Of each matter: is it good (None for a warning), what was found, and what to do.
+        (list[Line]): For each check: whether it passed (None for a warning), the finding, and the advice.
     """
     return judge(_look())
 
 
 def judge(build: Build) -> list[Line]:
-    """Say what belongs together and what does not.
+    """Return the results of the compatibility checks.
 
     Args:
-        build: What is installed, and the GPUs.
+        build: Installed packages and available GPUs.
     """
     return [_packages(build), _gpu(build)]
 
@@ -83,14 +83,14 @@ def _made_for(cuda: str) -> str:
 
 
 def _has_kernels(kernels: tuple[str, ...], capability: tuple[int, int]) -> bool:
-    """Tell whether a GPU runs one of the kernels: of its own generation and no newer, or to be compiled for it."""
+    """Return whether a GPU can run one of the kernels: same generation and not newer, or PTX of any older one."""
     for kernel in kernels:
         found = re.fullmatch(r"(sm|compute)_(\d+)(\d)[a-z]?", kernel)
         if found:
             kind, made_for = found[1], (int(found[2]), int(found[3]))
             if made_for <= capability and (kind == "compute" or made_for[0] == capability[0]):
                 return True
-    return not kernels  # not known
+    return not kernels  # unknown architectures are assumed to fit
 
 
 def _look() -> Build:
@@ -114,21 +114,21 @@ def _look() -> Build:
 
 
 def _torchvision_cuda(cuda: str) -> str:
-    """Return the CUDA that torchvision's operators were built for; torch's where it does not say."""
+    """Return the CUDA version that torchvision's operators were built for; torch's version if it is unknown."""
     import torch
 
     try:
         import torchvision  # noqa: F401
 
         number = torch.ops.torchvision._cuda_version()
-    except Exception as error:  # its own check of the same, or built for another torch: in its words
+    except Exception as error:  # torchvision's own CUDA check failed, or it was built for another torch
         found = re.search(r"torchvision has CUDA Version=([\d.]+)", str(error))
         return found[1] if found else cuda
     return f"{number // 1000}.{number % 1000 // 10}" if number > 0 else ""
 
 
 def _driver() -> dict[str, str]:
-    """Return the NVIDIA GPUs that the driver knows, whether torch sees them or not."""
+    """Return the NVIDIA GPUs that the driver reports, whether torch can use them or not, with the driver version."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
         lines = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
@@ -138,7 +138,7 @@ def _driver() -> dict[str, str]:
 
 
 def _unmet() -> Iterator[str]:
-    """Yield what the metadata of torch and its partners ask of one another, and of CUDA's packages, in vain."""
+    """Yield the unmet requirements of torch and its partner packages on each other and on CUDA packages."""
     from packaging.requirements import Requirement
 
     for name in PARTNERS:
@@ -165,6 +165,6 @@ def _why_no_numpy() -> str:
 
     try:
         torch.from_numpy(numpy.zeros(1))
-    except RuntimeError as error:  # a torch that was compiled for numpy 1
+    except RuntimeError as error:  # torch was compiled for numpy 1
         return f"{numpy.__version__}: {error}"
     return ""

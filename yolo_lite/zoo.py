@@ -1,4 +1,4 @@
-"""Backbones by name: what there is, and how one is made."""
+"""List and create backbones by name."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,23 +30,25 @@ def create_backbone(
     """Build a backbone by name.
 
     Args:
-        name: One of `list_backbones()`.
-        weights: None for random ones, "imagenet" for published ones, or the state dict of the reference network of
-            that name, or the path of a file with one (.pth, .pt or .safetensors).
-        width: The width multiplier alpha.
-        mean: The mean that the weights expect to be subtracted from an image in 0..1, per channel; published ones
-            bring their own.
-        std: The standard deviation that they expect it to be divided by. Both are folded into the first convolution
-            and its BatchNorm, so that the backbone takes images in 0..1; exact except where the convolution reaches
-            over the border. A mean of 0 and a std of 1 fold nothing.
-        edge: ReLU6 instead of h-swish and SiLU, and no squeeze-excite: what edge compilers support and int8 keeps
-            accurate. No published weights were trained that way, except those of backbones that have neither anyway.
+        name: Name of the backbone, one of `list_backbones()`.
+        weights: None for random weights, "imagenet" for published weights, a state dict of the reference network of
+            that name, or the path of a file with such a state dict (.pth, .pt or .safetensors).
+        width: Width multiplier alpha.
+        mean: Per-channel mean that the weights expect to be subtracted from an image in 0..1; published weights
+            override it with their own.
+        std: Per-channel standard deviation that the weights expect an image to be divided by; published weights
+            override it with their own. Mean and std are folded into the first convolution and its BatchNorm, so that
+            the backbone takes images in 0..1; exact except where the convolution overlaps the border. A mean of 0 and
+            a std of 1 disable the folding.
+        edge: Whether to use ReLU6 instead of h-swish and SiLU, and no squeeze-excite, for edge compilers and accurate
+            int8. No published weights were trained that way, except for backbones without any of these layers.
 
     Returns:
-        (Backbone): float32, in train mode.
+        (Backbone): Backbone in float32, in train mode.
 
     Raises:
-        ConfigError: Unknown name, a width that is not a finite number above 0, or weights that do not fit.
+        ConfigError: The name is unknown, the width is not a number above 0 and at most `limits.BACKBONE_WIDTH`, or
+            the weights do not fit.
     """
     stages = families()
     if not isinstance(name, str) or not (weights is None or isinstance(weights, str | Path | Mapping)):

@@ -1,4 +1,4 @@
-"""The backbones, one file a family: the paper's table as rows."""
+"""Backbones, one file per family; each file lists the architecture table of the paper as rows."""
 
 import torch
 from torch import nn
@@ -7,16 +7,16 @@ from yolo_lite.backbones._stage import LEVELS, Stage
 
 
 class Backbone(nn.Module):
-    """The five stages of a network; (B, 3, H, W) -> [P1, ..., P5], Pk at stride 2**k.
+    """Network of five stages; (B, 3, H, W) -> [P1, ..., P5], Pk at stride 2**k.
 
     Args:
-        stage: The family's class.
-        variant: A name in its `variants`.
-        width: The width multiplier alpha.
-        edge: ReLU6 instead of h-swish and SiLU, and no squeeze-excite.
+        stage: Stage class of the family.
+        variant: Name in the family's `variants`.
+        width: Width multiplier alpha.
+        edge: Whether to use ReLU6 instead of h-swish and SiLU, and no squeeze-excite.
 
     Attributes:
-        name: The variant's name, which is its reference's.
+        name: Name of the variant, the same as that of the reference network.
         channels: Channels of P1 to P5.
         strides: Strides of P1 to P5.
         stages: The five stages.

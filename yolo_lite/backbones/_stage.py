@@ -1,4 +1,4 @@
-"""What every native family shares: a network as a row of layers, cut into five stages, P1 to P5, at its strides."""
+"""Base class of all native families: a network as a sequence of layers, split at its strides into stages P1 to P5."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -23,30 +23,30 @@ AnyStage = TypeVar("AnyStage", bound="type[Stage]")
 
 
 class Layer(NamedTuple):
-    """One layer of a network, described but not built yet."""
+    """Description of one layer of a network, which `build` creates."""
 
     stride: int
-    channels: int  # that come out
+    channels: int  # output channels
     build: Callable[[], nn.Module]
 
 
 class Stack(NamedTuple):
-    """A row of repeated inverted residuals, in the letters of MobileNetV2's table 2."""
+    """Row of repeated inverted residuals, in the notation of MobileNetV2's table 2."""
 
-    t: int  # expansion
+    t: int  # expansion ratio
     c: int  # output channels
     n: int  # repeats
-    s: int  # stride of the first
+    s: int  # stride of the first block
     k: int = 3  # depthwise kernel size
-    se: float = 0.0  # squeezed channels, as a part of a block's input channels
+    se: float = 0.0  # ratio of squeezed channels to a block's input channels, 0 for no squeeze-excite
 
 
 class Published(NamedTuple):
-    """Under which names a package publishes a variant's ImageNet weights."""
+    """Package and name template of a variant's published ImageNet weights."""
 
     package: Literal["timm", "torchvision"]
-    template: str  # {percent}: the width in hundredths; {factor}: as 0_5 or 1_0; without either, only at width 1
-    base: float = 1.0  # the factor that stands for width 1
+    template: str  # {percent}: width in hundredths; {factor}: width like 0_5 or 1_0; without either, only at width 1
+    base: float = 1.0  # factor in the template that corresponds to width 1
 
 
 def inverted_residuals(
@@ -58,16 +58,16 @@ def inverted_residuals(
     norm: Norm = Norm(),
     gate: type[nn.Module] = nn.Sigmoid,
 ) -> Iterator[Layer]:
-    """Yield the layers of a network that is a 3x3 convolution and stacks of inverted residuals.
+    """Yield the layers of a network that consists of a 3x3 convolution and stacks of inverted residuals.
 
     Args:
-        c1: The image's channels.
-        stem: Channels of the first convolution.
-        rows: The network's table.
-        width: The width multiplier.
-        act: Activation class, of squeeze-excites too.
-        norm: The BatchNorms' settings.
-        gate: Activation class of the squeeze-excites' gates.
+        c1: Channels of the image.
+        stem: Output channels of the first convolution.
+        rows: Architecture table of the network.
+        width: Width multiplier.
+        act: Activation class of blocks and squeeze-excites.
+        norm: BatchNorm settings.
+        gate: Activation class of the squeeze-excite gates.
     """
     yield Layer(2, stem, partial(ConvNormAct, c1, stem, 3, 2, act=act, norm=norm))
     c1 = stem
@@ -83,43 +83,43 @@ def inverted_residuals(
 
 
 class Stage(nn.Sequential):
-    """Level Pk of a backbone: everything at stride 2**k; (B, c1, H, W) -> (B, channels, H/2, W/2).
+    """Level Pk of a backbone: all layers with outputs at stride 2**k; (B, c1, H, W) -> (B, channels, H/2, W/2).
 
-    A family subclasses it with its `variants` and its `layers`, and registers the subclass with `register_stage`.
+    A family defines a subclass with `variants` and `layers`, and registers it with `register_stage`.
 
     Args:
-        c1: Input channels: the image's at level 1, later those of the level before.
-        variant: A name in `variants`.
-        level: 1 to 5.
-        width: The width multiplier alpha.
-        edge: ReLU6 instead of h-swish and SiLU, and no squeeze-excite.
+        c1: Input channels: those of the image at level 1, otherwise those of the previous level.
+        variant: Name in `variants` or `aliases`.
+        level: Level, 1 to 5.
+        width: Width multiplier alpha.
+        edge: Whether to use ReLU6 instead of h-swish and SiLU, and no squeeze-excite.
 
     Raises:
-        ConfigError: No such variant or level, or c1 is not what the level takes.
+        ConfigError: The variant is unknown. The rule of `register_stage` checks level and c1.
     """
 
-    paper: ClassVar[str] = ""  # for the headers of YAMLs
-    variants: ClassVar[dict[str, Any]] = {}  # name -> whatever the family's `layers` needs to know of it
+    paper: ClassVar[str] = ""  # citation for the headers of YAMLs
+    variants: ClassVar[dict[str, Any]] = {}  # name -> configuration for the family's `layers`
     aliases: ClassVar[dict[str, str]] = {}  # short name for YAML rows -> name in `variants`
-    published: ClassVar[dict[str, list[Published]]] = {}  # name in `variants` -> where its weights are
+    published: ClassVar[dict[str, list[Published]]] = {}  # name in `variants` -> published weights
 
     @classmethod
     def layers(cls, variant: Any, c1: int, width: float) -> Iterator[Layer]:
-        """Yield the network's layers in order.
+        """Yield the layers of the network in order.
 
         Args:
-            variant: A value of `variants`.
-            c1: The image's channels.
-            width: The width multiplier.
+            variant: Value of `variants`.
+            c1: Channels of the image.
+            width: Width multiplier.
         """
         raise NotImplementedError
 
     @classmethod
     def reference_name(cls, name: str) -> str:
-        """Return what the reference calls a tensor of `Backbone`, "" where tensors are matched by their order.
+        """Return the reference network's name of a tensor of `Backbone`, "" if tensors are matched by their order.
 
         Args:
-            name: Ours, stage and layer first: `0.1.conv.weight`.
+            name: Name of the tensor in `Backbone`, starting with stage and layer, like `0.1.conv.weight`.
         """
         return ""
 
@@ -128,12 +128,12 @@ class Stage(nn.Sequential):
         """Return the layers of each level, P1 first.
 
         Args:
-            variant: A name in `variants` or `aliases`.
-            c1: The image's channels.
-            width: The width multiplier.
+            variant: Name in `variants` or `aliases`.
+            c1: Channels of the image.
+            width: Width multiplier.
 
         Raises:
-            ConfigError: No such variant.
+            ConfigError: The variant is unknown.
         """
         levels: list[list[Layer]] = [[] for _ in range(LEVELS + 1)]
         level = 0
@@ -144,10 +144,10 @@ class Stage(nn.Sequential):
 
     @classmethod
     def resolve(cls, variant: str) -> str:
-        """Return a variant's full name.
+        """Return the full name of a variant.
 
         Raises:
-            ConfigError: There is none of that name.
+            ConfigError: The variant is unknown.
         """
         name = cls.aliases.get(variant, variant)
         if name not in cls.variants:
@@ -156,8 +156,8 @@ class Stage(nn.Sequential):
 
     @classmethod
     def has_edge_form(cls, variant: str) -> bool:
-        """Tell whether `edge` changes a variant; those that were made for edge devices stay as they are."""
-        with torch.device("meta"):  # no memory, no random numbers
+        """Return whether `edge` changes a variant; False for variants designed for edge devices."""
+        with torch.device("meta"):  # allocates no memory and draws no random numbers
             layers = nn.ModuleList(layer.build() for level in cls.plan(variant) for layer in level)
         return any(isinstance(module, DISLIKED) for module in layers.modules())
 
@@ -172,13 +172,13 @@ class Stage(nn.Sequential):
         return y
 
 
-DISLIKED = (nn.Hardswish, nn.SiLU, SqueezeExcite)  # by edge compilers, and by int8
+DISLIKED = (nn.Hardswish, nn.SiLU, SqueezeExcite)  # poorly supported by edge compilers and inaccurate in int8
 
 
 def for_edge(module: nn.Module) -> None:
-    """Replace what edge compilers and int8 do badly: h-swish and SiLU by ReLU6, squeeze-excite by nothing.
+    """Replace h-swish and SiLU by ReLU6 and remove squeeze-excites, for edge compilers and int8.
 
-    Source: what EfficientNet-Lite changed of EfficientNet,
+    Source: the changes of EfficientNet-Lite to EfficientNet,
     https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html.
     """
     for name, child in module.named_children():
@@ -191,7 +191,7 @@ def for_edge(module: nn.Module) -> None:
 
 
 def register_stage(cls: AnyStage) -> AnyStage:
-    """Register a family's stage under its class name; a YAML row gives it [variant, level]."""
+    """Register a family's stage class under its class name; its YAML rows take the arguments [variant, level]."""
 
     def rule(c1: int, scale: Scale, variant: str, level: int) -> tuple[list[Any], int]:
         variant = cls.resolve(variant)

@@ -1,9 +1,10 @@
-"""CSPLite: YOLOv8's own backbone, of C2f blocks, without the one at P2 and with fewer channels at P5.
+"""CSPLite: YOLOv8's backbone of C2f blocks, without the block at P2 and with fewer channels at P5.
 
-Of what docs/lite.md tried, it learns most from random weights in the time that it takes. It has no published weights.
+Trained from scratch, it is the most accurate backbone for its latency of those in docs/lite.md. It has no published
+weights.
 Paper: Wang et al. 2019, CSPNet, https://arxiv.org/abs/1911.11929; C2f is Ultralytics' form of it,
 https://docs.ultralytics.com/models/yolov8.
-Reference: Ultralytics' YOLOv8, whose table the tests put in place of this one.
+Reference: Ultralytics' YOLOv8; the tests substitute its table for this one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class Row(NamedTuple):
-    """A level: a strided convolution, and a C2f of n bottlenecks where there are any."""
+    """Level with a strided convolution and a C2f of n bottlenecks, which is omitted if n is 0."""
 
     c: int
     n: int
@@ -49,7 +50,7 @@ class CSPLiteStage(Stage):
 
 
 def as_in_yolo(cls: Callable[..., Module], *args: Any) -> Module:
-    """Build a module of Ultralytics with the BatchNorm settings that it gives them in a model."""
+    """Build an Ultralytics module with the BatchNorm settings that Ultralytics applies in models."""
     module = cls(*args)
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm2d):

@@ -26,7 +26,7 @@ B0 = [
 
 
 class Variant(NamedTuple):
-    """The table as one variant builds it."""
+    """Configuration of one variant of EfficientNet."""
 
     rows: list[Stack]
     act: type[nn.Module]

@@ -2,8 +2,8 @@
 
 Papers: Han et al. 2020, GhostNet, https://arxiv.org/abs/1911.11907 (table 1); Tang et al. 2022, GhostNetV2,
 https://arxiv.org/abs/2211.12905 (attention in all but the first two bottlenecks).
-References: timm's `ghostnet_100` and `ghostnetv2_100`. The last 1x1 convolution, which only widens for the classifier,
-is left out.
+References: timm's `ghostnet_100` and `ghostnetv2_100`. The last 1x1 convolution, which only serves the classifier, is
+omitted.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ STEM = 16
 
 
 class Gbneck(NamedTuple):
-    """A G-bneck row as the paper's table writes it."""
+    """G-bneck row with the columns of the paper's table."""
 
     kernel: int
     exp: int
@@ -49,10 +49,10 @@ ROWS = [
 
 
 class Variant(NamedTuple):
-    """The table as one version builds it."""
+    """Configuration of one version of GhostNet."""
 
     rows: list[Gbneck]
-    dfc_from: int  # the first row with V2's attention
+    dfc_from: int  # index of the first row with V2's attention
 
 
 @register_stage

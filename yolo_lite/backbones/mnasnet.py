@@ -1,4 +1,4 @@
-"""MnasNet: B1, without squeeze-excite, and A1, with.
+"""MnasNet: B1 without squeeze-excite and A1 with squeeze-excite.
 
 Paper: Tan et al. 2019, MnasNet, https://arxiv.org/abs/1807.11626 (figure 7; B1 is the search's other result, table 1).
 References: timm's `mnasnet_100` (B1) and `semnasnet_100` (A1), torchvision's `mnasnet1_0` (B1).
@@ -13,8 +13,9 @@ from yolo_lite.backbones._stage import Layer, Published, Stack, Stage, inverted_
 from yolo_lite.blocks import ULTRALYTICS_NORM, Norm, round_channels
 
 STEM = 32
-# torchvision's momentum, 0.0003, is for the hundreds of thousands of steps of ImageNet. In the hundreds of steps of a
-# small dataset the running statistics would stay where they began, and the trained detector would find nothing.
+# torchvision's momentum, 0.0003, is tuned for the hundreds of thousands of steps of ImageNet training. In the hundreds
+# of steps of a small dataset the running statistics would barely change from their initial values, and the trained
+# detector would detect nothing.
 TORCHVISION = Norm(momentum=ULTRALYTICS_NORM.momentum)
 B1 = [
     Stack(t=1, c=16, n=1, s=1),
@@ -37,7 +38,7 @@ A1 = [
 
 
 class Variant(NamedTuple):
-    """A table as one reference builds it."""
+    """Architecture table with the BatchNorm settings of one reference implementation."""
 
     rows: list[Stack]
     norm: Norm

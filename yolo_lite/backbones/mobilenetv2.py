@@ -2,7 +2,7 @@
 
 Paper: Sandler et al. 2018, MobileNetV2, https://arxiv.org/abs/1801.04381 (table 2).
 References: timm's `mobilenetv2_100`, torchvision's `mobilenet_v2`; they are the same network. The last 1x1 convolution,
-which only widens for the classifier, is left out.
+which only serves the classifier, is omitted.
 """
 
 from collections.abc import Iterator, Sequence

@@ -2,7 +2,7 @@
 
 Paper: Howard et al. 2019, Searching for MobileNetV3, https://arxiv.org/abs/1905.02244 (tables 1 and 2).
 References: timm's `mobilenetv3_large_100` and `mobilenetv3_small_100`, torchvision's `mobilenet_v3_large` and
-`mobilenet_v3_small`. The last 1x1 convolution, which only widens for the classifier, is left out.
+`mobilenet_v3_small`. The last 1x1 convolution, which only serves the classifier, is omitted.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ RE, HS = nn.ReLU, nn.Hardswish
 
 
 class Bneck(NamedTuple):
-    """A bneck row as the paper's tables write it."""
+    """Bneck row with the columns of the paper's tables."""
 
     kernel: int
     exp_size: int
@@ -62,11 +62,11 @@ STEM = 16  # channels of the first convolution
 
 
 class Variant(NamedTuple):
-    """A table as one reference builds it."""
+    """Architecture table with the settings of one reference implementation."""
 
     rows: list[Bneck]
     norm: Norm
-    timm: bool  # timm's rounding: the expansion is a ratio to the rounded input, and narrow stems stay wide
+    timm: bool  # timm's rounding: expansion relative to the rounded input channels; stem not scaled below width 0.75
 
 
 @register_stage

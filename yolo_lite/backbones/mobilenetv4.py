@@ -2,7 +2,7 @@
 
 Paper: Qin et al. 2024, MobileNetV4, https://arxiv.org/abs/2404.10518 (tables 11 to 14).
 References: timm's `mobilenetv4_conv_small`, `_conv_medium`, `_conv_large` and `mobilenetv4_hybrid_medium`. The last 1x1
-convolution, which only widens for the classifier, is left out.
+convolution, which only serves the classifier, is omitted.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ from yolo_lite.blocks import (
 
 
 class ConvRow(NamedTuple):
-    """A plain convolution."""
+    """Row of the table: plain convolution."""
 
     k: int
     c: int
@@ -31,7 +31,7 @@ class ConvRow(NamedTuple):
 
 
 class FusedRow(NamedTuple):
-    """A fused inverted residual."""
+    """Row of the table: fused inverted residual."""
 
     k: int
     exp: int
@@ -40,7 +40,7 @@ class FusedRow(NamedTuple):
 
 
 class UIB(NamedTuple):
-    """A universal inverted bottleneck: the kernel sizes of its two depthwise convolutions, 0 for none."""
+    """Row of the table: universal inverted bottleneck; `start` and `mid` are its depthwise kernel sizes, 0 for none."""
 
     start: int
     mid: int
@@ -50,7 +50,7 @@ class UIB(NamedTuple):
 
 
 class MQA(NamedTuple):
-    """A mobile multi-query attention."""
+    """Row of the table: mobile multi-query attention."""
 
     heads: int
     dim: int
@@ -149,7 +149,7 @@ HYBRID_MEDIUM: list[Row] = [
 
 
 class Variant(NamedTuple):
-    """A table, the channels of its first convolution, and its layer scale's start."""
+    """Architecture table with the channels of the first convolution and the initial layer scale."""
 
     stem: int
     rows: list[Row]

@@ -2,8 +2,8 @@
 
 Papers: Zhang et al. 2018, ShuffleNet, https://arxiv.org/abs/1707.01083 (table 1); Ma et al. 2018, ShuffleNetV2,
 https://arxiv.org/abs/1807.11164 (table 5).
-Reference of V2: torchvision's `shufflenet_v2_x0_5` to `_x2_0`. No package has V1: its tests hold it against the paper.
-The last 1x1 convolution of V2, which only widens for the classifier, is left out.
+Reference of V2: torchvision's `shufflenet_v2_x0_5` to `_x2_0`. No package has V1; its tests compare it with the paper.
+The last 1x1 convolution of V2, which only serves the classifier, is omitted.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ V2_CHANNELS = {0.5: (48, 96, 192), 1.0: (116, 232, 464), 1.5: (176, 352, 704), 2
 
 
 def _stem(c1: int, stem: int) -> Iterator[Layer]:
-    """P1 and P2: a convolution and a pooling."""
+    """Yield P1 and P2: a convolution and a max pooling."""
     yield Layer(2, stem, partial(ConvNormAct, c1, stem, 3, 2, act=nn.ReLU))
     yield Layer(2, stem, partial(nn.MaxPool2d, 3, 2, 1))
 
@@ -37,7 +37,7 @@ class ShuffleNetV1Stage(Stage):
 
     @classmethod
     def layers(cls, channels: Sequence[int], c1: int, width: float) -> Iterator[Layer]:
-        divisor = 4 * GROUPS  # a quarter of a unit's channels is convolved in groups
+        divisor = 4 * GROUPS  # the grouped convolutions have a quarter of a unit's channels
         stem = round_channels(STEM * width, divisor)
         yield from _stem(c1, stem)
         c1 = stem
@@ -50,7 +50,7 @@ class ShuffleNetV1Stage(Stage):
 
 @register_stage
 class ShuffleNetV2Stage(Stage):
-    """One level of ShuffleNetV2; a width that leads to one of the paper's four columns takes that column."""
+    """One level of ShuffleNetV2; a width that matches one of the paper's four columns uses its channels."""
 
     paper = "Ma et al. 2018, https://arxiv.org/abs/1807.11164"
     variants = {f"shufflenet_v2_x{str(factor).replace('.', '_')}": factor for factor in V2_CHANNELS}

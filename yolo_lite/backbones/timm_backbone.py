@@ -1,4 +1,4 @@
-"""Any timm network that yields feature maps, by its name: `TimmBackbone`, and `Level` to pick its levels.
+"""Any timm network with feature maps as a backbone: `TimmBackbone`, and `Level` to select one of its levels.
 
 Source: Wightman, PyTorch Image Models, https://github.com/huggingface/pytorch-image-models.
 """
@@ -19,7 +19,7 @@ from yolo_lite.registry import Scale, register
 
 
 class Levels(NamedTuple):
-    """The channels of a network's levels: what a `TimmBackbone` row gives to the rows after it."""
+    """Channels of a network's levels, passed from a `TimmBackbone` row to the rows after it."""
 
     name: str
     channels: dict[int, int]  # level -> channels
@@ -27,31 +27,31 @@ class Levels(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def levels_of(name: str) -> Levels:
-    """Read a network's levels off timm's description, without memory for its weights.
+    """Return a network's levels from timm's feature info, without allocating memory for its weights.
 
     Args:
         name: timm's name, with or without a tag.
 
     Returns:
-        (Levels): Of the strides 2, 4, 8, 16 and 32 those that it has.
+        (Levels): Channels of the available levels 1 to 5 (strides 2 to 32); the key 0 stands for other strides.
 
     Raises:
-        ConfigError: timm does not know it, or it yields no feature maps.
+        ConfigError: timm does not have the network, or it provides no feature maps.
     """
     with unbounded():
         return Levels(name, dict(zip(*_taps(without_memory(lambda: build(name, 3))), strict=True)))
 
 
-def build(name: str, c1: int, **options: Any) -> Any:  # a module with `feature_info`: nn.Module's type has none
-    """Build a network that returns its feature maps, without the 1x1 convolution that only widens for the classifier.
+def build(name: str, c1: int, **options: Any) -> Any:  # a module with `feature_info`, which nn.Module's type lacks
+    """Build a network that returns its feature maps, without a last 1x1 convolution that only serves the classifier.
 
     Args:
         name: timm's name.
-        c1: The image's channels.
-        options: More of `timm.create_model`'s arguments.
+        c1: Channels of the image.
+        options: Further arguments of `timm.create_model`.
 
     Raises:
-        ConfigError: There is no such network, or it has no feature maps with strides.
+        ConfigError: timm does not have the network, or it has no feature maps with strides.
     """
     import timm
 
@@ -63,19 +63,19 @@ def build(name: str, c1: int, **options: Any) -> Any:  # a module with `feature_
     except ConfigError:
         raise
     except Exception as error:
-        if options or is_about_meta(error):  # about weights, or the device: not a matter of the network
+        if options or is_about_meta(error):  # the error may concern the options or the device, not the network
             raise
-        # each kind of network that has none fails in a way of its own
+        # networks without feature maps raise various types of errors
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"timm's {name} yields no feature maps ({type(error).__name__}: {reason})") from None
     last = net.blocks[-1] if isinstance(getattr(net, "blocks", None), nn.Sequential) else None
     if isinstance(last, nn.Sequential) and len(last) == 1 and type(last[0]).__name__ == "ConvBnAct":
-        net.blocks[-1] = nn.Identity()  # the tap after it now gives the block before it
+        net.blocks[-1] = nn.Identity()  # the last feature map is now the output of the block before it
     return net
 
 
 def _taps(net: Any) -> tuple[list[int], list[int]]:
-    """Return the levels of a network's feature maps (0 where a stride is no power of two up to 32), and channels."""
+    """Return levels and channels of a network's feature maps; the level is 0 unless the stride is 2, 4, ... or 32."""
     strides, channels = net.feature_info.reduction(), net.feature_info.channels()
     if isinstance(getattr(net, "blocks", None), nn.Sequential) and isinstance(net.blocks[-1], nn.Identity):
         channels[-1] = [m for m in net.blocks.modules() if isinstance(m, nn.Conv2d)][-1].out_channels
@@ -84,10 +84,10 @@ def _taps(net: Any) -> tuple[list[int], list[int]]:
 
 @functools.lru_cache(maxsize=64)
 def check_size(name: str) -> None:
-    """Check that a network is not too large, without memory for it.
+    """Check that a network is not too large, without allocating memory for it.
 
     Raises:
-        ConfigError: It is.
+        ConfigError: The network has too many parameters.
     """
     with unbounded():
         parameters = sum(each.numel() for each in without_memory(lambda: build(name, 3)).parameters())
@@ -97,13 +97,13 @@ def check_size(name: str) -> None:
 
 @functools.lru_cache(maxsize=64)
 def check_fit(name: str) -> None:
-    """Check that a network is not too large, and takes images of any size.
+    """Check that a network is not too large and accepts images of any size.
 
-    Of a network that timm says is for one size this can be told only by running it: on the meta device those that look
-    up positions seem to work.
+    A network that timm declares to have a fixed input size has to be run on the CPU to find out: on the meta device,
+    networks that look up positions appear to work.
 
     Raises:
-        ConfigError: It is, or does not.
+        ConfigError: The network has too many parameters, or accepts one image size only.
     """
     import timm
 
@@ -123,7 +123,7 @@ def check_fit(name: str) -> None:
 
 
 def _timm_rule(c1: int, scale: Scale, name: str) -> tuple[list[Any], Levels]:
-    name = name.removeprefix("timm/")  # as `make` takes it
+    name = name.removeprefix("timm/")  # the prefix that `make` accepts
     levels = levels_of(name)
     check_fit(name)
     return [c1, name], levels
@@ -133,18 +133,18 @@ def _timm_rule(c1: int, scale: Scale, name: str) -> tuple[list[Any], Levels]:
 class TimmBackbone(nn.Module):
     """A timm network; (B, c1, H, W) -> {level: (B, channels, H / 2**level, W / 2**level)}.
 
-    It is pickled as its name, c1, timm's version, whether it is folded, and its state dict, and built anew when loaded,
-    so a checkpoint holds none of timm's classes.
+    It is pickled as its plain attributes (name, c1, timm's version, whether it is folded, ...) and its state dict, and
+    rebuilt when loaded, so that checkpoints contain no timm classes.
 
     Args:
-        c1: The image's channels.
-        name: timm's name, with or without a tag, and perhaps with `timm/` before it.
+        c1: Channels of the image.
+        name: timm's name, with or without a tag, optionally prefixed with `timm/`.
 
     Raises:
-        ConfigError: timm does not know it, or it yields no feature maps.
+        ConfigError: timm does not have the network, or it provides no feature maps.
     """
 
-    keeps_settings = True  # those of its BatchNorms and activations, which Ultralytics would change by their type
+    keeps_settings = True  # protects BatchNorm and activation settings, which Ultralytics would overwrite by type
 
     def __init__(self, c1: int, name: str) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class TimmBackbone(nn.Module):
         self.net = build(name, c1)
         self.levels, _ = _taps(self.net)
         self.fast_layout = not any(map(_breaks_in_channels_last, self.net.modules()))
-        self.normalisation: tuple[list[float], list[float]] | None = None  # the mean and std that loaded weights expect
+        self.normalisation: tuple[list[float], list[float]] | None = None  # mean and std of the loaded weights
 
     def forward(self, x: torch.Tensor) -> dict[int, torch.Tensor]:
         if self.normalisation is not None:
@@ -167,16 +167,16 @@ class TimmBackbone(nn.Module):
     def load(self, weights: Mapping[str, torch.Tensor], mean: Sequence[float], std: Sequence[float]) -> tuple[int, int]:
         """Load a state dict of the same network for images of three channels.
 
-        The normalisation stays an operation of its own: unlike in our native families it cannot be folded into any
-        network's first layers.
+        The normalisation remains a separate operation: unlike in the native families, it cannot be folded into the
+        first layers of an arbitrary network.
 
         Args:
-            weights: The state dict.
-            mean: What the weights expect to be subtracted from an image in 0..1, per channel.
-            std: What they expect it to be divided by.
+            weights: State dict.
+            mean: Per-channel mean that the weights expect to be subtracted from an image in 0..1.
+            std: Per-channel standard deviation that the weights expect an image to be divided by.
 
         Returns:
-            (int, int): Tensors loaded, tensors in the weights.
+            (int, int): Number of tensors loaded, number of tensors in the weights.
         """
         from timm.models import adapt_input_conv
 
@@ -194,9 +194,9 @@ class TimmBackbone(nn.Module):
         return len(fitting), len(weights)
 
     def fold(self) -> None:
-        """Merge training-time branches and BatchNorms into the convolutions before them, for inference.
+        """Merge training-time branches, and merge BatchNorms into the convolutions before them, for inference.
 
-        Where that would change the outputs, the network stays as it is, and `folded` False: slower, but right.
+        If that would change the outputs, the network is left unchanged (slower, but correct) and `folded` stays False.
         """
         folded = None if self.folded else _fold(self.net, self.c1)
         if folded is not None:
@@ -216,7 +216,7 @@ class TimmBackbone(nn.Module):
         try:
             if state["folded"]:
                 self.fold()
-            # assign, to keep the tensors' type and device
+            # `assign` keeps dtype and device of the saved tensors
             self.net.load_state_dict({k: v.detach() for k, v in saved.items()}, assign=True)
         except RuntimeError as error:
             raise ConfigError(
@@ -228,10 +228,10 @@ class TimmBackbone(nn.Module):
 
 
 def _breaks_in_channels_last(module: nn.Module) -> bool:
-    """Tell whether a module is a strided 1x1 convolution of few channels (RepVGG, MobileOne).
+    """Return whether a module is a strided 1x1 convolution of few channels (RepVGG, MobileOne).
 
-    Its backward pass on a CPU writes past its memory in the channels-last layout: seen with torch 2.15.0, 3 to 12 input
-    channels, maps of 128 px and more; none of our own families has one.
+    Its backward pass on a CPU writes out of bounds in the channels-last layout: observed with torch 2.15.0, 3 to 12
+    input channels, maps of 128 px and more. The native families have no such convolution.
     """
     return (
         isinstance(module, nn.Conv2d)
@@ -252,7 +252,7 @@ def _level_rule(c1: int | Levels, scale: Scale, level: int) -> tuple[list[Any], 
 
 @register(rule=_level_rule, repeats="once", levels=True)
 class Level(nn.Module):
-    """Pick one level of a `TimmBackbone`; {level: map} -> (B, channels, H / 2**level, W / 2**level)."""
+    """Select one level of a `TimmBackbone`; {level: map} -> (B, channels, H / 2**level, W / 2**level)."""
 
     def __init__(self, levels: Levels, level: int) -> None:
         super().__init__()
@@ -264,19 +264,19 @@ class Level(nn.Module):
 
 @torch.no_grad()
 def _fold(net: nn.Module, c1: int) -> nn.Module | None:
-    """Return a network for inference that computes the same, without training-time branches and BatchNorms.
+    """Return an equivalent network for inference, without training-time branches and BatchNorms.
 
-    Outputs are compared in float64; where merging changes them, less is merged.
+    Outputs are compared in float64; if merging changes them, less is merged.
 
     Returns:
-        (nn.Module | None): None where no way of merging leaves the outputs as they are.
+        (nn.Module | None): Merged network, None if every variant of merging changes the outputs.
     """
     like, training = next(net.parameters()), net.training
     net = copy.deepcopy(net).eval().to("cpu", torch.float64)
     image = torch.rand(1, c1, 128, 128, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     try:
         before = net(image)
-    except Exception:  # networks of a fixed size
+    except Exception:  # networks with a fixed input size
         size = getattr(net, "pretrained_cfg", {}).get("input_size", (3, 224, 224))[-1]
         image = nn.functional.interpolate(image, size=(size, size))
         before = net(image)
@@ -288,10 +288,16 @@ def _fold(net: nn.Module, c1: int) -> nn.Module | None:
 
 
 def _merged(net: nn.Module, image: torch.Tensor, branches: bool, norms: bool) -> nn.Module:
-    """Return a copy of a network with its branches merged, and its BatchNorms into the convolutions before them.
+    """Return a copy of a network with its branches merged, and its BatchNorms merged into the preceding convolutions.
 
-    Which convolution a BatchNorm follows is seen by running the network once. What is not merged into one becomes a
-    depthwise 1x1 convolution, its exact equal.
+    The network is run once to find the convolution that each BatchNorm follows. A BatchNorm that is not merged is
+    replaced by an equivalent depthwise 1x1 convolution.
+
+    Args:
+        net: Network in eval mode and float64.
+        image: Image batch to run the network on.
+        branches: Whether to merge branches.
+        norms: Whether to merge BatchNorms into convolutions.
     """
     from timm.utils.model import reparameterize_model
 
@@ -311,13 +317,13 @@ def _merged(net: nn.Module, image: torch.Tensor, branches: bool, norms: bool) ->
 
 
 def _followers(net: nn.Module, image: torch.Tensor) -> dict[nn.BatchNorm2d, nn.Conv2d]:
-    """Run a network and return {BatchNorm: the convolution whose output it takes, if nothing else was made of it}."""
+    """Run a network and return the convolution before each BatchNorm, if both run once and belong to no other pair."""
     made: dict[int, tuple[nn.Conv2d, torch.Tensor]] = {}
     pairs: dict[nn.BatchNorm2d, nn.Conv2d] = {}
     runs: dict[nn.Module, int] = {}
 
     def after_conv(module: nn.Conv2d, _: Any, output: torch.Tensor) -> None:
-        made[id(output)] = (module, output)  # the tensor is kept, so that its id stays its own
+        made[id(output)] = (module, output)  # keeps the tensor alive, so that its id is not reused
         runs[module] = runs.get(module, 0) + 1
 
     def before_norm(module: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:

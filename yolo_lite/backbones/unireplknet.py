@@ -1,9 +1,9 @@
-"""UniRepLKNet: large depthwise kernels, trained with parallel dilated ones; A, F and P.
+"""UniRepLKNet with large depthwise kernels, trained with parallel dilated ones; variants A, F and P.
 
 Paper: Ding et al. 2024, UniRepLKNet, https://arxiv.org/abs/2311.15599 (section 3.2 and table 2).
-Reference: the authors' code, https://github.com/AILab-CVC/UniRepLKNet (Apache-2.0), whose rows for depths (2, 2, 6, 2)
-these are; no package has it, so the tests hold it against a derivation of their own. What follows the last stage, a
-norm and a classifier, is left out.
+Reference: the authors' code, https://github.com/AILab-CVC/UniRepLKNet (Apache-2.0), with the rows for depths
+(2, 2, 6, 2). No package has it, so the tests compare it with an independent derivation. The norm and the classifier
+after the last stage are omitted.
 """
 
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from torch import nn
 from yolo_lite.backbones._stage import Layer, Stage, register_stage
 from yolo_lite.blocks import BatchNorm2d, SqueezeExcite, round_channels
 
-DILATED = ((5, 1), (7, 2), (3, 3), (3, 4), (3, 5))  # kernel size, dilation of the branches beside a 13x13
-LARGE = 13  # the largest kernel, in stages 2 to 4
-START = 1e-6  # of the layer scale
-WEIGHT_STD = 0.02  # of convolutions and linear layers before training
+DILATED = ((5, 1), (7, 2), (3, 3), (3, 4), (3, 5))  # (kernel size, dilation) of the branches parallel to a 13x13
+LARGE = 13  # the largest kernel size, used in stages 2 to 4
+START = 1e-6  # initial layer scale
+WEIGHT_STD = 0.02  # standard deviation of the initial weights of convolutions and linear layers
 
 
-NAMES = [  # how a block's tensors begin here, and in the authors' code
+NAMES = [  # prefixes of a block's tensor names here and in the authors' code
     ("depthwise.large.0.", "dwconv.lk_origin."),
     ("depthwise.large.1.", "dwconv.origin_bn."),
     *((f"depthwise.dilated.{i}.0.", f"dwconv.dil_conv_k{k}_{d}.") for i, (k, d) in enumerate(DILATED)),
@@ -38,7 +38,7 @@ NAMES = [  # how a block's tensors begin here, and in the authors' code
 
 
 class Row(NamedTuple):
-    """One stage: its channels, its blocks and their depthwise kernel."""
+    """Stage with its channels, number of blocks and depthwise kernel size."""
 
     c: int
     n: int
@@ -46,12 +46,12 @@ class Row(NamedTuple):
 
 
 def rows(c: int) -> list[Row]:
-    """Return the four stages of the light variants, which differ in their first stage's channels only."""
+    """Return the four stages of the light variants, which only differ in the channels of the first stage."""
     return [Row(c, 2, 3), Row(2 * c, 2, LARGE), Row(4 * c, 6, LARGE), Row(8 * c, 2, LARGE)]
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """Layer normalisation of every pixel over its channels; (B, c, H, W) -> same."""
+    """Layer normalisation over the channels of each pixel; (B, c, H, W) -> same."""
 
     def __init__(self, c: int) -> None:
         super().__init__(c, eps=1e-6)
@@ -61,14 +61,14 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 def downsample(c1: int, c2: int, act: bool = False) -> nn.Sequential:
-    """Return a strided 3x3 convolution and its norm, GELU after it in the stem; (B, c1, H, W) -> (B, c2, H/2, W/2)."""
+    """Return a strided 3x3 convolution, layer norm and optional GELU (stem); (B, c1, H, W) -> (B, c2, H/2, W/2)."""
     conv = nn.Conv2d(c1, c2, 3, 2, 1)
     _start(conv)
     return nn.Sequential(conv, LayerNorm2d(c2), *([nn.GELU()] if act else []))
 
 
 class DilatedReparam(nn.Module):
-    """A depthwise 13x13 convolution with parallel dilated ones, which `merge` makes one; (B, c, H, W) -> same.
+    """Depthwise 13x13 convolution with parallel dilated ones, which `merge` combines; (B, c, H, W) -> same.
 
     Source: Ding et al. 2024, https://arxiv.org/abs/2311.15599, section 3.1 and figure 2.
     """
@@ -86,7 +86,7 @@ class DilatedReparam(nn.Module):
 
     @torch.no_grad()
     def merge(self) -> nn.Conv2d:
-        """Return the one convolution that computes the same in eval mode."""
+        """Return the single convolution that is equivalent in eval mode."""
         merged, branches = _merged(*self.large), [_merged(*branch) for branch in self.dilated]
         for conv, (k, dilation) in zip(branches, DILATED, strict=True):
             reach = dilation * (k // 2)
@@ -112,18 +112,18 @@ class GRN(nn.Module):
 
 
 def _response(x: torch.Tensor, gamma: torch.Tensor, space: tuple[int, int], channel: int) -> torch.Tensor:
-    """Return 1 + gamma * N, where N is a map's norm over the mean of all channels' norms."""
+    """Return 1 + gamma * N, where N is the norm of a channel's map divided by the mean norm of all channels."""
     norm = torch.linalg.vector_norm(x, dim=space, keepdim=True)
     return 1 + gamma * (norm / (norm.mean(channel, keepdim=True) + 1e-6))
 
 
 class FoldedFeedForward(nn.Module):
-    """The feed-forward of a folded block: two 1x1 convolutions with GELU and GRN between; (B, c, H, W) -> same."""
+    """Feed-forward part of a folded block: 1x1 convolution, GELU, GRN, 1x1 convolution; (B, c, H, W) -> same."""
 
     def __init__(self, expand: nn.Conv2d, gamma: torch.Tensor, project: nn.Conv2d) -> None:
         super().__init__()
         self.expand, self.act, self.project = expand, nn.GELU(), project
-        # A permuted gamma has the strides of channels-last, by which ExecuTorch would take it for another shape.
+        # a permuted gamma would have channels-last strides, which ExecuTorch would interpret as another shape
         self.gamma = nn.Parameter(gamma.reshape(1, -1, 1, 1), requires_grad=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -135,8 +135,8 @@ class UniRepLKBlock(nn.Module):
     """Depthwise convolution, squeeze-excite, feed-forward with GRN, added to the input; (B, c, H, W) -> same.
 
     Args:
-        c: Channels.
-        k: Kernel size of the depthwise convolution, 3 or 13; a 13x13 has parallel dilated ones.
+        c: Input and output channels.
+        k: Kernel size of the depthwise convolution, 3 or 13; a 13x13 has parallel dilated branches.
 
     Source: Ding et al. 2024, https://arxiv.org/abs/2311.15599, figure 2; tensors in the order of the authors' code.
     """
@@ -166,12 +166,12 @@ class UniRepLKBlock(nn.Module):
 
     @property
     def folded(self) -> bool:
-        """Whether `fold` has been called."""
+        """Return whether `fold` has been called."""
         return isinstance(self.expand, FoldedFeedForward)
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Merge branches, BatchNorms and layer scale, and turn the linear layers into 1x1 convolutions."""
+        """Merge branches, BatchNorms and layer scale, and convert the linear layers to 1x1 convolutions."""
         if self.folded:
             return
         depthwise: Any = self.depthwise.merge() if isinstance(self.depthwise, DilatedReparam) else self.depthwise
@@ -190,7 +190,7 @@ def _depthwise(c: int, k: int, dilation: int = 1) -> nn.Sequential:
 
 
 def _start(module: nn.Module) -> None:
-    """Begin as the authors' code does."""
+    """Initialise a convolution or linear layer as the authors' code does."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.trunc_normal_(module.weight, std=WEIGHT_STD)
         if module.bias is not None:
@@ -203,7 +203,7 @@ def _bias(conv: nn.Conv2d) -> torch.Tensor:
 
 
 def _as_conv(linear: Any) -> nn.Conv2d:
-    """Return the 1x1 convolution that computes what a linear layer does on every pixel."""
+    """Return the 1x1 convolution that is equivalent to a linear layer applied to every pixel."""
     conv = nn.Conv2d(linear.in_features, linear.out_features, 1, bias=linear.bias is not None).to(linear.weight)
     conv.weight.copy_(linear.weight[:, :, None, None])
     if linear.bias is not None:
@@ -212,7 +212,7 @@ def _as_conv(linear: Any) -> nn.Conv2d:
 
 
 def _merged(conv: nn.Conv2d, norm: Any) -> nn.Conv2d:
-    """Return one convolution, undilated and with a bias, for a convolution and the BatchNorm after it."""
+    """Return a convolution's weights merged with the BatchNorm after it, as a convolution with bias, not dilated."""
     factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     k, groups = conv.kernel_size[0], conv.groups
     merged = nn.Conv2d(conv.in_channels, conv.out_channels, k, padding=k // 2, groups=groups).to(conv.weight)
@@ -243,7 +243,7 @@ class UniRepLKNetStage(Stage):
 
     @classmethod
     def reference_name(cls, name: str) -> str:
-        """Return what the authors' code calls a tensor; there, downsamplings stand before all stages."""
+        """Return the name of a tensor in the authors' code, where all downsampling layers precede the stages."""
         stage, layer, rest = name.split(".", 2)
         number = int(stage) - 1
         if layer == "0":

@@ -1,6 +1,7 @@
-"""What compilers of edge devices make of a model, where pip has the compiler: no device is needed.
+"""Compile models with the edge device compilers that pip can install, and read their reports; needs no device.
 
-A new one is a function and a row, as in runtimes.py. A compiler's cycles are its own estimate, never a measurement.
+To add a compiler, add a function and a row in `COMPILERS`, as in runtimes.py. Cycles are the compiler's own estimate,
+never a measurement.
 """
 
 import csv
@@ -20,27 +21,27 @@ from yolo_lite.bench.runtimes import check_runtimes
 from yolo_lite.datasets.images import training_files
 from yolo_lite.errors import ConfigError, one_line, suggest
 
-CALIBRATED = 16  # images, where the compiler makes int8: where operators run does not depend on them
+CALIBRATED = 16  # calibration images if the compiler quantises; the placement of operators does not depend on them
 
 
 class Operator(NamedTuple):
-    """One operator of the compiled file."""
+    """Operator of a compiled file."""
 
     name: str
     on_npu: bool
-    cycles: int  # on the NPU; 0 on the CPU, which compilers do not look at
+    cycles: int  # cycles on the NPU; 0 on the CPU, which compilers do not estimate
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a compiler says of a model.
+    """Report of a compiler about a model.
 
     Attributes:
-        compiler: The package and its version.
-        target: The device that it compiled for, and what it assumes of it.
-        operators: In the order of execution.
-        milliseconds: Its estimate for an image, the NPU's operators only; None where it gives none.
-        memory: What it needs in each kind of memory, KiB.
+        compiler: Compiler package and version.
+        target: Target device, with the configuration that the compiler assumes.
+        operators: Operators in the order of execution.
+        milliseconds: Estimated latency per image of the operators on the NPU; None if the compiler gives no estimate.
+        memory: Memory use by kind of memory, KiB.
     """
 
     compiler: str
@@ -50,30 +51,30 @@ class Verdict:
     memory: dict[str, float]
 
     def cycles(self, name: str | None = None) -> int:
-        """Sum the cycles of the operators of a name, or of all."""
+        """Return the total cycles of the operators with a name, or of all operators."""
         return sum(each.cycles for each in self.operators if name in (None, each.name))
 
 
 class Compiler(NamedTuple):
-    """One compiler.
+    """Compiler of an edge device family.
 
-    `compile` takes the exported file, the device, a folder to work in, and the dataset that calibrates int8.
+    `compile` takes the exported file, the device, a working folder, and the dataset for int8 calibration.
     """
 
     package: str
-    pip: str  # what to install, with the versions that go together
+    pip: str  # arguments of `pip install`, with compatible versions
     module: str
-    runtime: str  # whose export it reads
-    quantises: bool  # whether that export is in float, and the compiler makes int8 of it
-    devices: Sequence[str]  # the first is taken for the name alone
+    runtime: str  # name in `RUNTIMES` whose export the compiler reads
+    quantises: bool  # whether the compiler reads a float export and quantises it to int8 itself
+    devices: Sequence[str]  # the first is the default of the device family
     compile: Callable[[Path, str, Path, str], Verdict]
 
 
 def compiler_of(device: str) -> tuple[Compiler, str]:
-    """Find the compiler for a device, and the device's full name.
+    """Return the compiler for a device or device family, and the full name of the device.
 
     Raises:
-        ConfigError: There is none, or its package is not installed.
+        ConfigError: There is no compiler for the device, or its package is not installed.
     """
     for family, compiler in COMPILERS.items():
         if device == family or device in compiler.devices:
@@ -87,17 +88,17 @@ def compiler_of(device: str) -> tuple[Compiler, str]:
 def verdict(
     model: str | Path, device: str, imgsz: int = 640, data: str = "shapes.yaml", out: str | None = None
 ) -> Verdict:
-    """Export a model to int8, compile it for a device, and read what the compiler says of it.
+    """Export a model, compile it for a device in int8, and return the compiler's report.
 
     Args:
-        model: A name, YAML or checkpoint, or a file of the format that the compiler reads.
-        device: A name in `COMPILERS`, or one of its devices.
+        model: Name, YAML or checkpoint of a model, or a file in the format that the compiler reads.
+        device: Name in `COMPILERS`, or one of the compiler's devices.
         imgsz: Height and width of the image, pixels.
-        data: The YAML of the dataset that calibrates int8. Where an operator runs does not depend on it.
-        out: The folder in which the export is kept; nothing is kept without it.
+        data: Dataset YAML for int8 calibration. The placement of operators does not depend on it.
+        out: Folder in which to keep the export; None to discard it.
 
     Raises:
-        ConfigError: There is no such compiler, it or the exporter is not installed, or one of them fails.
+        ConfigError: There is no compiler for the device, compiler or exporter are not installed, or one of them fails.
     """
     compiler, device = compiler_of(device)
     subject = load(str(model), model, imgsz)
@@ -109,7 +110,7 @@ def verdict(
 
 
 def _vela(file: Path, device: str, work: Path, data: str) -> Verdict:
-    """Arm's compiler for the Ethos-U NPUs: https://pypi.org/project/ethos-u-vela."""
+    """Run Arm's compiler for the Ethos-U NPUs: https://pypi.org/project/ethos-u-vela."""
     out = work / "vela"
     words = [str(file), "--accelerator-config", device, "--output-dir", str(out), "--verbose-performance"]
     process = subprocess.run([sys.executable, "-m", "ethosu.vela", *words], capture_output=True, text=True)
@@ -139,7 +140,7 @@ _RKNN_MEMORY = re.compile(r"Total (Internal|Weight) Memory Size: ([\d.]+)KB")
 
 
 def _rknn(file: Path, device: str, work: Path, data: str) -> Verdict:
-    """Rockchip's compiler, whose log has a line for each operator: https://pypi.org/project/rknn-toolkit2."""
+    """Run Rockchip's compiler and parse the operators in its log: https://pypi.org/project/rknn-toolkit2."""
     images = work / "images.txt"
     images.write_text("".join(f"{each}\n" for each in training_files(data)[:CALIBRATED]), "utf-8")
     words = [sys.executable, "-c", _RKNN, str(file.absolute()), device, str(images)]

@@ -1,4 +1,4 @@
-"""Exports: by Ultralytics' own exporter, complete or absent, kept in a folder."""
+"""Export models with Ultralytics' exporter, atomically, and cache the results in a folder."""
 
 import contextlib
 import functools
@@ -18,12 +18,12 @@ from yolo_lite.errors import ConfigError, typed_line
 from yolo_lite.files import ROOM, replacing, unwritable
 from yolo_lite.output import silent
 
-STALE = 86_400  # seconds after which an unfinished export is one that was killed
+STALE = 86_400  # seconds after which an unfinished export is assumed to have been killed
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file or folder that has been exported already; what it cost before is not known."""
+    """File or folder exported by the user; its parameters, GFLOPs and classes are unknown."""
 
     label: str
     path: Path
@@ -32,19 +32,19 @@ class Exported:
     classes: ClassVar[None] = None
 
 
-Subject = models.Opened | Exported  # what is measured
+Subject = models.Opened | Exported  # something to measure
 
 
 def load(label: str, given: str | Path, imgsz: int) -> Subject:
-    """Find a model or an exported file.
+    """Load a model, or find an exported file.
 
     Args:
-        label: What to call it.
-        given: A name, YAML or checkpoint, as for `models.load`, or an exported file or folder.
-        imgsz: The image size that a model's cost is counted at, pixels.
+        label: Display name.
+        given: Name, YAML or checkpoint of a model, as for `models.load`, or path of an exported file or folder.
+        imgsz: Image size for counting a model's GFLOPs, pixels.
 
     Raises:
-        ConfigError: There is no such file, or it cannot be read.
+        ConfigError: The file does not exist, or cannot be read.
     """
     if not is_exported(given):
         return models.load(given, imgsz, label)
@@ -61,18 +61,18 @@ def export(
     data: str | Path | None = None,
     **options: Any,
 ) -> Path:
-    """Export a model for a runtime with Ultralytics' own exporter, unless the folder has the result already.
+    """Export a model for a runtime with Ultralytics' exporter, unless the folder already contains the result.
 
     Args:
-        subject: The model; an exported file is returned as it is.
-        runtime: A name in `RUNTIMES`.
-        folder: Where exports are kept; an export in it is complete, whenever it was interrupted.
+        subject: Model to export; the path of an `Exported` is returned unchanged.
+        runtime: Name in `RUNTIMES`.
+        folder: Folder that caches exports; they are written atomically, so interrupted exports never remain in it.
         imgsz: Height and width of the image, pixels.
-        data: A dataset's YAML: quantise to int8, calibrated with images of its training split.
-        options: More of Ultralytics' export arguments.
+        data: Dataset YAML to quantise to int8, calibrated with its training images; None for a float export.
+        options: Further export arguments of Ultralytics.
 
     Returns:
-        (Path): The exported file or folder.
+        (Path): Exported file or folder.
 
     Raises:
         ConfigError: The export fails.
@@ -107,13 +107,13 @@ def export(
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder; of OpenVINO's .xml with its weights."""
+    """Return the bytes of a file, or of all files in a folder; OpenVINO's .xml includes its .bin weights."""
     files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path, *path.rglob("*")]
     return sum(each.stat().st_size for each in files if each.is_file())
 
 
 def _clear(folder: Path) -> None:
-    """Throw away what killed exports left in a folder; younger drafts may be another command's."""
+    """Delete the remains of killed exports from a folder; newer ones may belong to another running command."""
     for draft in folder.glob(".export_*"):
         with contextlib.suppress(OSError):
             if time.time() - draft.stat().st_mtime > STALE:
@@ -121,7 +121,7 @@ def _clear(folder: Path) -> None:
 
 
 def _calibration(data: str | Path) -> tuple[str, list[tuple[str, int]]]:
-    """What there is to know of the images that calibrate, without reading them."""
+    """Return the dataset and the names and sizes of its training images, which identify the calibration data."""
     from yolo_lite.datasets.images import training_files
 
     files = training_files(data)
@@ -129,7 +129,7 @@ def _calibration(data: str | Path) -> tuple[str, list[tuple[str, int]]]:
 
 
 def _int8_options(data: str | Path | None) -> dict[str, Any]:
-    """Ultralytics' export arguments for int8, which its releases name differently."""
+    """Return Ultralytics' export arguments for int8, whose names depend on its release."""
     from ultralytics.utils import DEFAULT_CFG_DICT
 
     if data is None:
@@ -141,7 +141,7 @@ def _int8_options(data: str | Path | None) -> dict[str, Any]:
 def _by_ultralytics(model: models.Opened, runtime: str, work: Path, imgsz: int, options: Mapping[str, Any]) -> Path:
     network = model.yolo.model
     before = getattr(network, "pt_path", None)
-    # The exporter writes beside this, and exchanges the suffix wherever in the path it finds it: `.pt` is in many.
+    # the exporter writes beside this path and replaces the suffix everywhere in it; `.pt` occurs in many paths
     network.pt_path = str(work / f"{Path(model.source).stem}.yolo_lite")
     try:
         with silent(), models.nothing_installed():
@@ -152,16 +152,16 @@ def _by_ultralytics(model: models.Opened, runtime: str, work: Path, imgsz: int, 
 
 
 def _key(model: models.Opened, *settings: object) -> str:
-    """A short word for all that an export depends on: other weights, code, size or release give another one."""
+    """Return a short cache key of an export's inputs: weights, network, settings, Ultralytics release and our code."""
     from ultralytics import __version__ as release
 
-    # Printed, the network lacks arguments like a shortcut; the YAML lacks what a registered module makes of its row.
+    # the network's repr lacks arguments like a shortcut; the YAML lacks what a registered module derives from its row
     content = (model.digest, model.yolo.model, settings, release, _code())
     return hashlib.sha1(repr(content).encode()).hexdigest()[:8]
 
 
 @functools.cache
 def _code() -> str:
-    """A digest of this package's own files, which stand in no version while they are worked on."""
+    """Return a digest of this package's source files, which may change without a new version during development."""
     files = sorted(Path(__file__).parent.parent.rglob("*.py"))
     return hashlib.sha1(b"".join(file.read_bytes() for file in files)).hexdigest()

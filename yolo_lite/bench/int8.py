@@ -1,7 +1,7 @@
-"""INT8 for onnxruntime: a float ONNX file quantised with the statistics of a dataset's training images.
+"""INT8 for onnxruntime: quantise a float ONNX file with the statistics of a dataset's training images.
 
-For OpenVINO, Ultralytics' own export does it with NNCF. Its ONNX recipe turns every convolution's surroundings back to
-float, which costs more than the integers gain; here what lies between convolutions stays in int8 too, but for the head,
+For OpenVINO, Ultralytics' own export uses NNCF. Its ONNX int8 export converts back to float around every convolution,
+which costs more time than int8 saves. Here the operators between convolutions are also quantised, except in the head,
 where only the convolutions are.
 """
 
@@ -18,29 +18,29 @@ from yolo_lite.errors import ConfigError
 if TYPE_CHECKING:
     import onnx
 
-IMAGES = 128  # for calibration
+IMAGES = 128  # number of calibration images
 BETWEEN = ["Add", "Mul", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize", "Split", "Sigmoid"]
 
 
 def quantise(source: Path, target: Path, data: str | Path, imgsz: int) -> Path:
-    """Quantise a float ONNX file of a detector: convolutions and what lies between them; in the head convolutions only.
+    """Quantise a detector's float ONNX file: convolutions and operators between them, in the head convolutions only.
 
     Args:
-        source: The file.
-        target: Where to write.
-        data: The YAML of the dataset to calibrate with.
-        imgsz: The image size of the model, pixels.
+        source: Path of the float ONNX file.
+        target: Path of the quantised file to write.
+        data: Dataset YAML for calibration.
+        imgsz: Image size of the model, pixels.
 
     Returns:
-        (Path): The target.
+        (Path): Path of the quantised file.
 
     Raises:
-        ConfigError: The dataset has no training images, or the file is not one of Ultralytics' exporter.
+        ConfigError: The dataset has no training images, or the file was not made by Ultralytics' exporter.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # a class of a package without types
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # the package has no type annotations
         def __init__(self) -> None:
             self.images = training_images(data, imgsz, IMAGES)
 
@@ -60,14 +60,14 @@ def quantise(source: Path, target: Path, data: str | Path, imgsz: int) -> Path:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            reduce_range=True,  # CPUs without VNNI add products in 16 bits, which full weights overflow
+            reduce_range=True,  # CPUs without VNNI add products in 16 bits, which 8-bit weights would overflow
         )
     _keep_metadata(model, target)
     return target
 
 
 def _decoding(model: "onnx.ModelProto", source: Path) -> list[str]:
-    """Return the head's nodes that stay in float: one scale for boxes in pixels and scores would leave no scores."""
+    """Return the head's nodes to keep in float: a common scale for boxes in pixels and scores would lose the scores."""
     rows = [int(number) for node in model.graph.node for number in re.findall(r"^/model\.(\d+)/", node.name)]
     if not rows:
         raise ConfigError(
@@ -78,12 +78,12 @@ def _decoding(model: "onnx.ModelProto", source: Path) -> list[str]:
 
 
 def _learned(node: "onnx.NodeProto") -> bool:
-    """Tell whether a node of the head is a convolution with weights that are learned, unlike those that sum up DFL."""
+    """Return whether a node of the head is a convolution with learned weights, unlike the constant ones of DFL."""
     return node.op_type == "Conv" and "/dfl/" not in node.name
 
 
 def _keep_metadata(before: "onnx.ModelProto", target: Path) -> None:
-    """Write into a quantised file what Ultralytics needs to know to run it."""
+    """Copy the metadata that Ultralytics needs to run a model into the quantised file."""
     import onnx
 
     model = onnx.load(target)
@@ -96,7 +96,7 @@ def _keep_metadata(before: "onnx.ModelProto", target: Path) -> None:
 
 @contextlib.contextmanager
 def _no_advice() -> Iterator[None]:
-    """Keep onnxruntime from advising a simplification that Ultralytics' export has done already."""
+    """Suppress onnxruntime's advice to simplify the model, which Ultralytics' export has already done."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,8 +1,9 @@
-"""Times of models against each other.
+"""Interleaved latency measurement of several models.
 
-Machines drift: the same model takes a fifth longer a minute later. So the models of one runtime run interleaved, one
-image each and again, in an order that is shuffled each round, and it is the ratios within a round that are compared.
-The first model runs twice, as two models: the ratio to itself shows what differences mean nothing.
+The speed of a machine drifts: the same model may take a fifth longer a minute later. Therefore the models of one
+runtime run interleaved, one image per model and round, in an order that is shuffled each round, and the ratios within
+a round are compared. The first model is measured twice, as two models: its ratio to itself (the control) shows which
+differences are not significant.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from yolo_lite.bench.runtimes import RUNTIMES, check_runtimes, is_exported
 from yolo_lite.errors import ConfigError
 
 Names = Sequence[str | Path] | Mapping[str, str | Path]
-Size = int | Mapping[str, int]  # height and width of the images, pixels; or by label
+Size = int | Mapping[str, int]  # height and width of the images, pixels, for all models or by label
 Keep = Callable[[list[Measurement]], None]
 
 
@@ -36,27 +37,27 @@ def measure(
     say: Say = lambda text: None,
     keep: Keep = lambda measurements: None,
 ) -> list[Measurement]:
-    """Time models against each other, interleaved, one process for each runtime and number of threads.
+    """Measure the latency of models, interleaved, in one process per runtime and number of threads.
 
     Args:
-        models: A list of names, or names by label: YAMLs (random weights, which do not change the time), .pt, or
+        models: List of names, or names by label: YAMLs (random weights, which do not change the latency), .pt or
             exported files. All are compared with the first.
         runtimes: Names in `RUNTIMES`.
         threads: Numbers of threads.
         imgsz: Height and width of the image, pixels, for all models or by label.
-        seconds: How long each model runs in each process; at least 20 rounds.
-        folder: Keeps the exports for the next time; None for a temporary one.
-        data: A dataset's YAML: measure int8 too, calibrated with its training images.
-        say: Called with a line of text whenever something happens, and with one that ends in `\\r` on the way.
-        keep: Called with all measurements so far, after each process.
+        seconds: Duration of the measurement per model in each process; at least 20 rounds are run.
+        folder: Folder that caches the exports; None for a temporary one.
+        data: Dataset YAML to measure int8 too, calibrated with its training images; None for no int8.
+        say: Function that is called with status lines; progress lines end in `\\r`.
+        keep: Function that is called after each process with all measurements so far.
 
     Returns:
-        (list[Measurement]): For each runtime and number of threads the models in order, at last the first one again,
-            as control.
+        (list[Measurement]): Models in order for each runtime and number of threads, followed by the first model again
+            as the control.
 
     Raises:
-        ConfigError: An unknown runtime, a missing package, or a model that cannot be read, before anything is
-            exported; an export that fails; a model that the runtime cannot run.
+        ConfigError: Before any export: a runtime is unknown, a package is missing, or a model cannot be read. Later: an
+            export fails, or the runtime cannot run a model.
     """
     runtimes, threads = list(runtimes), list(threads)
     named = _named(models)
@@ -86,7 +87,7 @@ def exported(
     data: str | Path | None,
     say: Say,
 ) -> list[Entry]:
-    """Export each model for its image size; return what the runtime has to run, the first one again at the end."""
+    """Export each model at its image size and precisions; return the entries to run, with the control at the end."""
     entries = []
     for subject in subjects:
         imgsz = sizes[subject.label]
@@ -106,7 +107,7 @@ def exported(
 
 
 def summarised(how: Conditions, entries: Sequence[Entry], rounds: Sequence[Sequence[float]]) -> list[Measurement]:
-    """Turn the milliseconds of each entry, round by round, into measurements."""
+    """Return the measurements for the latencies of all entries, milliseconds, given per round."""
     columns = list(zip(*rounds, strict=True))
     result = []
     for entry, times in zip(entries, columns, strict=True):

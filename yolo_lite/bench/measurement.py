@@ -1,4 +1,4 @@
-"""What is measured of a model: its time, the ratio to the first model's, and how sure that is."""
+"""Latency measurement of a model: latency, ratio to the first model, and confidence interval."""
 
 import bisect
 import math
@@ -11,23 +11,24 @@ Precision = Literal["fp32", "bf16", "int8", "as exported"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """One model in one runtime, with one number of threads and one precision.
+    """Measurement of one model in one runtime, with one number of threads and one precision.
 
     Attributes:
-        model: Its label.
-        runtime: A name in `RUNTIMES`.
-        threads: How many.
-        precision: In which it computes.
-        p50: Median time of an image, milliseconds.
-        p90: Time that nine of ten images take at most, milliseconds.
-        ratio: Median of its time over the first model's fp32 time in the same round.
-        low: Lower end of the 95 % confidence interval of that median.
-        high: Upper end.
-        parameters: Fused; None for an exported file.
-        gflops: Fused; None for an exported file.
-        size: Bytes of the exported file.
-        control: Whether it is the first model once more, to show what differences mean nothing.
-        classes: How many it detects; None for an exported file.
+        model: Label of the model.
+        runtime: Name in `RUNTIMES`.
+        threads: Number of threads.
+        precision: Numerical precision of the inference.
+        p50: Median latency per image, milliseconds.
+        p90: 90th percentile of the latency per image, milliseconds.
+        ratio: Median ratio of the latency to that of the first entry (the first model in fp32 or as exported) in the
+            same round.
+        low: Lower end of the 95 % confidence interval of `ratio`.
+        high: Upper end of the 95 % confidence interval of `ratio`.
+        parameters: Number of parameters of the fused model; None for an exported file.
+        gflops: GFLOPs of the fused model; None for an exported file.
+        size: Size of the exported file, bytes.
+        control: Whether this is the repeated measurement of the first model, which shows insignificant differences.
+        classes: Number of classes; None for an exported file.
     """
 
     model: str
@@ -47,17 +48,17 @@ class Measurement:
 
     @property
     def name(self) -> str:
-        """The label for a reader, who has to tell the control from the first model."""
+        """Return the label for tables, which distinguishes the control from the first model."""
         return f"{self.model} (again)" if self.control else self.model
 
     @property
     def threads_in_words(self) -> str:
-        """`1 thread`, `2 threads`."""
+        """Return the number of threads as text, `1 thread` or `2 threads`."""
         return threads_in_words(self.threads)
 
 
 class Timed(Protocol):
-    """What `busy` looks at: a measurement, new or read from a file."""
+    """Attributes of a measurement that `busy` needs, whether new or read from a file."""
 
     @property
     def p50(self) -> float: ...
@@ -76,24 +77,24 @@ BUSY = (
 
 
 def busy(measurements: Iterable[Timed]) -> bool:
-    """Tell whether measurements vary so much that `BUSY` has to be said of them."""
+    """Return whether measurements vary so much that the warning `BUSY` applies."""
     return any((each.control and abs(each.ratio - 1) > 0.03) or each.p90 > 2 * each.p50 for each in measurements)
 
 
 def threads_in_words(number: int) -> str:
-    """Return `1 thread`, `2 threads`."""
+    """Return a number of threads as text, `1 thread` or `2 threads`."""
     return f"{number} thread{'s' if number > 1 else ''}"
 
 
 def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Return the confidence interval of a median: two of the sorted values, whatever their distribution is.
+    """Return the distribution-free confidence interval of a median, whose ends are two of the values.
 
-    The k-th smallest of n values is above the median with the probability that fewer than k of n coins show heads.
+    The k-th smallest of n values exceeds the median with the probability that fewer than k of n fair coins show heads.
     """
     ordered, n = sorted(values), len(values)
     cumulated, below = 0, []
     for k in range(n):
         cumulated += math.comb(n, k)
         below.append(cumulated / 2**n)
-    rank = bisect.bisect_right(below, (1 - confidence) / 2)  # as many values may be left out at either end
+    rank = bisect.bisect_right(below, (1 - confidence) / 2)  # number of values that may be excluded at either end
     return ordered[max(rank - 1, 0)], ordered[n - max(rank, 1)]

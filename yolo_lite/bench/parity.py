@@ -1,6 +1,6 @@
-"""How much an export differs from PyTorch: what is compared, how, and how much is no difference.
+"""Compare the outputs of an export with PyTorch's, relative to the rounding error.
 
-settle(network, imgsz)                               # a model with random weights only
+settle(network, imgsz)                               # for models with random weights only
 expected = arrays(network(image))
 run, _ = RUNTIMES["onnxruntime"].open(export(...), 1, "fp32")
 deviation(run(image.numpy()), expected, imgsz)       # at most TOLERANCE times that of `network` in float64
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-TOLERANCE = 10  # times what rounding does
+TOLERANCE = 10  # maximum deviation that counts as equal, as a multiple of the rounding error
 
 
 def settle(network: "torch.nn.Module", imgsz: int) -> None:
-    """Give a random model BatchNorm statistics and biases with which its outputs depend on the image.
+    """Set BatchNorm statistics and head weights of a random model so that its outputs depend on the image.
 
     Args:
-        network: A model of Ultralytics, changed in place and left in eval mode.
-        imgsz: Height and width of the random images that the statistics are taken of, pixels.
+        network: Ultralytics model; modified in place and left in eval mode.
+        imgsz: Height and width of the random images for the BatchNorm statistics, pixels.
     """
     import torch
 
@@ -36,14 +36,14 @@ def settle(network: "torch.nn.Module", imgsz: int) -> None:
             norm.momentum = momentum
         head = list(network.get_submodule("model").children())[-1]
         for branch in (*getattr(head, "cv2", ()), *getattr(head, "cv3", ())):
-            branch[-1].weight *= 3  # random ones give boxes of one size and scores of 1e-5
+            branch[-1].weight *= 3  # initial weights give boxes of one size and scores of 1e-5
             branch[-1].bias.zero_()
     network.eval()
 
 
 def tensors(output: Any) -> "list[torch.Tensor]":
-    """Return all tensors of a model's output, in order; those of the head's training part are at the end."""
-    if output is None:  # RT-DETR's, of what it needs in training only
+    """Return all tensors of a model's output, in order; those needed for training only come last."""
+    if output is None:  # an output of RT-DETR that is only used in training
         return []
     if isinstance(output, dict):
         output = list(output.values())
@@ -51,20 +51,20 @@ def tensors(output: Any) -> "list[torch.Tensor]":
 
 
 def arrays(output: Any) -> "list[NDArray[Any]]":
-    """Return all tensors of a model's output as arrays."""
+    """Return all tensors of a model's output as NumPy arrays."""
     return [each.numpy() for each in tensors(output)]
 
 
 def deviation(actual: "Iterable[NDArray[Any]]", expected: "Sequence[NDArray[Any]]", imgsz: int) -> float:
-    """Return the largest difference of any output, relative to the range of its part.
+    """Return the largest difference of any output, relative to the range of its values (boxes, or the rest).
 
     Args:
-        actual: What an export gives: boxes and scores, (B, 4 + ..., N), the boxes in pixels; or outputs of other forms.
-        expected: What PyTorch gives, in any order, more than that as it may be.
-        imgsz: Height and width of the image, pixels, the range of the boxes.
+        actual: Outputs of an export: boxes and scores, (B, 4 + ..., N), with boxes in pixels; or other outputs.
+        expected: Outputs of PyTorch, in any order; may include further outputs.
+        imgsz: Height and width of the image, pixels; the range of the boxes.
 
     Raises:
-        ValueError: An output has a shape that PyTorch's have not.
+        ValueError: An output has a shape that no output of PyTorch has.
     """
     worst = 0.0
     for output in actual:

@@ -1,4 +1,4 @@
-"""The plot of `yolo-lite bench`: what is in it, and how it is drawn."""
+"""Contents and drawing of the plot of `yolo-lite bench`."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ COLOURS = {"fp32": "#4878a8", "bf16": "#8a6bb0", "int8": "#d98c40", "as exported
 
 @dataclass(frozen=True)
 class Bar:
-    """A model: its name, median and 90 % time in milliseconds, colour, and the label at its end."""
+    """Bar of a model: name, median and 90th percentile in milliseconds, colour, and the label at its end."""
 
     name: str
     p50: float
@@ -22,7 +22,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Panel:
-    """A runtime with a number of threads."""
+    """Panel of a runtime with a number of threads."""
 
     title: str
     bars: tuple[Bar, ...]

@@ -1,4 +1,4 @@
-"""The timing process as its parent sees it: started, listened to, ended."""
+"""Parent's side of the timing process: start it, read its output and end it."""
 
 import json
 import os
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Entry:
-    """What a runtime opens, and the height and width of its images, pixels."""
+    """Exported model to run, with its precision and its image size (height and width, pixels)."""
 
     subject: Subject
     precision: Precision
@@ -33,7 +33,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What is the same for all models of a process."""
+    """Settings common to all models of a timing process."""
 
     runtime: str
     threads: int
@@ -41,26 +41,26 @@ class Conditions:
 
 @dataclass
 class _Heard:
-    """What the process has said so far."""
+    """Output of the timing process so far: number of opened models, latencies per round."""
 
     opened: int = 0
     rounds: list[list[float]] = field(default_factory=list)
 
 
 def time_in_process(how: Conditions, entries: Sequence[Entry], seconds: float, say: Say) -> list[list[float]]:
-    """Run models in a process of their own, interleaved.
+    """Run models interleaved in a separate process.
 
     Args:
-        how: Runtime and threads.
-        entries: What to run.
-        seconds: How long all of them run together; 0 to open them only.
-        say: Called with the progress.
+        how: Runtime and number of threads.
+        entries: Exported models to run.
+        seconds: Total duration for all models; 0 to only open them.
+        say: Function that is called with progress lines.
 
     Returns:
-        (list[list[float]]): Milliseconds of each, round by round.
+        (list[list[float]]): Latency of each model in each round, milliseconds, as [round][model].
 
     Raises:
-        ConfigError: The runtime cannot run one, or an exported file takes other images.
+        ConfigError: The runtime cannot run a model, or an exported file expects another image or batch size.
     """
     heard = _Heard()
     with tempfile.TemporaryFile("w+") as errors:
@@ -108,7 +108,7 @@ def _listen(
     start = time.monotonic()
     for line in process.stdout or ():
         if not line.startswith("{"):
-            continue  # a runtime says something
+            continue  # output of the runtime itself
         answer = json.loads(line)
         if "shape" in answer:
             _check_shape(entries[heard.opened], answer["shape"])

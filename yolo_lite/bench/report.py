@@ -1,4 +1,4 @@
-"""What `yolo-lite bench` writes: bench.csv, bench.md and bench.svg, each complete or absent."""
+"""Output files of `yolo-lite bench`: bench.csv, bench.md and bench.svg, each written atomically."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -15,16 +15,16 @@ FIELDS = tuple(each.name for each in fields(Measurement))
 def write_all(
     folder: Path, measurements: Sequence[Measurement], environment: Mapping[str, str], notes: Iterable[str]
 ) -> str:
-    """Write the three files; they can be written again with more measurements.
+    """Write the three files; existing ones are replaced, for example when there are more measurements.
 
     Args:
-        folder: Where to.
-        measurements: What `measure` gave.
-        environment: What it gave them on, by name.
-        notes: Sentences that belong to it.
+        folder: Folder to write to.
+        measurements: Result of `measure`.
+        environment: Settings, machine and versions of the measurement, by name.
+        notes: Sentences to include in bench.md.
 
     Returns:
-        (str): What stands in bench.md.
+        (str): Contents of bench.md.
     """
     page = markdown(measurements, environment, notes)
     write(folder / "bench.csv", table(measurements, environment))
@@ -34,12 +34,12 @@ def write_all(
 
 
 def in_words(environment: Mapping[str, str]) -> str:
-    """Return what was measured on in one line."""
+    """Return the environment of a measurement as one line."""
     return "; ".join(f"{name}: {value}" for name, value in environment.items())
 
 
 def table(measurements: Iterable[Measurement], environment: Mapping[str, str]) -> str:
-    """Return the measurements as CSV, each row with the machine and the versions."""
+    """Return the measurements as CSV, with the environment in each row."""
     versions = in_words(environment)
     return rows_as_csv((*FIELDS, "environment"), [{**asdict(row), "environment": versions} for row in measurements])
 
@@ -76,7 +76,7 @@ def _costs(row: Measurement) -> tuple[str, ...]:
 
 
 def against_fp32(row: Measurement, measurements: Iterable[Measurement]) -> float:
-    """Return a model's time over that of its own fp32, from the ratios of both to the first model."""
+    """Return the ratio of a model's latency to that of its own fp32, from the ratios of both to the first model."""
     own = (row.model, row.runtime, row.threads, row.control)
     return row.ratio / next(
         each.ratio
@@ -86,12 +86,12 @@ def against_fp32(row: Measurement, measurements: Iterable[Measurement]) -> float
 
 
 def remarks(measurements: Sequence[Measurement], random: Sequence[str], skipped: Iterable[str] = ()) -> list[str]:
-    """Return what has to be said of measurements, as sentences.
+    """Return notes and warnings about measurements, as sentences.
 
     Args:
-        measurements: What `measure` gave.
-        random: The models that were built with random weights.
-        skipped: Sentences on runtimes that were left out.
+        measurements: Result of `measure`.
+        random: Names of the models that were built with random weights.
+        skipped: Sentences about runtimes or precisions that were skipped.
     """
     controls = [row for row in measurements if row.control]
     classes = {row.model: row.classes for row in measurements if row.classes is not None}

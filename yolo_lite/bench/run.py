@@ -1,4 +1,4 @@
-"""`yolo-lite bench`: measures, writes and prints."""
+"""Entry point of `yolo-lite bench`: measure, write and print."""
 
 import sys
 import tempfile
@@ -25,20 +25,20 @@ def run(
     data: str | None = None,
     out: str | Path | None = None,
 ) -> list[Measurement]:
-    """Do what `yolo-lite bench` does: measure, write bench.csv, bench.md, bench.svg and the exports, print bench.md.
+    """Run `yolo-lite bench`: measure, write bench.csv, bench.md, bench.svg and the exports, and print bench.md.
 
     Args:
         models: Names, YAMLs, checkpoints or exported files; all are compared with the first.
-        runtimes: Names in `RUNTIMES`; without them those of onnxruntime, openvino and ncnn that are installed.
+        runtimes: Names in `RUNTIMES`; None for those of onnxruntime, openvino and ncnn that are installed.
         imgsz: Height and width of the image, pixels.
         threads: Numbers of threads.
-        seconds: For each model, in each runtime, with each number of threads.
-        int8: Measure int8, too.
-        data: The YAML of the dataset whose training images calibrate int8.
-        out: The folder for the results; without it runs/bench, runs/bench2, ...
+        seconds: Duration per model, runtime and number of threads.
+        int8: Whether to also measure int8.
+        data: Dataset YAML whose training images calibrate int8.
+        out: Folder for the results; None for runs/bench, runs/bench2, ...
 
     Raises:
-        ConfigError: As `measure`; int8 without data; or a folder that cannot be written.
+        ConfigError: As in `measure`; or only one of int8 and data is given; or the folder cannot be written.
     """
     if int8 != (data is not None):
         raise ConfigError(
@@ -64,7 +64,7 @@ def run(
 
 
 def _choose(runtimes: Sequence[str] | None, int8: bool) -> tuple[list[str], list[str]]:
-    """Return the runtimes to measure, and sentences on what is left out."""
+    """Return the runtimes to measure, and sentences about skipped runtimes and precisions."""
     skipped = []
     if runtimes is None:
         lacking = {name: missing(name, int8) for name in DEFAULT}
@@ -77,16 +77,16 @@ def _choose(runtimes: Sequence[str] | None, int8: bool) -> tuple[list[str], list
 
 
 def _writable(folder: Path) -> Path:
-    """Return a folder that can be written or made.
+    """Return the folder, after checking that it can be written or created.
 
     Raises:
-        ConfigError: It cannot.
+        ConfigError: The folder cannot be written or created.
     """
     try:
         place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
         if not place.is_dir():
             raise ConfigError(f"out={folder}: {place} is a file, not a folder")
-        with tempfile.TemporaryFile(dir=place) as probe:  # permissions do not tell of read-only and full disks
+        with tempfile.TemporaryFile(dir=place) as probe:  # permissions do not reveal read-only and full disks
             probe.write(bytes(4096))
     except OSError as error:
         raise unwritable(error, f"out={folder}") from None
@@ -94,7 +94,7 @@ def _writable(folder: Path) -> Path:
 
 
 def _new_folder() -> Path:
-    """The first of runs/bench, runs/bench2, ... that is not there, as Ultralytics names its runs."""
+    """Return the first of runs/bench, runs/bench2, ... that does not exist, as Ultralytics names its runs."""
     numbers = iter(range(2, sys.maxsize))
     folder = Path("runs/bench")
     while folder.exists():

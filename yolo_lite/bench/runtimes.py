@@ -1,4 +1,7 @@
-"""The runtimes: what each needs, how it opens an exported model and runs it. A new one is a function and a row."""
+"""Runtimes: requirements of each one, and how it opens and runs an exported model.
+
+To add a runtime, add a function and a row in `RUNTIMES`.
+"""
 
 import importlib.util
 import json
@@ -18,26 +21,26 @@ PIP = {
     "pnnx": "pnnx==20260526",
     "ai_edge_litert": "ai-edge-litert",
     "litert_torch": "litert-torch",
-}  # how pip calls what Python imports
+}  # module name -> pip package
 Array: TypeAlias = "NDArray[np.float32]"
-Run = Callable[["Array"], list["Array"]]  # a batch, (B, 3, height, width), 0 to 1 -> the outputs
-Shape = Sequence[int | str | None]  # of the input; what is no number may be anything
+Run = Callable[["Array"], list["Array"]]  # batch (B, 3, height, width), 0 to 1 -> outputs
+Shape = Sequence[int | str | None]  # input shape; entries other than int are dynamic
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """One runtime.
+    """Deployment runtime.
 
     Attributes:
-        package: To import.
+        package: Module name of the runtime.
         format: Ultralytics' name of the export format.
-        suffixes: What it opens, its own format's first.
-        open: (path, threads, precision) -> (function of a batch, the input's shape).
-        needs: More packages, to export.
-        int8: Who quantises for it, Ultralytics' exporter or we; None where nobody does.
-        int8_needs: More packages, to quantise.
-        alone: Whether it is best installed in an environment of its own, for what it asks of other packages.
-        chooses_bf16: Tells whether it would use bf16 on this CPU if it were left to choose.
+        suffixes: Suffixes of the files and folders that the runtime opens, starting with its own format.
+        open: Function (path, threads, precision) -> (function that runs a batch, input shape).
+        needs: Modules that the export additionally needs.
+        int8: Who quantises to int8, Ultralytics' exporter or yolo_lite; None if int8 is not supported.
+        int8_needs: Modules that the quantisation additionally needs.
+        alone: Whether to install the runtime in a separate environment, because of its requirements on other packages.
+        chooses_bf16: Function that returns whether the runtime would use bf16 on this CPU by default.
     """
 
     package: str
@@ -48,11 +51,11 @@ class Runtime:
     int8: Literal["Ultralytics", "yolo_lite"] | None = None
     int8_needs: tuple[str, ...] = ()
     alone: bool = False
-    chooses_bf16: Callable[[], bool] = bool  # no
+    chooses_bf16: Callable[[], bool] = bool  # returns False
 
 
 def missing(name: str, int8: bool = False) -> list[str]:
-    """Return the packages that a runtime and the export to it need and that are not installed, as pip calls them."""
+    """Return the pip names of packages that a runtime or the export to it needs and that are not installed."""
     runtime = RUNTIMES[name]
     needed = [runtime.package, *runtime.needs, *(runtime.int8_needs if int8 else ())]
     return [PIP.get(package, package) for package in needed if importlib.util.find_spec(package) is None]
@@ -62,7 +65,7 @@ def check_runtimes(names: Iterable[str], int8: bool = False) -> None:
     """Refuse runtimes that do not exist or whose packages are not installed.
 
     Raises:
-        ConfigError: There is such a one.
+        ConfigError: A runtime is unknown, or a package is missing.
     """
     for name in names:
         if name not in RUNTIMES:
@@ -74,12 +77,12 @@ def check_runtimes(names: Iterable[str], int8: bool = False) -> None:
 
 
 def is_exported(name: str | Path) -> bool:
-    """Tell whether a name is that of an exported file."""
+    """Return whether a name is that of an exported file or folder, by its suffix."""
     return str(name).rstrip("/").endswith(tuple(suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes))
 
 
 def environment(names: Iterable[str]) -> dict[str, str]:
-    """Return what times in some runtimes depend on: the machine, and versions of what took part."""
+    """Return the environment that latencies in some runtimes depend on: machine and package versions."""
     packages = [RUNTIMES[name].package.replace("_", "-") for name in names]
     return machine.in_words(("ultralytics", "torch", *packages, "onnxslim"))
 
@@ -90,7 +93,7 @@ def _onnxruntime(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
-    # After a run its threads would go on spinning, in the way of the next model's.
+    # otherwise its threads would keep spinning after a run and slow down the next model
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     image = session.get_inputs()[0]
@@ -105,7 +108,7 @@ def _openvino(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
-        # What is not quantised runs in fp32 in an int8 model, too.
+        # operators that are not quantised also run in fp32 in an int8 model
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
     }
     model = core.compile_model(core.read_model(str(file)), "CPU", settings)
@@ -119,7 +122,7 @@ def _openvino(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
 
 
 def _openvino_chooses_bf16() -> bool:
-    """As it does with AMX."""
+    """Return whether OpenVINO would use bf16 on this CPU, as it does with AMX."""
     import openvino
 
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -144,7 +147,7 @@ def _ncnn(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
             extractor.input(inputs[0], ncnn.Mat(x[0]))
             return [extractor.extract(name)[1].numpy()[None] for name in outputs]
 
-    size = yaml.safe_load(_only(path, "metadata.yaml").read_text("utf-8"))["imgsz"]  # the model does not say it
+    size = yaml.safe_load(_only(path, "metadata.yaml").read_text("utf-8"))["imgsz"]  # the model does not contain it
     return run, [1, 3, *size]
 
 
@@ -152,7 +155,7 @@ def _torchscript(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
     import torch
 
     torch.set_num_threads(threads)
-    files = {"config.txt": ""}  # where Ultralytics writes what it knows of the model
+    files = {"config.txt": ""}  # Ultralytics' metadata of the model
     model = torch.jit.load(str(path), map_location="cpu", _extra_files=files).eval()
 
     def run(x: "Array") -> "list[Array]":
@@ -186,7 +189,7 @@ def _mnn(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
     import MNN
     import numpy as np
 
-    settings = {"backend": "CPU", "precision": "high", "numThread": threads}  # high is fp32, low fp16 or bf16
+    settings = {"backend": "CPU", "precision": "high", "numThread": threads}  # high is fp32, low is fp16 or bf16
     manager = MNN.nn.create_runtime_manager((settings,))
     net = MNN.nn.load_module_from_file(str(path), [], [], runtime_manager=manager, rearrange=True)
 
@@ -194,7 +197,7 @@ def _mnn(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
         x = np.ascontiguousarray(x)
         return [each.read().copy() for each in net.onForward([MNN.expr.const(x.ctypes.data, list(x.shape))])]
 
-    size = json.loads(net.get_info().get("bizCode") or "{}").get("imgsz", [None, None])  # as Ultralytics writes it
+    size = json.loads(net.get_info().get("bizCode") or "{}").get("imgsz", [None, None])  # written by Ultralytics
     return run, [1, 3, *size]
 
 
@@ -203,7 +206,7 @@ def _executorch(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
     from executorch.extension.pybindings import portable_lib
     from executorch.runtime import Runtime as Executor
 
-    if portable_lib._threadpool_get_thread_count() != threads:  # models that are open already use the pool
+    if portable_lib._threadpool_get_thread_count() != threads:  # models opened earlier already use the pool
         portable_lib._unsafe_reset_threadpool(threads)
     method = Executor.get().load_program(_only(path, "*.pte") if path.is_dir() else path).load_method("forward")
 
@@ -214,7 +217,7 @@ def _executorch(path: Path, threads: int, precision: str) -> tuple[Run, Shape]:
 
 
 def _only(folder: Path, pattern: str) -> Path:
-    """Return the file in a folder that Ultralytics' export has one of."""
+    """Return the file in an export folder that matches a pattern; raises `FileNotFoundError` if there is none."""
     file = next(folder.glob(pattern), None)
     if file is None:
         raise FileNotFoundError(f"there is no {pattern} in {folder}")
@@ -240,5 +243,5 @@ RUNTIMES = {
     "mnn": Runtime("MNN", "mnn", (".mnn",), _mnn, needs=("onnx", "onnxslim"), alone=True),
     "executorch": Runtime("executorch", "executorch", ("_executorch_model", ".pte"), _executorch, alone=True),
 }
-DEFAULT = ("onnxruntime", "openvino", "ncnn")  # those of them that are installed
+DEFAULT = ("onnxruntime", "openvino", "ncnn")  # only those that are installed
 INT8 = tuple(name for name, runtime in RUNTIMES.items() if runtime.int8)

@@ -1,10 +1,10 @@
-"""The process that times models, interleaved.
+"""Timing process, which runs models interleaved.
 
     python -m yolo_lite.bench.timing '{"runtime": ..., "threads": ..., "seconds": ..., "models": [...]}'
 
-writes one JSON line for each model's input shape, then one for each round with the milliseconds of every model; a model
-is [path, precision, image size]. It is a process of its own, so that a runtime has the stated number of threads, and no
-other runtime's threads beside it. Neither torch nor Ultralytics is imported, except for TorchScript.
+writes one JSON line with the input shape of each model, then one per round with the milliseconds of all models; a model
+is [path, precision, image size]. It is a separate process so that the runtime uses the given number of threads and does
+not compete with threads of other runtimes. Ultralytics is not imported, and torch only for TorchScript and ExecuTorch.
 """
 
 import json
@@ -18,11 +18,11 @@ from typing import TypedDict
 from yolo_lite.bench.runtimes import RUNTIMES, Array, Run
 
 MIN_ROUNDS = 20
-WARM_UP = 5  # rounds that are not counted: first runs allocate memory and choose kernels
+WARM_UP = 5  # rounds that are not counted, since the first runs allocate memory and select kernels
 
 
 class Job(TypedDict):
-    """What is to be timed; with 0 seconds the models are opened only."""
+    """Models to time and the conditions; with 0 seconds the models are only opened."""
 
     runtime: str
     threads: int
@@ -31,11 +31,11 @@ class Job(TypedDict):
 
 
 def main(job: Job) -> None:
-    """Open the models, time them, and print what comes of it."""
+    """Open the models, time them and print the results."""
     opened = []
     for path, precision, imgsz in job["models"]:
         run, shape = RUNTIMES[job["runtime"]].open(Path(path), job["threads"], precision)
-        free = [1, 3, imgsz, imgsz]  # what an export with dynamic sizes leaves open
+        free = [1, 3, imgsz, imgsz]  # values for the dynamic dimensions of an export
         sizes = [size if isinstance(size, int) else free[i] for i, size in enumerate(shape)]
         print(json.dumps({"shape": sizes}), flush=True)
         opened.append((run, sizes))
@@ -45,7 +45,7 @@ def main(job: Job) -> None:
 
 
 def rounds(opened: Sequence[tuple[Run, Array]], seconds: float) -> Iterator[list[float]]:
-    """Yield the milliseconds of every model, round by round, each in another order."""
+    """Yield the milliseconds of all models for each round; the models run in a new random order each round."""
     order, shuffle = list(range(len(opened))), random.Random(0).shuffle
     number, end = -WARM_UP, float("inf")
     while number < MIN_ROUNDS or time.perf_counter() < end:

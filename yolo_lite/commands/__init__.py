@@ -1,6 +1,6 @@
-"""The command `yolo-lite`, one file a command; each has `main(words)`, which returns the exit status.
+"""Command line `yolo-lite`, one file per command; each has `main(words)`, which returns the exit status.
 
-Options stand in `yolo_lite/options.py`, what help says of them is made by help.py.
+Options are defined in `yolo_lite/options.py`; help.py generates the help pages from them.
 """
 
 import importlib
@@ -8,7 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-# Python is looking for the module that it is to run, `python -m yolo_lite.commands.make`; others may import this, too.
+# Refuse `python -m yolo_lite.commands.make`: `sys.argv` is ["-m", ...] while Python locates the module to run. The
+# second condition allows other modules run with -m to import this package.
 if sys.argv[:1] == ["-m"] and any(word.startswith("yolo_lite.commands") for word in sys.orig_argv):
     sys.exit("yolo-lite: this module is not a command; run yolo-lite, or python -m yolo_lite")
 
@@ -19,10 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: The words behind `yolo-lite`; None takes those of this process.
+        arguments: Command-line arguments after `yolo-lite`; None for those of this process.
 
     Returns:
-        (int): Exit status: 0 all is well, 1 it is not, 2 the command was not understood, 130 it was interrupted.
+        (int): Exit status: 0 success, 1 failure, 2 invalid command line, 130 interrupted.
     """
     from yolo_lite.errors import ConfigError, UsageError
     from yolo_lite.files import unwritable
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"yolo-lite: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except OSError as error:
-        if not isinstance(error, BrokenPipeError):  # `yolo-lite list | head` has what it wanted
+        if not isinstance(error, BrokenPipeError):  # no error in `yolo-lite list | head`
             print(f"yolo-lite: {unwritable(error)}", file=sys.stderr)
         _forget_output()
         return 1
@@ -68,7 +69,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _forget_output() -> None:
-    """Drop what cannot be printed, or Python tries again when it ends."""
+    """Discard output that cannot be printed, since Python would try to flush it again at exit."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""`yolo-lite bench`: time models in the runtimes that people deploy with."""
+"""`yolo-lite bench`: measure the latency of models in deployment runtimes."""
 
 import sys
 
@@ -7,7 +7,7 @@ from yolo_lite.bench import run
 
 
 def main(words: list[str]) -> int:
-    """Measure what the words of the command line, or the YAML file among them, say."""
+    """Run the measurement with the settings from the command line and an optional YAML file."""
     values = checked("bench", settings("bench", words))
     try:
         run.run(**values)

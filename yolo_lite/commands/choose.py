@@ -1,10 +1,10 @@
-"""`yolo-lite choose`: search for the best light detector for a dataset, on a device, within a budget."""
+"""`yolo-lite choose`: search for the best lightweight detector for a dataset and a device, within a latency budget."""
 
 import sys
 
 
 def main(words: list[str]) -> int:
-    """Search for what the words of the command line, or the YAML file among them, say."""
+    """Run the search with the settings from the command line and an optional YAML file."""
     from yolo_lite.choose import choose
     from yolo_lite.compare.settings import parse
 

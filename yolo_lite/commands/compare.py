@@ -1,11 +1,11 @@
-"""`yolo-lite compare`: train and compare models, or write a comparison's report again."""
+"""`yolo-lite compare`: train and compare models, or rewrite the report of a comparison."""
 
 import sys
 from pathlib import Path
 
 
 def main(words: list[str]) -> int:
-    """Compare what the words of the command line, or the YAML file among them, say; of a folder write the report."""
+    """Run the comparison with the given settings (command line, YAML file); for a folder, only rewrite its report."""
     from yolo_lite.compare import compare, write_report
     from yolo_lite.compare.report.data_files import headline
     from yolo_lite.compare.settings import parse

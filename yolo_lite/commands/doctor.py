@@ -1,4 +1,4 @@
-"""`yolo-lite doctor`: is everything in place, and what to do if it is not."""
+"""`yolo-lite doctor`: check the installation, and give advice on problems."""
 
 import importlib.metadata
 import os
@@ -22,16 +22,16 @@ _PROBE = "import ultralytics.nn.tasks as tasks; print(hasattr(tasks.parse_model,
 
 
 def main(words: list[str]) -> int:
-    """Print the checks; the exit status says whether all is well."""
+    """Print the results of the checks; return exit status 0 if none failed."""
     parse("doctor", words)
     return 0 if run() else 1
 
 
 def run() -> bool:
-    """Print one line per check; a warning does no harm to the result.
+    """Print one line per check, followed by advice if there is any.
 
     Returns:
-        (bool): Whether yolo_lite works with the stock `yolo` command.
+        (bool): Whether yolo_lite works with the stock `yolo` command, i.e. no check failed; warnings do not count.
     """
     for name in ("ultralytics", "torch", "torchvision", "timm", DISTRIBUTION):
         print(f"      {name} {installed_version(name) or 'is not installed'}")
@@ -83,7 +83,7 @@ def _startup_file() -> Line:
 
 
 def _active() -> Line:
-    with tempfile.TemporaryDirectory() as elsewhere:  # where no checkout can be imported by accident
+    with tempfile.TemporaryDirectory() as elsewhere:  # a folder from which no checkout can be imported by accident
         probe = subprocess.run([sys.executable, "-c", _PROBE], cwd=elsewhere, capture_output=True, text=True)
     if probe.stdout.strip().endswith("True"):
         return True, "a fresh interpreter registers yolo_lite's modules with Ultralytics", ""
@@ -111,7 +111,7 @@ def _entry_points() -> Line:
     from yolo_lite import discovery
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what it warns of is printed here
+        warnings.simplefilter("ignore")  # failures are reported below
         broken = discovery.failures()
     if not broken:
         return True, "no broken entry points of other packages", ""

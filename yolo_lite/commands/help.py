@@ -1,4 +1,4 @@
-"""What the help pages and the pages' tables say, made from the table of options."""
+"""Generate the help pages, and the option tables of the documentation, from the option definitions."""
 
 import textwrap
 from typing import Any
@@ -7,7 +7,7 @@ from yolo_lite.options import COMMANDS, REQUIRED, Option
 
 
 def overview() -> str:
-    """Return what `yolo-lite help` prints: every command in a line or two."""
+    """Return the output of `yolo-lite help`: all commands with their summaries."""
     lines = ["yolo-lite: lightweight backbones for Ultralytics YOLO", ""]
     lines += ["Train, validate, predict and export with the stock command, for example", "", f"    {STOCK}", ""]
     lines += ["yolo_lite's own commands; yolo-lite COMMAND --help shows their options:", ""]
@@ -39,7 +39,7 @@ def help_of(name: str) -> str:
 
 
 def table_of(name: str) -> list[str]:
-    """Return a command's options as the lines of a Markdown table, for the pages."""
+    """Return a command's options as the lines of a Markdown table, for the documentation."""
     rows = ["| option | default | what it is |", "|---|---|---|"]
     for option in COMMANDS[name].options:
         default = _default(option).removeprefix("default ")
@@ -55,5 +55,5 @@ def _default(option: Option) -> str:
 
 
 def _written(value: Any) -> str:
-    """Return a value as it is written on the command line."""
+    """Return a value as written on the command line."""
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,4 +1,4 @@
-"""`yolo-lite info`: what a backbone or a model costs, its weights, and what edge compilers dislike in it."""
+"""`yolo-lite info`: show cost and weights of a backbone or model, and operators that edge compilers handle badly."""
 
 import inspect
 import sys
@@ -23,13 +23,13 @@ from yolo_lite.ultralytics_hooks import internals
 from yolo_lite.ultralytics_hooks.configs import find_model
 from yolo_lite.ultralytics_hooks.keys import scaling
 
-IMGSZ = 640  # that costs are given for, pixels
-COLUMNS = 100  # of the lists
+IMGSZ = 640  # default image size for the cost, pixels
+COLUMNS = 100  # line length of the lists
 SIZES = (640, 512, 416, 320, 224)  # MobileNet's resolution multiplier rho: 1, 0.8, 0.65, 0.5, 0.35
 
 
 def main(words: list[str]) -> int:
-    """Print what there is to know of the one name among the words."""
+    """Print the information about a backbone or model, or a compiler's report if `device=` is given."""
     values, (name,) = parse("info", words)
     values = checked("info", values)
     if values["device"] is None:
@@ -40,17 +40,17 @@ def main(words: list[str]) -> int:
 
 
 def show_verdict(name: str, device: str, imgsz: int = IMGSZ, data: str = "shapes.yaml", out: str | None = None) -> None:
-    """Print what a device's compiler says of a model, operator by operator.
+    """Print the report of a device's compiler about a model, by type of operator.
 
     Args:
-        name: A config's name or path, a .pt, or a file of the format that the compiler reads.
-        device: A name in `compilers.COMPILERS`, or one of its devices.
+        name: Name or path of a model YAML, path of a .pt, or a file in the format that the compiler reads.
+        device: Name in `compilers.COMPILERS`, or one of the compiler's devices.
         imgsz: Height and width of the image, pixels.
-        data: The YAML of the dataset that calibrates int8.
-        out: The folder in which the export is kept; nothing is kept without it.
+        data: Dataset YAML for int8 calibration.
+        out: Folder in which to keep the export; None to discard it.
 
     Raises:
-        ConfigError: As `compilers.verdict`.
+        ConfigError: The name is not that of a model, or as in `compilers.verdict`.
     """
     from yolo_lite.bench.compilers import verdict
 
@@ -78,10 +78,10 @@ def show_verdict(name: str, device: str, imgsz: int = IMGSZ, data: str = "shapes
 
 
 def show_info(name: str) -> None:
-    """Print what there is to know of one backbone, ours or timm's, or of a model: a config's name or path, or a .pt.
+    """Print the information about a native or timm backbone, or about a model (name or path of a YAML, or a .pt).
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: The backbone or model does not exist, or cannot be read.
     """
     if _is_model(name):
         _show_model(name)
@@ -118,14 +118,14 @@ def _show_timm(name: str) -> None:
 
 
 def _show_backbone(name: str, paper: str, row: str, backbone: nn.Module, levels: Mapping[int, int]) -> None:
-    """Print what there is to know of a backbone.
+    """Print the information about a backbone.
 
     Args:
-        name: Its name.
-        paper: What it is and where it is from.
-        row: How a YAML names it.
-        backbone: Built.
-        levels: The channels of each level.
+        name: Name of the backbone.
+        paper: Description and source of the backbone.
+        row: Row that adds the backbone to a YAML.
+        backbone: Backbone module.
+        levels: Channels by level.
     """
     print(f"{name}: {paper}\n")
     print(f"row         {row}")
@@ -134,7 +134,7 @@ def _show_backbone(name: str, paper: str, row: str, backbone: nn.Module, levels:
         print(
             f"cost        {parameters / 1e6:.2f} M parameters, {gflops:.2f} GFLOPs at {IMGSZ} px, fused, without a head"
         )
-    except (AssertionError, RuntimeError) as error:  # networks of a fixed size
+    except (AssertionError, RuntimeError) as error:  # networks with a fixed input size
         print(f"cost        unknown: does not run at {IMGSZ} px ({one_line(error, 120)}); cannot be used in a YAML")
     for level, channels in sorted(levels.items()):
         if level:
@@ -148,7 +148,7 @@ def _show_backbone(name: str, paper: str, row: str, backbone: nn.Module, levels:
 
 
 def _show_model(name: str) -> None:
-    """Print what there is to know of a whole model."""
+    """Print the information about a model."""
     if is_exported(name):
         raise ConfigError(f"{name} is an exported file; info reads the .pt or .yaml that it was made from")
     model = models.load(name, IMGSZ)
@@ -163,7 +163,7 @@ def _show_model(name: str) -> None:
 
 
 def _show_multipliers(d: dict[str, Any], task: str, stride: int) -> None:
-    """Print what a config costs over both of MobileNet's multipliers: alpha, and rho as the image size."""
+    """Print the cost of a model YAML for several values of MobileNet's multipliers alpha and rho (as image sizes)."""
     own, sizes = scaling(d).backbone_width, [size for size in SIZES if size % stride == 0]
     rows = [["alpha", "params", *(f"GFLOPs@{size}" for size in sizes)]]
     for alpha in sorted({*USUAL_WIDTHS, own}):
@@ -176,7 +176,7 @@ def _show_multipliers(d: dict[str, Any], task: str, stride: int) -> None:
 
 
 def _show_findings(findings: list[Finding]) -> None:
-    """Print what edge compilers dislike, and on which page their vendors say so."""
+    """Print operators that edge compilers handle badly, with references to the vendors' pages."""
     if not findings:
         print("\nedge compilers: no operators known to be a problem")
         return
@@ -201,6 +201,6 @@ def _show_findings(findings: list[Finding]) -> None:
 
 
 def _print_wrapped(text: str, first: int, others: int) -> None:
-    """Print a text in lines that fit, with spaces in front of its first line and of the others."""
+    """Print a text wrapped to `COLUMNS`, indented by `first` spaces in its first line and `others` in the others."""
     wrapper = textwrap.TextWrapper(COLUMNS, " " * first, " " * others, break_long_words=False, break_on_hyphens=False)
     print(wrapper.fill(text))

@@ -1,4 +1,4 @@
-"""`yolo-lite list`: the backbones, what they cost, and which weights are published."""
+"""`yolo-lite list`: list the backbones with their cost and published weights."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,7 +14,7 @@ HEADER = ("backbone", "family", "params", "GFLOPs@640", "channels of P1 to P5", 
 
 
 def main(words: list[str]) -> int:
-    """List the backbones that have all words in their names or their families', or timm's of a pattern."""
+    """List the backbones whose name or family contains each of the words, or timm's networks that match a pattern."""
     values, others = parse("list", words)
     if values.get("timm"):
         show_timm(values["timm"])
@@ -24,13 +24,13 @@ def main(words: list[str]) -> int:
 
 
 def show_timm(pattern: str) -> None:
-    """Print timm's networks of such names.
+    """Print the names of timm's networks that match a pattern.
 
     Args:
-        pattern: Like `*repvit*`.
+        pattern: Wildcard pattern, like `*repvit*`.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: No network matches.
     """
     import timm
 
@@ -45,10 +45,10 @@ def show_list(words: Sequence[str]) -> None:
     """Print a table of backbones.
 
     Args:
-        words: Only those whose name or family has all of these words in it.
+        words: Lower-case words, each of which has to occur in a backbone's name or family.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: No backbone matches.
     """
     chosen = {n: s for n, s in sorted(families().items()) if all(w in n or w in _family(s).lower() for w in words)}
     if not chosen:
@@ -58,7 +58,7 @@ def show_list(words: Sequence[str]) -> None:
 
 
 def print_table(rows: Iterable[Sequence[str]]) -> None:
-    """Print rows of words in columns."""
+    """Print rows of texts in aligned columns."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -8,7 +8,7 @@ from yolo_lite.compose.recipe import Recipe
 
 
 def main(words: list[str]) -> int:
-    """Do what the words of the command line, or the recipe's file among them, say."""
+    """Compose a model YAML with the settings from the command line and an optional recipe file."""
     recipe = Recipe.of(settings("make", words))
     if recipe.count:
         print("counting parameters and GFLOPs, some seconds for each scale; count=False skips this", file=sys.stderr)

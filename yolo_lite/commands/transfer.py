@@ -1,4 +1,4 @@
-"""`yolo-lite transfer`: a checkpoint of one architecture with what a trained model of another knows."""
+"""`yolo-lite transfer`: write a checkpoint of one architecture, initialised from a trained model of another."""
 
 import io
 import sys
@@ -15,11 +15,11 @@ from yolo_lite.errors import ConfigError
 from yolo_lite.files import write
 from yolo_lite.output import silent
 
-RECORD = "yolo_lite_transfer"  # a model's attribute in its checkpoint: what was transferred
+RECORD = "yolo_lite_transfer"  # attribute of the model in the checkpoint that records the transfer
 
 
 def main(words: list[str]) -> int:
-    """Transfer what the words of the command line say; print what became of each layer."""
+    """Run the transfer with the settings from the command line or a YAML file; print the result for each layer."""
     values = checked("transfer", settings("transfer", words))
     out = Path(values["out"] or f"{Path(values['model']).stem}-from-{Path(values['source']).stem}.pt")
     if out.exists() and not values["exist_ok"]:
@@ -32,7 +32,7 @@ def main(words: list[str]) -> int:
 
 
 def _shown() -> Callable[[float, float], None]:
-    """Return what shows how far the mimicking is: a line, each second on a terminal, else each tenth of the time."""
+    """Return a function that prints the mimicking progress: every second on a terminal, else every 10 % of the time."""
     last, terminal = [-1.0, 0.0], sys.stderr.isatty()
 
     def show(done: float, error: float) -> None:
@@ -46,14 +46,15 @@ def _shown() -> Callable[[float, float], None]:
 
 
 def run(values: dict[str, Any], out: Path) -> None:
-    """Do it.
+    """Transfer the weights, write the checkpoint and print a table of the layers.
 
     Args:
-        values: Of all options.
-        out: The checkpoint to write.
+        values: Values of all options of `yolo-lite transfer`.
+        out: Path of the checkpoint to write.
 
     Raises:
-        ConfigError: The model, the source or the dataset is not here or of no use, as `weights.transfer.transfer`.
+        ConfigError: The model, the source or the dataset is missing or not usable, or as in
+            `weights.transfer.transfer`.
     """
     import torch
     from ultralytics.utils.torch_utils import select_device
@@ -95,8 +96,8 @@ def run(values: dict[str, Any], out: Path) -> None:
         model, RECORD, {"source": values["source"], "images": done.images, "layers": [asdict(f) for f in done.fits]}
     )
     target.model = model.cpu()
-    checkpoint = io.BytesIO()  # torch's own writer ends in no OSError where the disk is full
-    target.save(checkpoint)  # hands on to torch.save what it is given
+    checkpoint = io.BytesIO()  # torch's own writer does not raise OSError if the disk is full
+    target.save(checkpoint)  # passes its argument on to torch.save
     write(out, checkpoint.getvalue())
     errors = ["" if fit.error is None else f"{fit.error:.4f}" for fit in done.fits]
     rows = [(fit.name, fit.how, error, fit.source) for fit, error in zip(done.fits, errors, strict=True)]

@@ -1,11 +1,11 @@
-"""`yolo-lite make`: a base of Ultralytics, a backbone, a neck and a head into a model YAML.
+"""`yolo-lite make`: compose a model YAML from an Ultralytics base, a backbone, a neck and a head.
 
-make.py            the function: a recipe checked, its rows and widths found, the file written
-recipe.py          what is asked for; which of it cannot go together
-base.py            the stock model that is changed, read from its YAML: rows, levels, comments
-graft.py           the rows of the new model: which of the base's are replaced, and by what
-pans.py            necks of ours: all rows between backbone and head
-budget.py          what a YAML costs beside its base, and the widths that make it lighter or fit a budget
-draft.py           the YAML's text and its header
-reserved_names.py  names under which Ultralytics would take a file for another model
+make.py            public function: check a recipe, determine rows and widths, write the file
+recipe.py          options and their compatibility checks
+base.py            stock model read from its YAML: rows, levels, comments
+graft.py           rows of the new model: which rows of the base are replaced, and by what
+pans.py            PAN necks: all rows between backbone and head
+budget.py          cost of a YAML compared with its base; widths that make it lighter or fit a budget
+draft.py           text of the YAML and its header
+reserved_names.py  file names that Ultralytics would mistake for another model
 """

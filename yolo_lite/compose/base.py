@@ -1,4 +1,4 @@
-"""The stock model that is changed, as its YAML in the installed Ultralytics has it."""
+"""Stock model to modify, read from its YAML in the installed Ultralytics."""
 
 import json
 import re
@@ -13,21 +13,21 @@ from yolo_lite.options import TASKS
 from yolo_lite.ultralytics_hooks import configs
 from yolo_lite.weights.by_role import neck_start
 
-SUFFIXES = (*filter(None, TASKS.values()), "-depth", "-sem")  # of Ultralytics' YAMLs of other tasks
-TEXT_HEADS = ("WorldDetect", "YOLOEDetect", "YOLOESegment", "YOLOESegment26")  # that take words besides the image
+SUFFIXES = (*filter(None, TASKS.values()), "-depth", "-sem")  # suffixes of Ultralytics' YAMLs for other tasks
+TEXT_HEADS = ("WorldDetect", "YOLOEDetect", "YOLOESegment", "YOLOESegment26")  # heads with text as an additional input
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a model YAML, with what stands beside it.
+    """One row of a model YAML with its comment and spacing.
 
     Attributes:
-        inputs: The number of the row whose output it takes, or several; -1 is the row before.
-        repeats: How often the module is repeated.
-        module: The module's name.
-        args: Its arguments.
-        comment: What stands behind it.
-        gap: Whether an empty line stands before it.
+        inputs: Index or indices of the rows whose outputs are the input; -1 is the previous row.
+        repeats: Number of repeats of the module.
+        module: Name of the module.
+        args: Arguments of the module.
+        comment: Comment after the row.
+        gap: Whether an empty line precedes the row.
     """
 
     inputs: int | list[int]
@@ -43,27 +43,27 @@ class Row:
 
     @property
     def taken(self) -> list[int]:
-        """The numbers of all rows whose output it takes."""
+        """Return the indices of all input rows as a list."""
         return self.inputs if isinstance(self.inputs, list) else [self.inputs]
 
     def but(self, **fields: Any) -> "Row":
-        """Return the same row with other fields."""
+        """Return a copy of the row with some fields replaced."""
         return replace(self, **fields)
 
 
 @dataclass(frozen=True)
 class Base:
-    """A base's model.
+    """Stock model that another backbone, neck or head is put into.
 
     Attributes:
-        name: Its name, without task and scale.
-        d: What its YAML holds.
-        comments: What stands behind its keys.
-        features: The backbone's rows that another backbone replaces.
-        levels: The level that each of them gives.
-        context: The rest of its backbone: pooling and attention.
-        head: The rows of neck and head.
-        outputs: The levels that the head takes, in its order.
+        name: Name of the base, without task and scale.
+        d: Contents of the YAML.
+        comments: Comments after the YAML's keys, by key.
+        features: Backbone rows that another backbone replaces.
+        levels: Output level of each row in `features`.
+        context: Remaining backbone rows: pooling and attention.
+        head: Rows of neck and head.
+        outputs: Input levels of the detection head, in its order.
     """
 
     name: str
@@ -77,17 +77,17 @@ class Base:
 
     @property
     def scales(self) -> list[str]:
-        """Its scale letters, "" where it has one scale without a letter."""
+        """Return the scale letters, [""] for a base with one scale without a letter."""
         return list(self.d.get("scales") or [""])
 
     @property
     def joined(self) -> range:
-        """The levels from the finest to the coarsest one that the head takes."""
+        """Return all levels from the finest to the coarsest input level of the head."""
         return range(min(self.outputs), max(self.outputs) + 1)
 
 
 def flow(value: Any) -> str:
-    """Write a value as Ultralytics' YAMLs do."""
+    """Return a value as YAML text in the style of Ultralytics' YAMLs."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(flow, value))}]"
     if isinstance(value, str):
@@ -103,14 +103,14 @@ def _is_plain(text: str) -> bool:
 
 
 def read_base(name: str, task: str) -> Base:
-    """Read a base's YAML.
+    """Read the YAML of a base.
 
     Args:
-        name: Its name, without task and scale letter.
-        task: A key of `TASKS`.
+        name: Name of the base, without task and scale letter.
+        task: Key of `TASKS`.
 
     Raises:
-        ConfigError: Ultralytics has no such model, or it is built in a way that leaves no backbone to replace.
+        ConfigError: Ultralytics has no such model, or its structure does not allow replacing the backbone.
     """
     text = _find(name, task)
     d = yaml.safe_load(text)
@@ -121,7 +121,7 @@ def read_base(name: str, task: str) -> Base:
         raise ConfigError(f"base {name}'s {last} takes text besides the image; its backbone cannot be replaced")
     try:
         levels = configs.stock_levels(d)
-    except Exception:  # rows that give several maps, as YOLOv9e's
+    except Exception:  # rows with several output maps, as in YOLOv9e
         raise ConfigError(
             f"base {name} has rows that are not a plain sequence of feature maps; choose another base"
         ) from None
@@ -132,7 +132,7 @@ def read_base(name: str, task: str) -> Base:
 
 
 def _find(name: str, task: str) -> str:
-    """Return the text of a base's YAML."""
+    """Return the text of a base's YAML, and raise `ConfigError` if there is none for the task."""
     known = configs.stock_configs()
     if name not in known and name + TASKS[task] not in known:
         raise ConfigError(f"unknown base {name!r}{_meant(name, known)}")
@@ -147,8 +147,8 @@ def _find(name: str, task: str) -> str:
 
 
 def _meant(name: str, known: Collection[str]) -> str:
-    """Say which base a name may stand for."""
-    # YOLOv10 has a v, YOLO11 has none.
+    """Return a hint which base an unknown name may refer to."""
+    # YOLOv10 is spelt with a v, YOLO11 without
     spelt = re.sub(r"^yolov?", "yolo" if name.startswith("yolov") else "yolov", name)
     for each in (name, spelt):
         letter = re.fullmatch(r"(yolov?\d+)([a-z])(.*)", each)
@@ -162,11 +162,11 @@ def _meant(name: str, known: Collection[str]) -> str:
 
 
 def _rows(text: str, d: dict[str, Any]) -> list[Row]:
-    """Return the rows of backbone and head with what stands beside them in the YAML's text."""
+    """Return the rows of backbone and head with their comments and spacing in the YAML's text."""
     rows = d["backbone"] + d["head"]
     lines = text.partition("\nbackbone:")[2].splitlines()
     found = [re.fullmatch(r" *- \[.*?\] *(?:# *(.*))?", line) for line in lines]
     beside = [(match[1] or "", not lines[i - 1].strip()) for i, match in enumerate(found) if match]
-    if len(beside) != len(rows):  # written in another form than today's
+    if len(beside) != len(rows):  # the YAML has an unknown layout
         beside = [("", False)] * len(rows)
     return [Row(*[*row, *notes]) for row, notes in zip(rows, beside, strict=True)]

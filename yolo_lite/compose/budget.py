@@ -1,4 +1,4 @@
-"""What a model YAML costs at each scale beside its base, and the widths that make it lighter or fit a budget."""
+"""Cost of a model YAML at each scale compared with its base, and widths that make it lighter or fit a budget."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -16,22 +16,22 @@ from yolo_lite.ultralytics_hooks import configs, internals
 from yolo_lite.weights.published import WIDTHS, published
 
 USUAL_WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25)
-ROUND = (16, 8)  # channels in multiples of these are what runtimes like, the first more than the second
-ENOUGH = 0.9  # of the largest alpha: rounder channels may cost so much of it
+ROUND = (16, 8)  # channel multiples that are efficient in runtimes, the best first
+ENOUGH = 0.9  # minimum ratio to the largest alpha that is accepted for a better channel multiple
 
 Cost = tuple[int, float]  # parameters, GFLOPs
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What a model costs at one scale, and its base.
+    """Cost of a model and of its base at one scale.
 
     Attributes:
-        parameters: Of the model.
-        gflops: Of the model.
-        base_parameters: Of its base.
-        base_gflops: Of its base.
-        alpha: The width multiplier; None where the backbone has none.
+        parameters: Number of parameters of the model.
+        gflops: GFLOPs of the model.
+        base_parameters: Number of parameters of the base.
+        base_gflops: GFLOPs of the base.
+        alpha: Width multiplier; None for a backbone without one.
         published: Whether there are ImageNet weights at this alpha.
     """
 
@@ -45,7 +45,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a model may cost at most, None for any: GFLOPs, and millions of parameters."""
+    """Maximum cost of a model in GFLOPs and millions of parameters; None for no limit."""
 
     gflops: float | None
     parameters: float | None
@@ -55,7 +55,7 @@ class Budget:
         return " and ".join(f"{limit:g} {unit}" for limit, unit in said if limit is not None)
 
     def holds(self, found: Cost) -> bool:
-        """Tell whether a model that costs so much is within it."""
+        """Return whether a cost is within the budget."""
         parameters, gflops = found
         return (self.gflops is None or gflops <= self.gflops) and (
             self.parameters is None or parameters <= self.parameters * 1e6
@@ -63,21 +63,21 @@ class Budget:
 
 
 def load(body: str, letter: str, name: object = "model.yaml") -> dict[str, Any]:
-    """Return a YAML's text as the model dictionary that Ultralytics makes of it."""
+    """Parse a YAML's text into the model dictionary that Ultralytics would create from it."""
     return {**yaml.safe_load(body), "scale": letter, "yaml_file": str(name)}
 
 
-# What is counted ------------------------------------------------------------------------------------------------------
+# Cost -----------------------------------------------------------------------------------------------------------------
 
 
 def figures(body: str, recipe: Recipe, letter: str, alpha: float | None) -> Figures:
-    """Count what a YAML costs at one scale, and its base.
+    """Return the cost of a YAML and of its base at one scale.
 
     Args:
-        body: The YAML's text.
-        recipe: What it was made from.
-        letter: The scale.
-        alpha: Its width multiplier there; None where the backbone has none.
+        body: Text of the YAML.
+        recipe: Recipe that the YAML was made from.
+        letter: Scale letter.
+        alpha: Width multiplier at this scale; None for a backbone without one.
     """
     known = published(recipe.timm_name) if alpha is None else published(recipe.backbone, alpha)
     ours, theirs = _cost(body, letter, recipe.task, recipe.pixels), _base_cost(recipe, letter)
@@ -85,7 +85,7 @@ def figures(body: str, recipe: Recipe, letter: str, alpha: float | None) -> Figu
 
 
 def figure_lines(draft: Draft, widths: Widths) -> list[str]:
-    """Return the header's table: what the model costs at each scale, beside its base."""
+    """Return the lines of the header's table: cost of the model at each scale, compared with its base."""
     body, recipe = draft.body(widths), draft.recipe
     alphas = dict.fromkeys(draft.letters, None) if widths is None else widths
     return [
@@ -96,7 +96,7 @@ def figure_lines(draft: Draft, widths: Widths) -> list[str]:
 
 
 def figure_line(letter: str, row: Figures) -> str:
-    """Write one line of the header's table."""
+    """Return one line of the header's table."""
     return (
         f"#   {letter}     {row.parameters / 1e6:7.2f} M ({row.base_parameters / 1e6:.2f})".ljust(31)
         + f"{row.gflops:7.2f} ({row.base_gflops:.2f})".ljust(20)
@@ -108,7 +108,7 @@ def figure_line(letter: str, row: Figures) -> str:
 @functools.lru_cache(maxsize=256)
 def _cost(body: str, letter: str, task: str, imgsz: int) -> Cost:
     d = load(body, letter)
-    d["backbone_weights"] = None  # they cost nothing
+    d["backbone_weights"] = None  # not needed for the cost
     found: Cost = cost(internals.build_model(d, task), imgsz)
     return found
 
@@ -133,7 +133,7 @@ def _draft_cost(draft: Draft, letter: str, alpha: float) -> Cost:
 
 
 def widths_of(draft: Draft) -> tuple[Widths, str]:
-    """Return alpha for each scale, as given or chosen, and a sentence about it, "" where there is nothing to say.
+    """Return the given or chosen alpha of each scale, and a note for the header, "" for none.
 
     Raises:
         ConfigError: No alpha fits the budget.
@@ -155,7 +155,7 @@ def widths_of(draft: Draft) -> tuple[Widths, str]:
 def lighter_width(draft: Draft, letter: str) -> float:
     """Return the largest published width, else the largest usual one, at which a model is lighter than its base.
 
-    Where none is light enough it is the smallest; the header's figures say so.
+    If no width is small enough, return the last one tried; the header's figures show it.
     """
     backbone = draft.recipe.backbone
     usual = [each for each in sorted(WIDTHS, reverse=True) if published(backbone, each)]
@@ -169,13 +169,14 @@ def lighter_width(draft: Draft, letter: str) -> float:
 
 
 def fit_width(draft: Draft, letter: str, budget: Budget) -> tuple[float, str]:
-    """Return the largest alpha within a budget, and a sentence about it.
+    """Return the largest alpha within a budget, and a note for the header.
 
-    Alphas are those at which the channels of the head's levels are multiples of 8 (of 16 where that costs little, since
-    runtimes like those better); where a family's own rounding leaves none that fits, any step of 1/32.
+    The channels of the head's input levels are multiples of 8, or of 16 if that reduces alpha by at most 10 %, since
+    runtimes are more efficient with those. If no such alpha fits, because of a family's own rounding, any step of 1/32
+    is allowed.
 
     Raises:
-        ConfigError: None fits.
+        ConfigError: No alpha fits.
     """
     steps = functools.partial(alphas, draft.recipe.backbone, levels=tuple(draft.base.joined))
 
@@ -196,7 +197,7 @@ def fit_width(draft: Draft, letter: str, budget: Budget) -> tuple[float, str]:
 
 
 def widest(steps: Sequence[float], fits: Callable[[float], bool]) -> float | None:
-    """Return the largest of some ascending alphas that fits, None where the smallest does not."""
+    """Return the largest of ascending alphas that fits, by bisection; None if the smallest does not fit."""
     low, high = -1, len(steps) - 1  # steps[low] fits, everything above high does not
     while low < high:
         middle = (low + high + 1) // 2
@@ -205,7 +206,7 @@ def widest(steps: Sequence[float], fits: Callable[[float], bool]) -> float | Non
 
 
 def _roundest(best: dict[int, float]) -> tuple[int, float]:
-    """Return the largest divisor whose alpha is near the largest alpha, and that alpha."""
+    """Return the largest divisor with an alpha of at least `ENOUGH` times the largest one, and that alpha."""
     near = [divisor for divisor, alpha in best.items() if alpha >= ENOUGH * max(best.values())]
     return max(near), best[max(near)]
 
@@ -225,7 +226,10 @@ def _in_words(found: Cost) -> str:
 
 @functools.lru_cache(maxsize=64)
 def alphas(backbone: str, divisor: int, levels: tuple[int, ...]) -> list[float]:
-    """Return the alphas from 1/16 to 2, in steps of 1/32, at which some levels have multiples of `divisor`."""
+    """Return the alphas from 1/16 to 2, in steps of 1/32, at which the given levels have multiples of `divisor`.
+
+    Of alphas with the same channels, only the smallest is returned.
+    """
     stage = families()[backbone]
     found: dict[tuple[int, ...], float] = {}
     for step in range(2, 65):

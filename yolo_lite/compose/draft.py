@@ -1,4 +1,4 @@
-"""The text of a model YAML: the base's keys and comments, the new rows, and a header of what it is."""
+"""Text of a model YAML: keys and comments of the base, the new rows, and a descriptive header."""
 
 import re
 import textwrap
@@ -13,19 +13,19 @@ from yolo_lite.discovery import families
 from yolo_lite.errors import ConfigError
 from yolo_lite.options import TASKS
 
-Widths = Mapping[str, float] | None  # alpha by scale letter; None where the backbone has no width multiplier
+Widths = Mapping[str, float] | None  # alpha by scale letter; None for a backbone without a width multiplier
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A model YAML but for the widths of its backbone.
+    """Model YAML without the widths of its backbone.
 
     Attributes:
-        recipe: What is asked for.
-        base: What is changed.
-        backbone: The new rows of its backbone.
-        head: Those of neck and head.
-        letters: The scales that are wanted, "" where the base has one without a letter.
+        recipe: Recipe of the model.
+        base: Stock model that is modified.
+        backbone: New rows of the backbone.
+        head: New rows of neck and head.
+        letters: Scale letters to include, [""] for a base with one scale without a letter.
     """
 
     recipe: Recipe
@@ -36,10 +36,10 @@ class Draft:
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Draft":
-        """Put a checked recipe's backbone, neck and head into its base.
+        """Return the draft of a checked recipe, with its backbone, neck and head put into its base.
 
         Raises:
-            ConfigError: They do not go together.
+            ConfigError: The combination is not possible.
         """
         base = read_base(recipe.base, recipe.task)
         step = 2 ** max(base.outputs)
@@ -61,7 +61,7 @@ class Draft:
         return "\n".join(lines) + "\n"
 
     def _key(self, key: str, value: Any) -> list[str]:
-        """Return the lines of one key of the base."""
+        """Return the YAML lines of one key of the base."""
         if key in ("backbone", "head"):
             return []
         if key == "scales":
@@ -76,11 +76,11 @@ class Draft:
         return f"{{{', '.join(f'{letter}: {float(widths[letter])}' for letter in self.letters)}}}"
 
     def header(self, notes: Iterable[str], name: str) -> list[str]:
-        """Return the header's lines.
+        """Return the lines of the header.
 
         Args:
-            notes: Sentences to add; empty ones are left out.
-            name: The file's name.
+            notes: Sentences to add; empty ones are skipped.
+            name: Name of the file.
         """
         recipe = self.recipe
         paper = families()[recipe.backbone].paper if recipe.native else "through timm"

@@ -1,7 +1,7 @@
-"""The rows of a new model: a base's, with a backbone, a neck and a head of ours in place of its own.
+"""Rows of a new model: the rows of a base, with another backbone and optionally another neck and head.
 
-Which of the base's rows are replaced, and which level each row of its head takes, follows from the strides of its rows,
-so a new base needs no work here.
+The rows to replace and the input level of each row of the base's head are derived from the strides of its rows, so a
+new base needs no changes here.
 """
 
 import re
@@ -15,17 +15,17 @@ from yolo_lite.discovery import families, specs
 from yolo_lite.errors import ConfigError, suggest
 
 POOLINGS = {"SPP", "SPPF", "SPPELAN"}
-CSP = {"C2f", "C3", "C3k2", "RepC3"}  # follow a Concat in a base's neck
+CSP = {"C2f", "C3", "C3k2", "RepC3"}  # blocks that follow a Concat in a base's neck
 
 
 @dataclass(frozen=True)
 class Swap:
-    """The rows of a new backbone.
+    """Rows of a new backbone.
 
     Attributes:
-        name: The backbone's name.
-        rows: Its rows.
-        places: The number of the row that gives each level.
+        name: Name of the backbone.
+        rows: Rows of the backbone.
+        places: Index of the row that outputs each level, by level.
     """
 
     name: str
@@ -34,30 +34,30 @@ class Swap:
 
     @property
     def given(self) -> str:
-        """Its levels, in words."""
+        """Return the backbone's levels as text, for error messages."""
         return ", ".join(f"P{each}" for each in sorted(self.places))
 
 
 def grafted(base: Base, backbone: str, neck: str, head: str) -> tuple[list[Row], list[Row]]:
-    """Put a backbone, a neck and a head into a base.
+    """Return the rows of a base with a backbone, a neck and a head put into it.
 
     Args:
-        base: The base.
-        backbone: A name of ours or of timm's.
+        base: Stock model to modify.
+        backbone: Name of a native or timm backbone.
         neck: One of `options.NECKS`.
         head: One of `options.HEADS`.
 
     Returns:
-        (list[Row], list[Row]): The new backbone's rows, and those of neck and head.
+        (list[Row], list[Row]): Rows of the backbone section, rows of the head section (neck and head).
 
     Raises:
-        ConfigError: There is no such backbone, or they do not go together.
+        ConfigError: The backbone does not exist, or the combination is not possible.
     """
     swap = _with_coarser_levels(base, swap_of(backbone))
     if base.head[-1].module == "Classify" and (neck, head) != ("base", "base"):
         raise ConfigError("a classifier has no neck, and its head is light already; leave neck and head out")
     last = _head(base, head)
-    if base.context and base.context[0].module not in POOLINGS:  # an attention: as many channels out as in
+    if base.context and base.context[0].module not in POOLINGS:  # attention, which keeps the number of channels
         swap = Swap(backbone, [*swap.rows, Row(-1, 1, "Conv", [base.context[0].args[0], 1, 1])], swap.places)
     if neck in PANS:
         return _with_pan(base, swap, last, neck)
@@ -70,10 +70,10 @@ def grafted(base: Base, backbone: str, neck: str, head: str) -> tuple[list[Row],
 
 
 def swap_of(backbone: str) -> Swap:
-    """Return a backbone's rows.
+    """Return the rows of a backbone.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: The backbone does not exist.
     """
     if backbone not in families():
         return _swap_of_timm(backbone.removeprefix("timm/"))
@@ -101,10 +101,10 @@ def _swap_of_timm(name: str) -> Swap:
 
 
 def _with_coarser_levels(base: Base, swap: Swap) -> Swap:
-    """Add the base's own rows of the levels that lie beyond a backbone, as P6 does.
+    """Append the base's own rows for levels coarser than those of a backbone, like P6.
 
     Raises:
-        ConfigError: They take other rows than the one before.
+        ConfigError: These rows have other inputs than the previous row, or the backbone lacks the base's last level.
     """
     last, deepest = base.levels[-1], max(swap.places)
     start = next((i for i, level in enumerate(base.levels) if level > deepest), len(base.levels))
@@ -119,7 +119,7 @@ def _with_coarser_levels(base: Base, swap: Swap) -> Swap:
 
 
 def _head(base: Base, head: str) -> Row:
-    """Return the head's row, exchanged if asked for."""
+    """Return the head's row, with another module unless `head` is "base"."""
     last = base.head[-1]
     if head == "base":
         return last
@@ -131,7 +131,7 @@ def _head(base: Base, head: str) -> Row:
 
 
 def _with_pan(base: Base, swap: Swap, last: Row, neck: str) -> tuple[list[Row], list[Row]]:
-    """Replace all between backbone and head by a PAN of ours, whose first row pools the last level as the base does."""
+    """Replace all rows between backbone and head by one of `PANS`; its first row is the base's pooling, or a Conv."""
     if len(base.outputs) < 2:
         raise ConfigError(f"neck={neck} joins several levels; {last.module} of {base.name} takes one")
     lacking = next((level for level in base.joined if level not in swap.places), None)
@@ -145,19 +145,20 @@ def _with_pan(base: Base, swap: Swap, last: Row, neck: str) -> tuple[list[Row], 
 
 
 def _with_pyramid(base: Base, module: str) -> list[Row]:
-    """Return the rest of the base's backbone with another module in place of its pooling."""
+    """Return the context rows of the base's backbone with another module instead of its pooling."""
     if not any(row.module in POOLINGS for row in base.context):
         raise ConfigError(f"base {base.name} has no SPPF that {module} could replace")
     return [row.but(module=module, args=row.args[:1]) if row.module in POOLINGS else row for row in base.context]
 
 
 def _with_extra_dw(base: Base) -> list[Row]:
-    """Replace each Concat of two maps and the CSP block after it; return the rows of the neck."""
+    """Return the rows of the neck with each Concat of two maps and the CSP block after it replaced."""
     rows = base.head[:-1]
     found = False
     for i, (first, second) in enumerate(zip(rows, rows[1:], strict=False)):
         if first.module == "Concat" and len(first.taken) == 2 and second.module in CSP:
-            # The map that comes from afar is the main one: on the way down it has the block's channels already.
+            # the input that is not the previous row is the main one: in the bottom-up path of the PAN it already has
+            # the block's channels
             inputs = first.taken if first.taken[0] != -1 else first.taken[::-1]
             comment = first.comment.replace("cat", "fuse", 1)
             rows[i] = first.but(inputs=inputs, module="ExtraDWFusion", args=second.args[:1], comment=comment)
@@ -170,7 +171,7 @@ def _with_extra_dw(base: Base) -> list[Row]:
 
 
 def _moved(base: Base, swap: Swap, rows: Iterable[Row]) -> list[Row]:
-    """Return the rows behind the base's backbone with the numbers that they have behind the new one."""
+    """Return the rows after the base's backbone with inputs and comments renumbered for the new backbone."""
     old = len(base.features)
 
     def place(index: int) -> int:
@@ -192,6 +193,6 @@ def _moved(base: Base, swap: Swap, rows: Iterable[Row]) -> list[Row]:
 
 
 def _numbered(rows: list[Row]) -> list[Row]:
-    """Write its number behind each row that others take and that has no comment."""
+    """Add its index as a comment to each row without one that is an input of other rows."""
     taken = {each for row in rows for each in row.taken}
     return [row.but(comment=row.comment or str(i) * (i in taken)) for i, row in enumerate(rows)]

@@ -1,4 +1,4 @@
-"""`yolo-lite make`: put a backbone, a neck and a head of ours into a base, and write it as a model YAML."""
+"""`yolo-lite make`: put a backbone, a neck and a head into a base, and write the result as a model YAML."""
 
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,16 @@ def make(
     """Write a model YAML: a base of Ultralytics with another backbone, and optionally another neck and head.
 
     Args:
-        base: The name of one of Ultralytics' model YAMLs, without a scale letter.
-        backbone: A name of `list_backbones()`, or one of timm's; `timm/` in front takes timm's own where both have it.
-        neck: "base" for its own, "aspp", "lraspp", "extradw", "slim" or "light".
-        head: "base" for its own, "light" or "slim".
+        base: Name of one of Ultralytics' model YAMLs, without a scale letter.
+        backbone: Name from `list_backbones()` or from timm; the prefix `timm/` selects timm's network if both have it.
+        neck: "base" for the base's own neck, "aspp", "lraspp", "extradw", "slim" or "light".
+        head: "base" for the base's own head, "light" or "slim".
         task: "detect", "segment", "pose", "obb" or "classify".
-        **more: The other options of `yolo-lite make`, which `yolo-lite make --help` explains: width, scale, max_gflops,
+        **more: Other options of `yolo-lite make`, described by `yolo-lite make --help`: width, scale, max_gflops,
             max_params, imgsz (pixels), weights, edge, out, exist_ok, note, count and keys.
 
     Returns:
-        (str): The YAML's text.
+        (str): Text of the YAML.
 
     Raises:
         ConfigError: A name does not exist, a combination is not possible, or no alpha fits the budget.
@@ -40,7 +40,7 @@ def make(
 
 
 def compose(recipe: Recipe) -> str:
-    """Do what a recipe says; arguments, result and errors as of `make`."""
+    """Compose the model YAML of a recipe; return value and errors are those of `make`."""
     recipe.check()
     draft = Draft.of(recipe)
     widths, said = widths_of(draft)

@@ -1,32 +1,32 @@
-"""Necks of ours: all rows between backbone and head, a PAN over the levels between the head's finest and coarsest one.
+"""PAN necks: all rows between backbone and head, over the levels from the head's finest to its coarsest one.
 
-Channels are those before the model's width.
+Channel numbers are not yet scaled by the model's width.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
 from yolo_lite.compose.base import Row
 
-SLIM_STEP = 128  # channels that each level has more than the one before, P2 the first; YOLOv8's double up to P5
-LIGHT_CHANNELS = 256  # at all levels
-SIZES = {2: "xsmall", 3: "small", 4: "medium", 5: "large", 6: "xlarge"}  # of the objects, as Ultralytics' comments say
+SLIM_STEP = 128  # channels of P2, and increment per coarser level; YOLOv8's channels double per level up to P5
+LIGHT_CHANNELS = 256  # channels of all levels
+SIZES = {2: "xsmall", 3: "small", 4: "medium", 5: "large", 6: "xlarge"}  # object sizes, as in Ultralytics' comments
 UP = Row(-1, 1, "nn.Upsample", ["None", 2, "nearest"])
 
-# number of its first row, the row that gives each level of the backbone, that first row, levels -> rows, row by level
+# (index of the first row, backbone row of each level, first row, levels) -> (rows, output row of each level)
 Pan = Callable[[int, Mapping[int, int], Row, Sequence[int]], tuple[list[Row], dict[int, int]]]
 
 
 def slim(n: int, places: Mapping[int, int], top: Row, levels: Sequence[int]) -> tuple[list[Row], dict[int, int]]:
-    """YOLOv8's PAN with fewer channels.
+    """Return YOLOv8's PAN with fewer channels.
 
     Args:
-        n: The number of its first row.
-        places: The number of the backbone's row that gives each level.
-        top: That first row, which pools the last level; it gets its channels here.
-        levels: Those that it joins, finest first.
+        n: Index of the first row of the neck.
+        places: Index of the backbone row that outputs each level, by level.
+        top: First row of the neck, which pools the last level; its channels are set here.
+        levels: Levels to combine, finest first.
 
     Returns:
-        (list[Row], dict[int, int]): Its rows, and the number of the row that gives each level.
+        (list[Row], dict[int, int]): Rows of the neck, and the index of the row that outputs each level.
     """
     channels = {level: SLIM_STEP * (level - 1) for level in levels}
     rows, down, found = [top.but(args=[channels[levels[-1]], *top.args[1:]])], {levels[-1]: n}, {}
@@ -44,7 +44,7 @@ def slim(n: int, places: Mapping[int, int], top: Row, levels: Sequence[int]) -> 
 
 
 def light(n: int, places: Mapping[int, int], top: Row, levels: Sequence[int]) -> tuple[list[Row], dict[int, int]]:
-    """A depthwise PAN whose levels all have the same channels; arguments and result as of `slim`."""
+    """Return a depthwise PAN with the same channels at all levels; arguments and return value are those of `slim`."""
     c = LIGHT_CHANNELS
     mix = Row(-1, 1, "UniversalInvertedBottleneck", [c, 2, 5, 0])
     rows, down, found = [top.but(args=[c, *top.args[1:]])], {levels[-1]: n}, {}
@@ -63,7 +63,7 @@ def light(n: int, places: Mapping[int, int], top: Row, levels: Sequence[int]) ->
 
 
 def _comment(number: int, level: int, given: bool = True) -> str:
-    """Number a row, and say what level it gives to the head if it does."""
+    """Return the comment of a row: its index, and its level and object size if it is an input of the head."""
     size = f"-{SIZES[level]}" if level in SIZES else ""
     return f"{number} (P{level}/{2**level}{size})" if given else str(number)
 

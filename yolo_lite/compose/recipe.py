@@ -1,4 +1,4 @@
-"""What `yolo-lite make` is asked for, however it was written: command line, YAML file or Python."""
+"""Options of `yolo-lite make`, given on the command line, in a YAML file or in Python, and their checks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ DEFAULTS = options.COMMANDS["make"].defaults
 
 @dataclass(frozen=True)
 class Recipe:
-    """The options of `yolo-lite make`, which `options.py` explains; `check` checks them, not the constructor."""
+    """Options of `yolo-lite make`, described in `options.py`; validated by `check`, not by the constructor."""
 
     base: str = DEFAULTS["base"]
     backbone: str = DEFAULTS["backbone"]
@@ -41,53 +41,53 @@ class Recipe:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Recipe":
-        """Return the recipe of some settings, each checked by itself.
+        """Return the recipe for some settings, each checked separately.
 
         Raises:
-            ConfigError: A setting is unknown, or cannot have its value.
+            ConfigError: A setting is unknown, or has an invalid value.
         """
         return cls(**arguments.checked("make", settings))
 
     @property
     def stem(self) -> str:
-        """The name of the base's YAML, without its suffix."""
+        """Return the name of the base's YAML, without its suffix."""
         return self.base + options.TASKS[self.task]
 
     @property
     def pixels(self) -> int:
-        """Height and width of the image at which GFLOPs are counted."""
+        """Return the height and width of the image for counting GFLOPs."""
         if self.imgsz is not None:
             return self.imgsz
         return 224 if self.task == "classify" else 640
 
     @property
     def native(self) -> bool:
-        """Whether the backbone is ours, not timm's."""
+        """Return whether the backbone is native to yolo_lite, not timm's."""
         return self.backbone in families()
 
     @property
     def timm_name(self) -> str:
-        """The backbone's name without what says that it is timm's."""
+        """Return the backbone's name without the prefix `timm/`."""
         return self.backbone.removeprefix("timm/")
 
     @property
     def has_budget(self) -> bool:
-        """Whether the width is chosen to fit a budget."""
+        """Return whether the width is chosen to fit a budget."""
         return self.max_gflops is not None or self.max_params is not None
 
     @property
     def edge_keys(self) -> dict[str, Any]:
-        """The YAML's keys that `edge` sets."""
+        """Return the YAML keys that `edge` sets."""
         if not self.edge:
             return {}
         changes = families()[self.backbone].has_edge_form(self.backbone)
         return {**({"backbone_edge": True} if changes else {}), "activation": "nn.ReLU6()"}
 
     def check(self) -> None:
-        """Check each option, and those that have to go together whatever the base is.
+        """Check each option, and the combinations that do not depend on the base.
 
         Raises:
-            ConfigError: An option has a value that it cannot have, or two do not go together.
+            ConfigError: An option has an invalid value, or two options are incompatible.
         """
         arguments.checked("make", vars(self))
         if self.out is not None:
@@ -98,7 +98,7 @@ class Recipe:
         if self.weights is not None:
             check_setting(self.weights, record=False)
             if self.weights != "imagenet":
-                published.find(self.backbone, 1.0, self.weights)  # that there is such a file, before widths are tried
+                published.find(self.backbone, 1.0, self.weights)  # fail early if the file does not exist
         self._check_width()
 
     def _check_edge(self) -> None:
@@ -123,13 +123,13 @@ class Recipe:
                 raise ConfigError(f"width has to be at most {limits.BACKBONE_WIDTH}, found {value}")
 
     def letters(self, scales: list[str]) -> list[str]:
-        """Return the scale letters that are wanted, of those that the base has.
+        """Return the requested scale letters.
 
         Args:
-            scales: The base's scale letters, [""] where it has one scale without a letter.
+            scales: Scale letters of the base, [""] for a base with one scale without a letter.
 
         Raises:
-            ConfigError: The base has none such, `width` lacks one of them, or a budget is for several.
+            ConfigError: The base lacks a scale, `width` lacks a requested scale, or a budget is given for several.
         """
         has = f"the scales {', '.join(scales)}" if scales != [""] else "one scale without a letter"
         if self.scale is not None and self.scale not in scales:

@@ -1,4 +1,4 @@
-"""The names under which Ultralytics would take a model YAML for another model than it is."""
+"""Check for file names that Ultralytics would mistake for another model."""
 
 import re
 from pathlib import Path
@@ -6,20 +6,20 @@ from pathlib import Path
 from yolo_lite.errors import ConfigError
 from yolo_lite.ultralytics_hooks import configs
 
-OTHER_MODELS = ("yoloe", "-world", "fastsam", "sam_", "sam2")  # parts of a name by which Ultralytics tells them
+OTHER_MODELS = ("yoloe", "-world", "fastsam", "sam_", "sam2")  # name parts by which Ultralytics recognises them
 VERSION = r"yolo(?:e-)?v?\d+"
 
 
 def check_out(path: Path, base: str, exist_ok: bool) -> None:
-    """Refuse a file that cannot be written, or a name under which the model could not be used.
+    """Refuse a path that cannot be written, or a file name that Ultralytics would misinterpret.
 
     Args:
-        path: The file.
-        base: The name of the base.
-        exist_ok: Whether an existing file may be replaced.
+        path: Path of the file to write.
+        base: Name of the base.
+        exist_ok: Whether an existing file may be overwritten.
 
     Raises:
-        ConfigError: With the name that could be used, where there is one.
+        ConfigError: The path or name is not usable; the message suggests another name if there is one.
     """
     fault = _fault_of_place(path, exist_ok) or _fault_of_name(path, base)
     if fault:

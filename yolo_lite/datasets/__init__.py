@@ -1,6 +1,6 @@
-"""Datasets: the generated one, and what has to be known of any.
+"""Datasets: the generated dataset `shapes`, and functions for any dataset.
 
-shapes.py  the generated dataset, for every task
-images.py  the training images of a dataset, which calibrate int8
-scan.py    a dataset, found, scanned once and known by its content, for a comparison
+shapes.py  generated dataset, for every task
+images.py  training images of a dataset, for int8 calibration and weight transfer
+scan.py    dataset of a comparison: find it, scan it once and compute its content digest
 """

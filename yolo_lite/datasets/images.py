@@ -1,4 +1,4 @@
-"""The training images of any dataset: their files, and as a model takes them; nothing is downloaded."""
+"""Training images of any dataset, as files and as model inputs; nothing is downloaded."""
 
 import itertools
 import random
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def check_data(data: str | Path) -> dict[str, Any]:
-    """Return a dataset's description as Ultralytics has it, if all of it is here.
+    """Return Ultralytics' description of a dataset that exists locally.
 
     Raises:
-        ConfigError: It cannot be read, or its images are not here.
+        ConfigError: The dataset cannot be read, or its images are missing.
     """
     from ultralytics.data.utils import check_det_dataset
 
@@ -33,9 +33,9 @@ def training_files(data: str | Path) -> list[Path]:
     """Return the files of a dataset's training images, sorted.
 
     Raises:
-        ConfigError: There are none, or a part of the split is missing.
+        ConfigError: The dataset cannot be read, it has no training images, or a part of the split is missing.
     """
-    split = check_data(data)["train"]  # Ultralytics has looked whether `val` is there, no more
+    split = check_data(data)["train"]  # Ultralytics has only checked that `val` exists
     return files_of(split, f"data={data}")
 
 
@@ -43,11 +43,11 @@ def files_of(split: str | list[str] | None, where: str) -> list[Path]:
     """Return the image files of a split, sorted.
 
     Args:
-        split: Folders, or files that list images, as Ultralytics describes a dataset.
-        where: What errors begin with.
+        split: Folders, or files that list images, from Ultralytics' description of a dataset.
+        where: Prefix of error messages.
 
     Raises:
-        ConfigError: There are none, or a part of the split is missing.
+        ConfigError: The split has no images, or a part of it is missing.
     """
     from ultralytics.data.utils import IMG_FORMATS
 
@@ -57,7 +57,7 @@ def files_of(split: str | list[str] | None, where: str) -> list[Path]:
             files += place.rglob("*.*")
         elif not place.is_file():
             raise ConfigError(f"{where}: its training split {place} does not exist")
-        else:  # a list of files; as for Ultralytics, those that begin with ./ lie beside it
+        else:  # a list of files; as in Ultralytics, those that start with ./ are relative to its folder
             lines = place.read_text("utf-8-sig").splitlines()
             files += [place.parent / line if line.startswith("./") else Path(line) for line in lines]
     files = sorted(file for file in files if file.suffix[1:].lower() in IMG_FORMATS)
@@ -69,21 +69,21 @@ def files_of(split: str | list[str] | None, where: str) -> list[Path]:
 def letterboxed(
     files: Sequence[Path], imgsz: int, count: int, where: str, channels: int = 3, seed: int = 0
 ) -> "Iterator[NDArray[np.uint8]]":
-    """Yield images as a model sees them; those that cannot be read are left out, as in training.
+    """Yield letterboxed images in random order; files that cannot be read are skipped, as in training.
 
     Args:
-        files: Their files.
-        imgsz: Height and width, pixels.
-        count: At most so many, drawn at random.
-        where: What errors begin with.
-        channels: Of the images; 1 is grey, 3 is colour, others are as the files have them.
-        seed: Of the draw.
+        files: Image files to sample from.
+        imgsz: Height and width of the letterboxed images, pixels.
+        count: Maximum number of images.
+        where: Prefix of error messages.
+        channels: Number of channels; 1 is greyscale, 3 is colour, other images keep the channels of their file.
+        seed: Seed of the random order.
 
     Yields:
-        (np.ndarray): (C, imgsz, imgsz), RGB, uint8.
+        (np.ndarray): (C, imgsz, imgsz), uint8, RGB for 3 channels.
 
     Raises:
-        ConfigError: There are none that can be read.
+        ConfigError: No file can be read.
     """
     import cv2
     import numpy as np
@@ -105,18 +105,18 @@ def letterboxed(
 
 
 def training_images(data: str | Path, imgsz: int, count: int) -> "Iterator[NDArray[np.float32]]":
-    """Yield training images as an exported model takes them.
+    """Yield training images as inputs of an exported model.
 
     Args:
-        data: The dataset's YAML.
-        imgsz: Height and width, pixels.
-        count: At most so many, drawn at random with a fixed seed.
+        data: Dataset YAML.
+        imgsz: Height and width of the images, pixels.
+        count: Maximum number of images, sampled with a fixed seed.
 
     Yields:
         (np.ndarray): (1, 3, imgsz, imgsz), RGB, float32, 0 to 1.
 
     Raises:
-        ConfigError: There are none that can be read.
+        ConfigError: The dataset or all of its training images cannot be read.
     """
     import numpy as np
 

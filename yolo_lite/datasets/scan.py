@@ -1,4 +1,4 @@
-"""The dataset of a comparison: found, scanned once, and known by its content, wherever it lies."""
+"""Find and scan the dataset of a comparison, and identify it by a digest of its content, independent of its path."""
 
 import hashlib
 import importlib
@@ -13,18 +13,18 @@ from yolo_lite.errors import ConfigError, one_line, suggest
 from yolo_lite.files import write
 from yolo_lite.output import errors_only
 
-SAMPLES = 4  # images on which the report shows every model's detections
-SAMPLE_SIZE = 480  # pixels, their longer side in the report
+SAMPLES = 4  # number of images on which the report shows the detections of every model
+SAMPLE_SIZE = 480  # maximum length of the longer side of a sample image in the report, pixels
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An image on which the report shows detections.
+    """Image on which the report shows detections.
 
     Attributes:
-        name: Its file's name.
-        truth: The labelled objects: class, x, y, width, height, relative to the image.
-        file: Where it lies on this machine; never written down.
+        name: Name of the image file.
+        truth: Labelled objects: class, x, y, width, height, relative to the image size.
+        file: Path of the image on this machine; never saved.
     """
 
     name: str
@@ -32,21 +32,21 @@ class Sample:
     file: str = ""
 
     def to_plain(self) -> dict[str, Any]:
-        """Return what is written down."""
+        """Return the fields to save, as plain data."""
         return {"name": self.name, "truth": [list(box) for box in self.truth]}
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a dataset is, wherever it lies.
+    """Content of a dataset, independent of its path.
 
     Attributes:
-        name: Its YAML file's name.
-        classes: Their names.
-        images: How many, by split.
-        split: The split of the final figures.
-        digest: Of names and labels.
-        sizes: Digest of the image files' sizes; None in comparisons that were begun before it was recorded.
+        name: Name of the YAML file.
+        classes: Names of the classes.
+        images: Number of images by split.
+        split: Split for the final metrics.
+        digest: Digest of class names, image file names and labels.
+        sizes: Digest of the image files' names and sizes; None in old comparisons, which did not record it.
     """
 
     name: str
@@ -57,14 +57,14 @@ class Content:
     sizes: str | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return the content as plain data."""
         found = asdict(self) | {"classes": list(self.classes)}
         return found if self.sizes is not None else {key: each for key, each in found.items() if key != "sizes"}
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset as a comparison needs it: its YAML file, what it is, and the sample images."""
+    """Dataset of a comparison: path of the YAML file, content, and sample images."""
 
     path: str
     content: Content
@@ -72,19 +72,19 @@ class Dataset:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What is written down of it, as plain data."""
+        """Return the part to save, as plain data."""
         return self.content.to_plain()
 
 
 def load(data: str | Path, split: str) -> Dataset:
-    """Find and scan a dataset, with Ultralytics' own functions; label caches are then ready for all runs.
+    """Find and scan a dataset with Ultralytics' own functions, which also creates the label caches for all runs.
 
     Args:
-        data: What the user gave as `data`.
-        split: The split of the final figures.
+        data: Dataset as given by the user.
+        split: Split for the final metrics.
 
     Raises:
-        ConfigError: It is missing, has no such split, or labels that cannot be used.
+        ConfigError: The dataset is missing, lacks the split, or its images or labels cannot be used.
     """
     found = _find(data)
     splits = [each for each in ("train", "val", "test") if found.get(each)]
@@ -109,7 +109,7 @@ def load(data: str | Path, split: str) -> Dataset:
 
 
 def _find(data: str | Path) -> dict[str, Any]:
-    """Return what Ultralytics makes of a dataset's YAML file."""
+    """Return Ultralytics' description of a dataset."""
     importlib.import_module("ultralytics.nn.tasks")  # first, so that our modules are registered before others import it
     from ultralytics.data.utils import check_det_dataset
 
@@ -122,7 +122,7 @@ def _find(data: str | Path) -> dict[str, Any]:
 
 
 def _labels(data: str | Path, found: dict[str, Any], split: str) -> list[dict[str, Any]]:
-    """Return a split's labels as Ultralytics reads them, by the images' names."""
+    """Return a split's labels as Ultralytics reads them, sorted by image name."""
     from ultralytics.cfg import get_cfg
     from ultralytics.data.build import build_yolo_dataset
 
@@ -136,12 +136,12 @@ def _labels(data: str | Path, found: dict[str, Any], split: str) -> list[dict[st
 
 
 def _objects(label: Mapping[str, Any]) -> Any:
-    """An image's objects, (n, 5): class, x, y, width, height, relative to the image."""
+    """Return the objects of an image, (n, 5): class, x, y, width, height, relative to the image size."""
     return np.concatenate([label["cls"], label["bboxes"]], 1)
 
 
 def _samples(labels: Sequence[Mapping[str, Any]]) -> list[Sample]:
-    """Choose images evenly over the split, by name, leaving out those without objects where that is possible."""
+    """Select sample images evenly from the split, sorted by name; only images with objects, unless there are none."""
     labels = [label for label in labels if len(label["cls"])] or labels
     chosen = np.unique(np.linspace(0, len(labels) - 1, min(SAMPLES, len(labels))).round().astype(int))
     return [
@@ -151,13 +151,13 @@ def _samples(labels: Sequence[Mapping[str, Any]]) -> list[Sample]:
 
 
 def write_samples(samples: Iterable[Sample], folder: Path) -> None:
-    """Write small copies of the sample images, `<folder>/<number>.jpg`, where they are not there yet."""
+    """Write reduced copies of the sample images, `<folder>/<number>.jpg`, unless they exist."""
     import cv2
 
     for number, sample in enumerate(samples):
         place = folder / f"{number}.jpg"
         image = None if place.exists() else cv2.imread(sample.file)
-        if image is not None:  # a kind that Ultralytics reads otherwise is left out
+        if image is not None:  # image formats that OpenCV cannot read are skipped
             factor = min(1.0, SAMPLE_SIZE / max(image.shape[:2]))
             small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
             _, content = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])

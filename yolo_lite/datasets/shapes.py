@@ -1,7 +1,8 @@
-"""The generated dataset `shapes`: circles, triangles, squares and stars, drawn the same on every machine.
+"""Generated dataset `shapes`: circles, triangles, squares and stars, drawn identically on every machine.
 
-Ultralytics runs `generate` through the `download:` key of `cfg/datasets/shapes.yaml` when the images are missing. An
-image is a list of `Shape`s first and pixels second, so that each task's labels are one more line in `LABELS`.
+Ultralytics runs `generate` through the `download:` key of `cfg/datasets/shapes.yaml` if the images are missing. Each
+image is first generated as a list of `Shape`s, from which the labels of every task are derived; a new task needs only
+another row in `LABELS`.
 """
 
 import math
@@ -19,18 +20,18 @@ Image = NDArray[np.uint8]  # (SIZE, SIZE, 3), BGR
 Numbers = NDArray[Any]
 
 NAMES = ("circle", "triangle", "square", "star")
-SIZE = 320  # pixels, width and height
-SPLITS = {"train": 512, "val": 128}  # images
+SIZE = 320  # width and height of the images, pixels
+SPLITS = {"train": 512, "val": 128}  # number of images
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One drawn object.
+    """Object to draw.
 
     Attributes:
-        cls: Its class, a place in `NAMES`.
-        outline: (corners, 2), pixels.
-        colour: Blue, green, red, 0 to 255.
+        cls: Class, an index in `NAMES`.
+        outline: Corners of the outline, (corners, 2), pixels.
+        colour: Fill colour: blue, green, red, 0 to 255.
     """
 
     cls: int
@@ -39,19 +40,18 @@ class Shape:
 
 
 def generate(folder: str | Path, task: str = "detect", splits: Mapping[str, int] = SPLITS) -> None:
-    """Draw the dataset into `folder`, in the form that Ultralytics reads for a task; the images are the same for all.
+    """Draw the dataset in the layout that Ultralytics reads for a task; all tasks use the same drawings.
 
-    Images and label files, or for "classify" a folder of each class with one shape cut out in each image. A split
-    appears whole or not at all: it is drawn beside its place and moved there at the end. One that is there already is
-    left alone.
+    The layout is image and label files, or for "classify" a folder per class with one cut-out shape per image. Splits
+    are written atomically: each one is drawn in a temporary folder and renamed at the end. Existing splits are kept.
 
     Args:
-        folder: Where to.
-        task: One of `LABELS`, or "classify".
-        splits: Images by split; a further one, behind those, leaves them as they are.
+        folder: Folder to write to.
+        task: Key of `LABELS`, or "classify".
+        splits: Number of images per split; splits after the standard ones do not change those.
     """
     for number, (split, count) in enumerate(splits.items()):
-        # images last: they tell it is complete
+        # images last, since their folder marks a complete split
         places = [Path(folder, split)] if task == "classify" else [Path(folder, k, split) for k in ("labels", "images")]
         if places[-1].exists():
             continue
@@ -75,7 +75,7 @@ def _remove(*folders: Path) -> None:
 
 
 def _write(task: str, folders: Sequence[Path], index: int, image: Image, shapes: Iterable[Shape]) -> None:
-    """Write an image and its labels; the images' folder is the last one."""
+    """Write an image and its labels; the last of `folders` is that of the images."""
     if task == "classify":
         _cut_out(image, shapes, folders[-1], index)
         return
@@ -85,7 +85,7 @@ def _write(task: str, folders: Sequence[Path], index: int, image: Image, shapes:
 
 
 def _cut_out(image: Image, shapes: Iterable[Shape], folder: Path, index: int) -> None:
-    """Write each shape's box with a margin, which other shapes may reach into."""
+    """Write a crop of each shape's box with a margin, in which other shapes may be visible."""
     for number, shape in enumerate(shapes):
         place = folder / NAMES[shape.cls]
         place.mkdir(exist_ok=True)
@@ -96,17 +96,17 @@ def _cut_out(image: Image, shapes: Iterable[Shape], folder: Path, index: int) ->
 
 
 def _write_jpeg(path: Path, image: Image) -> None:
-    path.write_bytes(cv2.imencode(".jpg", image)[1].tobytes())  # `cv2.imwrite` says nothing of a full disk
+    path.write_bytes(cv2.imencode(".jpg", image)[1].tobytes())  # `cv2.imwrite` does not report a full disk
 
 
 def draw(rng: np.random.Generator) -> tuple[Image, list[Shape]]:
     """Draw one image.
 
     Args:
-        rng: The random generator that decides everything.
+        rng: Random generator that determines the image.
 
     Returns:
-        (np.ndarray, list[Shape]): BGR, (SIZE, SIZE, 3), uint8; the shapes, those in front last.
+        (np.ndarray, list[Shape]): Image, BGR, (SIZE, SIZE, 3), uint8; shapes from back to front.
     """
     image = _background(rng)
     shapes: list[Shape] = []
@@ -125,7 +125,7 @@ def draw(rng: np.random.Generator) -> tuple[Image, list[Shape]]:
 
 
 def _background(rng: np.random.Generator) -> Image:
-    """A gradient between two colours with some lines across it, which a detector has to learn to ignore."""
+    """Return a gradient between two colours with some lines as distractors."""
     ends = rng.integers(0, 256, (2, 3))
     ramp = np.linspace(0, 1, SIZE)
     angle = rng.uniform(0, 2 * math.pi)
@@ -145,13 +145,13 @@ def _shape(rng: np.random.Generator) -> Shape:
     turn = np.arange(corners) / corners * 2 * math.pi + rng.uniform(0, 2 * math.pi)
     reach = np.where(np.arange(corners) % 2, 0.45, 1.0) if NAMES[cls] == "star" else np.ones(corners)
     outline = np.stack([np.cos(turn), np.sin(turn)], 1) * reach[:, None] * radius
-    outline += rng.uniform(radius * 0.8, SIZE - radius * 0.8, 2)  # some reach over the border
+    outline += rng.uniform(radius * 0.8, SIZE - radius * 0.8, 2)  # some extend beyond the border
     blue, green, red = (int(c) for c in rng.integers(0, 256, 3))
     return Shape(cls, np.clip(outline, 0, SIZE - 1), (blue, green, red))
 
 
 def _overlap(a: Shape, b: Shape) -> float:
-    """The part of the smaller one's box that the other one's box covers."""
+    """Return the intersection of the boxes of two shapes, divided by the area of the smaller box."""
     low, high = np.maximum(a.outline.min(0), b.outline.min(0)), np.minimum(a.outline.max(0), b.outline.max(0))
     smaller = min(np.prod(np.ptp(each.outline, 0)) for each in (a, b))
     return float(np.prod(np.maximum(high - low, 0)) / smaller)
@@ -175,18 +175,18 @@ def _polygon(shape: Shape) -> str:
 
 
 def _rotated_box(shape: Shape) -> str:
-    """The four corners of the smallest rotated rectangle; of several equal ones the one that OpenCV finds."""
+    """Return the label with the corners of the smallest rotated rectangle; OpenCV selects one of several equal ones."""
     return _line(shape, (cv2.boxPoints(cv2.minAreaRect(shape.outline.astype(np.float32))) / SIZE).clip(0, 1).flatten())
 
 
 def _keypoints(shape: Shape) -> str:
-    """The box, and the outline's centre, top, right, bottom and left, each with 2 for visible."""
+    """Return the label with the box and the outline's centre, top, right, bottom and left, each with 2 for visible."""
     x, y = shape.outline.T
     points = [shape.outline.mean(0), *(shape.outline[i] for i in (y.argmin(), x.argmax(), y.argmax(), x.argmin()))]
     return _line(shape, (*_box_values(shape), *(value for point in points for value in (*point / SIZE, 2))))
 
 
-LABELS: dict[str, Callable[[Shape], str]] = {  # task -> a shape's label line
+LABELS: dict[str, Callable[[Shape], str]] = {  # task -> function that returns the label line of a shape
     "detect": _box,
     "segment": _polygon,
     "obb": _rotated_box,
