@@ -17,6 +17,7 @@ from yolo_lite.choose.candidates import Candidate
 from yolo_lite.compare import baselines
 from yolo_lite.errors import ConfigError
 from yolo_lite.files import write
+from yolo_lite.ultralytics_hooks.configs import configs
 
 # Cost -----------------------------------------------------------------------------------------------------------------
 
@@ -92,6 +93,7 @@ def test_candidates_are_many_and_each_has_a_name_of_its_own():
         Candidate("yolov8", "n", 320, width=0.625),
         Candidate("yolo26", "s", 320, "mobilenetv4_conv_small", 0.5, "light", "slim"),
         Candidate("yolov8", "n", 320, "shufflenet_v2_x1_0", 0.75, "slim", "slim"),
+        Candidate("yolo26", "s", 320, "lite", neck="shipped", head="shipped"),
     ],
     ids=lambda each: each.label,
 )
@@ -103,6 +105,16 @@ def test_a_candidate_is_a_yaml(candidate, tmp_path):
     assert model.model.yaml["scale"] in (candidate.scale, "")
 
 
+def test_our_detection_configs_are_candidates():
+    found = [each for each in candidates.space(320) if each.family == candidates.SHIPPED and each.imgsz == 320]
+    names = {each.name for each in found}
+    assert {"yolo26s-lite", "yolo26n-lite", "yolov8n-mnv4-extradw", "yolo11n-ghostnet"} <= names
+    assert not {name for name in names if name.rpartition("-")[2] in ("seg", "pose", "obb", "timm")}
+    assert all(each.text() == configs()[f"{each.base}-{each.backbone}.yaml"].read_text("utf-8") for each in found)
+    few = candidates.space(320, backbones=["csplite_100"])
+    assert few and not [each for each in few if each.family == candidates.SHIPPED]
+
+
 def test_shrunk_models_have_the_same_yaml_as_baselines(tmp_path):
     path = baselines.write_yaml(baselines.shrunk("yolov8n", 0.5), tmp_path)
     assert path.read_text("utf-8") == Candidate("yolov8", "n", 640, width=0.5).text()
@@ -112,7 +124,7 @@ def test_what_is_measured_is_spread_and_near_the_budget():
     found = [each for each in candidates.space(320) if each.imgsz == 320]
     works = {each: {"a": float(number)} for number, each in enumerate(found)}
     chosen = timing.spread(works, 40)
-    assert len({*chosen}) == 40 and len({each.backbone for each in chosen}) == len({each.backbone for each in found})
+    assert len({*chosen}) == 40 and len({each.family for each in chosen}) == len({each.family for each in found})
     predicted = {each: float(number) for number, each in enumerate(found)}
     near = timing.within(predicted, 100, 20)
     assert len({*near}) == 20 and max(predicted[each] for each in near) == 110

@@ -281,18 +281,22 @@ def test_halving(halving):
     found.run()
     over = [each for each in found.field.times if found.field.times[each] > 7.5]
     assert over and not {each.label for each in over} & {job.model for job in workers.jobs}
-    first = [job for job in workers.jobs if job.settings["epochs"] == 1]
+    pilot, *jobs = workers.jobs
+    assert pilot.settings["epochs"] == 2 and "warmup_epochs" not in pilot.settings
+    first = [job for job in jobs if job.settings["epochs"] == 9]
     assert {job.model for job in first} == {*found.candidates} and all(job.source.endswith(".yaml") for job in first)
-    later = [job for job in workers.jobs if job not in first]
+    assert all(job.settings["warmup_epochs"] == 1 for job in first)  # a third of the finalists' three
+    later = [job for job in jobs if job not in first]
+    assert {job.settings["epochs"] for job in later} == {18}
     assert later and all(job.source.endswith("weights/last.pt") and job.settings["imgsz"] == 64 for job in later)
     assert len({job.folder for job in workers.jobs}) == len(workers.jobs) < 3 * len(first)
     finals = run._finals(found, found.clock)
     known = read_json(found.wanted.folder / "finals.json")
-    assert finals == Finals(4, 3, 27) and max(found.candidates, key=width) in known["models"]
+    assert finals == Finals(6, 5, 27) and max(found.candidates, key=width) in known["models"]
     assert "csplite" not in known["models"][0]  # a stock one is always asked, and the baseline
     assert {path.stem for path in (found.wanted.folder / "models").iterdir()} == {*known["models"]}
     settings = run._comparison(found.wanted, finals)
-    assert settings["epochs"] == 27 and settings["seeds"] == [0, 1, 2] and len(settings["models"]) == 4
+    assert settings["epochs"] == 27 and settings["seeds"] == [0, 1, 2, 3, 4] and len(settings["models"]) == 6
     rows = {row.label: row for row in found.report().rows}
     assert rows[over[0].label].outcome == "over the budget" and rows[known["models"][0]].outcome == "finalist"
     assert any(row.outcome.startswith("dropped after") for row in rows.values())
@@ -305,7 +309,7 @@ def test_a_stock_model_is_always_asked(halving, monkeypatch):
     monkeypatch.setattr(found.search, "ranking", lambda: ranking)
     run._finals(found, found.clock)
     stock = next(label for label in ranking if "csplite" not in label)
-    assert read_json(found.wanted.folder / "finals.json")["models"] == [stock, *ranking[:3]]
+    assert read_json(found.wanted.folder / "finals.json")["models"] == [stock, *ranking[:5]]
 
 
 def test_a_source_is_where_candidates_begin(halving, tmp_path):
@@ -315,6 +319,17 @@ def test_a_source_is_where_candidates_begin(halving, tmp_path):
     for job in workers.jobs:
         assert job.settings.get("pretrained") == (str(tmp_path / "source.pt") if job.source.endswith(".yaml") else None)
     assert run._comparison(found.wanted, run._finals(found, found.clock))["pretrained"] == str(tmp_path / "source.pt")
+
+
+def test_the_pace_is_measured_with_a_candidate_that_can_be_trained(halving):
+    first, second, third, *_ = halving(width)[0].candidates
+    found, workers = halving(lambda label: None if label in (first, second) else width(label))
+    found.run()
+    assert [job.model for job in workers.jobs[:3]] == [first, second, third] and found.plan["rungs"] == [9, 27]
+    found, workers = halving(lambda label: None, name="other")
+    with pytest.raises(ConfigError, match=f"{third} cannot be trained: it broke"):
+        found.run()
+    assert len(workers.jobs) == run.PILOTS
 
 
 def test_a_failure_is_a_row_and_the_rest_goes_on(halving):
@@ -354,9 +369,10 @@ def test_the_time_is_kept(halving):
 
 
 def test_too_few_to_choose_from(halving):
-    found, _ = halving(lambda label: None)
+    (first, *_) = halving(width)[0].candidates
+    found, _ = halving(lambda label: width(label) if label == first else None)
     found.run()
-    with pytest.raises(ConfigError, match="0 candidates were trained, too few to choose from; raise hours="):
+    with pytest.raises(ConfigError, match="1 of 9 candidates were trained, too few to choose from; raise hours="):
         run._finals(found, found.clock)
 
 
@@ -413,3 +429,20 @@ def test_the_command_killed_and_continued(tmp_path):
     # so short a training has taught none of them much: a sentence may be all there is
     assert json.loads((folder / "finals/results.json").read_text("utf-8"))["recommendation"]["sentence"]
     assert not list(folder.rglob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_a_search_on_a_cluster(tmp_path):
+    ray = pytest.importorskip("ray")
+    words = "data=shapes.yaml budget=50ms imgsz=64 hours=0.1 bases=yolov8 backbones=csplite_100 batch=16 fraction=0.1"
+    command = [sys.executable, "-m", "yolo_lite", "choose", *words.split(), "project=out", "epochs=1", "ray=auto"]
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
+    try:
+        address = ray.get_runtime_context().gcs_address
+        process = subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, "RAY_ADDRESS": address}, capture_output=True, text=True
+        )
+    finally:
+        ray.shutdown()
+    assert process.returncode == 0, process.stderr
+    assert "complete;" in process.stderr and (tmp_path / "out/choose/finals/report.html").is_file()

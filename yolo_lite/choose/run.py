@@ -316,7 +316,9 @@ def _finals(halving: Halving, clock: Clock) -> Finals:
     assert halving.search is not None
     ranking = halving.search.ranking()
     if len(ranking) < 2:
-        raise ConfigError(f"{len(ranking)} candidates were trained, too few to choose from; raise hours=")
+        raise ConfigError(
+            f"{len(ranking)} of {len(halving.candidates)} candidates were trained, too few to choose from; raise hours="
+        )
     epochs = halving.plan["epochs"]
     paces = [halving.pace(label) for label in ranking]
     found = finals_within(clock.left, paces, epochs, halving.wanted.parallel)
