@@ -1,4 +1,4 @@
-"""The script of the studies, and what the pages say of them."""
+"""Scripts of the studies, and their findings in the pages."""
 
 import csv
 import json
@@ -185,7 +185,7 @@ def test_the_study_of_losses_trains_the_same_model_with_each(script, tmp_path, m
         losses.main(["data=bccd.yaml", "model=yolo99n"])
 
 
-@pytest.mark.slow  # another study is collected above
+@pytest.mark.slow  # collecting another study is tested above
 @pytest.mark.usefixtures("few_plots")
 def test_the_study_of_losses_is_collected_into_a_page(script, tmp_path, monkeypatch):
     losses = script("losses")
