@@ -180,7 +180,7 @@ def test_statistics_settle_in_a_short_training(name):
     assert momenta and min(momenta) >= SLOWEST
 
 
-ONE_OF_EACH = {  # one variant per family; the others consist of the same blocks in another table
+ONE_OF_EACH = {  # variants that cover all blocks; the others have the same blocks in another table
     *("mobilenetv1_100", "mobilenetv2_100", "mobilenetv3_large_100", "mobilenetv4_conv_small", "mnasnet_100"),
     *("mobilenetv4_hybrid_medium", "ghostnet_100", "ghostnetv2_100", "shufflenet_v1_g3", "shufflenet_v2_x1_0"),
     *("efficientnet_b0", "semnasnet_100"),

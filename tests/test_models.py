@@ -1,4 +1,4 @@
-"""Every shipped config builds, is lighter than its base, trains a step, fuses completely and exports."""
+"""Shipped configs build, train a step, fuse completely and export; all but experiments are lighter than their base."""
 
 import copy
 import re

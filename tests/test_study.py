@@ -163,7 +163,8 @@ def test_no_photograph_is_committed(study):
     pages = {file.relative_to(study.DOCS).as_posix() for file in study.DOCS.rglob("*.html")}
     assert pages <= {"example-report/report.html"}
     found = {file.name for kind in ("jpg", "jpeg", "png", "npz") for file in study.DOCS.rglob(f"*.{kind}")}
-    assert found == {"report-light.png", "report-dark.png"}  # of that page, by scripts/release/pictures.py
+    # screenshots of that page, taken by scripts/release/pictures.py
+    assert found == {"report-light.png", "report-dark.png"}
 
 
 def test_an_unknown_study_is_refused(study):

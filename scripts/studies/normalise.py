@@ -1,4 +1,4 @@
-"""Normalisation layer for scripts/studies/border.py, in its own file because a registered module must be importable."""
+"""Normalisation layer for scripts/studies/border.py, in its own file since registered modules must be importable."""
 
 import torch
 from torch import nn
