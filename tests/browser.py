@@ -1,4 +1,4 @@
-"""A report in headless Chromium."""
+"""Open a report in headless Chromium and probe it."""
 
 import json
 import re
@@ -44,7 +44,7 @@ addEventListener("load", () => {
 
 
 def in_chromium(page, tmp_path, width, dark=False):
-    """Open a page; return what the probe found in it, and what the browser had to say."""
+    """Open a page; return the results of the probe and the browser's messages."""
     (tmp_path / "page.html").write_text(page.replace("</head>", PROBE + "</head>"), "utf-8")
     frame = f'<iframe id="frame" src="page.html" style="width:{width}px;height:900px;border:0"></iframe>'
     command = [

@@ -1,4 +1,4 @@
-"""Shared by all tests: settings of their own for Ultralytics, and the real `yolo` command in a subprocess."""
+"""Shared by all tests: isolated Ultralytics settings, common fixtures, and the real `yolo` command in a subprocess."""
 
 import importlib
 import importlib.metadata
@@ -13,12 +13,12 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 _CONFIG = tempfile.TemporaryDirectory(prefix="yolo_lite_tests_")
-os.environ["YOLO_CONFIG_DIR"] = _CONFIG.name  # before Ultralytics is imported: the user's settings are not ours
-os.environ["YOLO_AUTOINSTALL"] = "False"  # a missing package has to fail the test, not to be installed
+os.environ["YOLO_CONFIG_DIR"] = _CONFIG.name  # before Ultralytics is imported; ignores the user's settings
+os.environ["YOLO_AUTOINSTALL"] = "False"  # a missing package must fail the test instead of being installed
 os.environ.setdefault("YOLO_VERBOSE", "True")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # on a machine with other work, threads wait for each other for minutes
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # on a busy machine, threads wait for each other for minutes
 os.environ.pop("YOLO_LITE_HOOK", None)
-NEWEST = "8.4.190"  # the release of Ultralytics that committed figures were made with
+NEWEST = "8.4.190"  # the Ultralytics release that the committed figures were made with
 OF_THE_NEWEST = pytest.mark.skipif(
     Version(importlib.metadata.version("ultralytics")) < Version(NEWEST), reason=f"figures of Ultralytics {NEWEST}"
 )
@@ -32,7 +32,7 @@ def pytest_report_header():
 
 
 def run(*command, cwd, check=True, limit=900, **environment):
-    """Run a command, for so many seconds at most; return its process with stdout and stderr together as text."""
+    """Run a command for at most `limit` seconds; return the process, with stdout and stderr combined as text."""
     process = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
@@ -47,24 +47,24 @@ def run(*command, cwd, check=True, limit=900, **environment):
 
 
 def python(code, cwd, check=True, **environment):
-    """Run code in a fresh interpreter."""
+    """Run code in a new Python process."""
     return run(sys.executable, "-c", code, cwd=cwd, check=check, **environment)
 
 
 def yolo(*arguments, cwd, check=True, **environment):
-    """Run the stock `yolo` command, as a shell would find it (and with the Ultralytics that this process has)."""
+    """Run the stock `yolo` command as a shell would, with the Ultralytics release of this process."""
     code = "import sys; from ultralytics.cfg import entrypoint; sys.argv[0] = 'yolo'; sys.exit(entrypoint())"
     command = [Path(sys.executable).with_name("yolo")] if _stock_command_matches() else [sys.executable, "-c", code]
     return run(*command, *arguments, cwd=cwd, check=check, **environment)
 
 
 def _stock_command_matches():
-    return "PYTHONPATH" not in os.environ  # with another Ultralytics on the path its command is not installed
+    return "PYTHONPATH" not in os.environ  # the command of another Ultralytics on the path is not installed
 
 
 @pytest.fixture
 def script(monkeypatch):
-    """Import one of the scripts by its name, whichever room it is in."""
+    """Return a function that imports a script by name, from any subfolder of `scripts`."""
     for room in ("release", "benchmarks", "studies"):
         monkeypatch.syspath_prepend(str(ROOT / "scripts" / room))
     return importlib.import_module
@@ -72,7 +72,7 @@ def script(monkeypatch):
 
 @pytest.fixture(scope="module")
 def few_resamples():
-    """Make the bootstrap over images, most of a report's time, shorter where its intervals are not what is tested."""
+    """Use few bootstrap resamples in tests that do not check the intervals, since they take most of a report's time."""
     from yolo_lite.compare import bootstrap
 
     with pytest.MonkeyPatch.context() as patch:
@@ -82,7 +82,7 @@ def few_resamples():
 
 @pytest.fixture
 def few_plots(monkeypatch):
-    """Draw one plot of each kind for a report, not all fifteen, where a test is of something else."""
+    """Draw only one plot of each kind in a report, instead of all fifteen, in tests that do not check the plots."""
     from yolo_lite.compare.report import figures
 
     def first_of_each(results):
@@ -93,7 +93,7 @@ def few_plots(monkeypatch):
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory):
-    """A dataset YAML with 24 + 8 of the generated images."""
+    """Return the path of a dataset YAML with 24 training and 8 validation images, generated like those of `shapes`."""
     import cv2
     import numpy as np
 
@@ -115,7 +115,7 @@ def tiny_data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(tiny_data, tmp_path_factory):
-    """The folder of a run that the stock command made: one epoch of yolov8n-mnv3 on the tiny dataset."""
+    """Return the folder of a run of the stock command: two epochs of yolov8n-mnv3 on the tiny dataset."""
     folder = tmp_path_factory.mktemp("trained")
     yolo(
         "train", "model=yolov8n-mnv3.yaml", f"data={tiny_data}", "imgsz=64", "epochs=2", "batch=8", "workers=2",

@@ -1,10 +1,10 @@
-"""A command on a disk that is full from its k-th write on, for every k, each time in a process of its own.
+"""Run a command on a disk that is full from the k-th write on, for every k, each time in a new process.
 
     python tests/full_disk.py size|names FOLDER FIRST STEP WORD...
 
-With `size` no file can grow once the k-th below FOLDER is opened to be written, as on a full disk; with `names` the
-k-th of those, of new folders and of renamings fails and all after it, as on a disk without inodes. Prints a JSON object
-for each k from FIRST in steps, the last one for the command that got through.
+With `size`, no file can grow once the k-th file below FOLDER is opened for writing, as on a full disk. With `names`,
+the k-th and all later files opened for writing, new folders and renames fail, as on a disk without free inodes. Prints
+a JSON object for each k from FIRST in increments of STEP; the last one is for the command that succeeded.
 """
 
 import errno
@@ -18,7 +18,7 @@ from pathlib import Path
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 OPENED = {"open": lambda path, mode, flags: path if flags & WRITING else None}
-NAMED = {  # Python's audit event -> the path that it writes to, None where it writes nothing
+NAMED = {  # Python audit event -> function that returns the path written to, or None if nothing is written
     **OPENED,
     "os.mkdir": lambda path, *_: None if os.path.isdir(path) else path,
     "os.rename": lambda source, target, *_: target,
@@ -26,7 +26,7 @@ NAMED = {  # Python's audit event -> the path that it writes to, None where it w
 
 
 def full_from(number, how, folder):
-    """Let the disk be full from a write on; return the list of those that were tried."""
+    """Simulate a disk that is full from the `number`-th write on; return the list of paths, filled as writes happen."""
     tried = []
     events = {"size": OPENED, "names": NAMED}[how]
 
@@ -47,7 +47,7 @@ def full_from(number, how, folder):
 
 
 def one(number, how, folder, call):
-    """Call something in a process of its own; return its exit status, what it printed, and how often it wrote."""
+    """Call a function in a forked process; return its exit status, its output, and the number of writes."""
     ends = [os.pipe(), os.pipe()]
     child = os.fork()
     if child:
@@ -76,7 +76,7 @@ def one(number, how, folder, call):
 
 
 def every(how, folder, call, first=1, step=1):
-    """Let a command meet a full disk at each of its writes, until there is none left that could fail."""
+    """Run a command with a full disk at each of its writes in turn, until no write is left that could fail."""
     number = first
     while True:
         found = one(number, how, folder, call)
@@ -93,7 +93,7 @@ def main(how, folder, first, step, *words):
 
     torch.set_num_threads(1)
     for module in ("bench.run", "commands.make", "compare.run", "compare.report.page"):
-        importlib.import_module(f"yolo_lite.{module}")  # once for all that are forked
+        importlib.import_module(f"yolo_lite.{module}")  # imported once for all forked processes
     every(how, Path(folder).resolve(), lambda: main(words), int(first), int(step))
 
 

@@ -1,8 +1,8 @@
-"""Model YAMLs at random, valid ones and changed ones, each built in a process of its own with little time and memory.
+"""Build random model YAMLs, valid or mutated, each in its own process with limited time and memory.
 
     python tests/fuzzing.py valid|changed FIRST LAST SECONDS
 
-Prints a JSON object for each seed from FIRST to LAST, until the seconds are over.
+Prints a JSON object for each seed from FIRST up to but not including LAST, until SECONDS have passed.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-CPU, MEMORY = 5, 2**30  # seconds; bytes above a process that has imported torch
+CPU, MEMORY = 5, 2**30  # time limit in seconds; memory limit in bytes, on top of a process that has imported torch
 
 BASES = ["yolov5", "yolov8", "yolov10n", "yolo11", "yolo12", "yolo26"]
 TASKS = ["detect"] * 4 + ["segment", "pose", "obb", "classify"]
@@ -33,7 +33,7 @@ KEYS = [
 
 
 def spec(rng):
-    """Return what `make` is asked for, and the number of classes and channels."""
+    """Return random options of `make`, and random numbers of classes and image channels."""
     from yolo_lite import list_backbones, options
 
     backbone = rng.choice([*list_backbones(), *TIMM])
@@ -55,7 +55,7 @@ def spec(rng):
 
 
 def valid(rng):
-    """Return the text of a valid YAML; specs that `make` itself refuses are drawn again."""
+    """Return the text of a valid YAML and its image channels; options that `make` itself refuses are drawn again."""
     from yolo_lite import ConfigError
     from yolo_lite.compose.draft import Draft
     from yolo_lite.compose.recipe import Recipe
@@ -73,13 +73,13 @@ def valid(rng):
 
 
 def changed(rng):
-    """Return a valid YAML's text with some things in it changed, and the image's channels."""
+    """Return the bytes of a valid YAML with random mutations, and the image channels."""
     import yaml
 
     text, channels = valid(rng)
     d = yaml.safe_load(text)
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
-        with contextlib.suppress(LookupError, TypeError, AttributeError, ValueError):  # nothing there to change
+        with contextlib.suppress(LookupError, TypeError, AttributeError, ValueError):  # the mutation does not apply
             rng.choice([_leaf, _leaf, _leaf, _leaf, _leaf, _key, _row, _module, _module])(rng, d)
     data = yaml.safe_dump(d, default_flow_style=None, sort_keys=False).encode()
     if rng.random() < 0.2:
@@ -95,7 +95,7 @@ def _leaf(rng, d):
     if isinstance(inner, list) and inner and rng.random() < 0.5:
         place, key = inner, rng.randrange(len(inner))
     value = place[key]
-    near = [value, value + 1, value - 1, 2 * value] if type(value) in (int, float) else []  # these often go together
+    near = [value, value + 1, value - 1, 2 * value] if type(value) in (int, float) else []  # these are often valid
     place[key] = rng.choice(near if near and rng.random() < 0.8 else HOSTILE)
 
 
@@ -144,7 +144,7 @@ def _bytes(rng, data):
 
 
 def state():
-    """Return what a refusal must not change."""
+    """Return the global state that a refused model must not change."""
     import numpy
     import torch
     from ultralytics.nn.modules import Conv, Detect
@@ -157,7 +157,7 @@ def state():
 
 
 def build(path, channels):
-    """Build the model of a YAML as `YOLO` does; return what came of it."""
+    """Build the model of a YAML as `YOLO` does; return the outcome."""
     from ultralytics.nn import tasks
 
     from yolo_lite import ConfigError
@@ -178,14 +178,14 @@ def build(path, channels):
         text, outcome = f"{type(error).__name__}: {error}"[:500], "failed"
         with contextlib.suppress(ConfigError):
             if reading.load(path, internals.namespace()) is None:
-                return {"outcome": "stock", "text": text}  # not ours any more
+                return {"outcome": "stock", "text": text}  # the mutated YAML is no longer one of yolo_lite
     if outcome == "refused" and state() != before:
         outcome = "refused, and something has changed"
     return {"outcome": outcome, "text": text}
 
 
 def one(kind, seed, most):
-    """Build the model of one seed in a process of its own; return what came of it."""
+    """Build the model of one seed in a forked process; return the outcome."""
     read, write = os.pipe()
     child = os.fork()
     if child:
@@ -200,13 +200,13 @@ def one(kind, seed, most):
         data, channels = {"valid": valid, "changed": changed}[kind](rng)
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
-            letters = [each for each in "nnnsmlx" if re.search(rf"\b{each}: \[", str(data))]  # scales of the base
+            letters = [each for each in "nnnsmlx" if re.search(rf"\b{each}: \[", str(data))]  # scales in the YAML
             path = Path(folder, f"yolov8{rng.choice(letters or ['n'])}-fuzz.yaml")
             path.write_bytes(data if isinstance(data, bytes) else data.encode())
             for limit, size in most.items():
                 resource.setrlimit(limit, (size, size))
             began = time.process_time()
-            limit = int(began) + 1 + 3 * CPU  # what hangs is killed; what takes too long is measured
+            limit = int(began) + 1 + 3 * CPU  # kill only builds that hang; slow ones are measured
             resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
             found = build(path, channels)
             found["seconds"] = round(time.process_time() - began, 2)
@@ -221,7 +221,7 @@ def one(kind, seed, most):
 
 
 def held(what):
-    """Return what the system says that this process holds, in bytes."""
+    """Return a memory field of this process from /proc/self/status, such as VmData, in bytes."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{what}:"))
     return int(line.split()[1]) * 1024
 
@@ -230,13 +230,13 @@ def main(kind, first, last, seconds):
     import torch
 
     torch.set_num_threads(1)
-    most = {resource.RLIMIT_DATA: held("VmData") + MEMORY}  # what is allocated, above `import torch`
+    most = {resource.RLIMIT_DATA: held("VmData") + MEMORY}  # allocated memory, on top of `import torch`
     import timm  # noqa: F401
     from ultralytics import YOLO
 
-    YOLO("yolov8n-mnv3.yaml")  # imports what it needs once, for all that are forked
-    # The address space, too, from here on: OpenCV and torchvision map half a gigabyte of libraries, and counted from
-    # torch on, no room is left for the stock YOLOv8x either.
+    YOLO("yolov8n-mnv3.yaml")  # runs all imports once for all forked processes
+    # limit the address space, too, but measured from here: OpenCV and torchvision map half a gigabyte of libraries, and
+    # with a limit relative to `import torch`, even the stock YOLOv8x would not fit
     most[resource.RLIMIT_AS] = held("VmSize") + MEMORY
     end = time.monotonic() + float(seconds)
     for seed in range(int(first), int(last)):

@@ -1,4 +1,4 @@
-"""A finished comparison's folder with made-up figures, to test reports without training."""
+"""Create the folder of a finished comparison with made-up figures, to test reports without training."""
 
 import json
 
@@ -12,7 +12,7 @@ HEADER = (
 
 
 def make_size_matched(folder, label, *models):
-    """Let a model of a comparison be the size-matched baseline of others."""
+    """Mark a model of a comparison as the size-matched baseline of other models."""
     record = json.loads((folder / "comparison.json").read_text())
     match_for = dict.fromkeys(models)
     record["models"][label] |= {
@@ -28,12 +28,12 @@ def make_size_matched(folder, label, *models):
 def write_comparison(
     folder, levels, seeds=(0, 1, 2), epochs=6, images=12, classes=("RBC", "WBC"), baseline=None, **more
 ):
-    """Write a folder as `compare` leaves it.
+    """Write the folder of a finished comparison, as `compare` does; return it.
 
     Args:
-        folder: Where.
-        levels: {model: the mAP50-95 around which its seeds lie}.
-        more: Keys of `comparison.json` that shall be otherwise.
+        folder: Folder to write to.
+        levels: Dictionary from model name to the mAP50-95 around which the values of its seeds lie.
+        more: Keys of `comparison.json` to override.
     """
     labels, rng = list(levels), np.random.default_rng(0)
     models = {
@@ -101,7 +101,7 @@ def _write_run(folder, label, seed, level, record, rng):
 
 
 def write_counts(path, images, classes, level, rng):
-    """Write what a validator would have counted: detections whose confidence tells something of whether they hit."""
+    """Write per-image counts as a validator does, for detections whose confidence correlates with their correctness."""
     from yolo_lite.compare.evaluate import write_images
 
     lists = {"tp": [], "conf": [], "pred_cls": [], "target_cls": []}

@@ -1,4 +1,4 @@
-"""One real training step of a model of any task, on made-up targets."""
+"""Run one real training step of a model of any task, on made-up targets."""
 
 import torch
 from ultralytics.cfg import get_cfg
@@ -7,9 +7,9 @@ BOXES = torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.3, 0.3, 0.2, 0.3], [0.6, 0.5, 0.5
 
 
 def batch(task="detect", channels=3, size=128):
-    """Return three images with three objects, as Ultralytics' data loader of a task gives them.
+    """Return a batch of three images with three objects, as from Ultralytics' data loader of a task.
 
-    Not two: the masks' prototypes of two images are taken for something else by the loss of Ultralytics 8.4.0.
+    Not two images: the loss of Ultralytics 8.4.0 misinterprets the mask prototypes of a batch of two.
     """
     images = {"img": torch.rand(3, channels, size, size)}
     if task == "classify":
@@ -30,11 +30,11 @@ def batch(task="detect", channels=3, size=128):
 
 
 def train_step(model, task="detect", channels=3, size=128):
-    """Loss, backward, optimizer; returns the loss."""
+    """Compute the loss, run the backward pass and an optimizer step; return the loss."""
     model.args, model.nc = get_cfg(overrides={"task": task}), model.yaml["nc"]
     optimizer = torch.optim.SGD(model.train().parameters(), lr=1e-3)
     made = batch(task, channels, size)
-    made["cls"] = made["cls"].clamp(max=model.nc - 1)  # poses have one class
+    made["cls"] = made["cls"].clamp(max=model.nc - 1)  # pose models have one class
     loss = model(made)[0].sum()
     loss.backward()
     optimizer.step()

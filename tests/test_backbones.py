@@ -1,4 +1,4 @@
-"""Native backbones against their references: the same weights give the same features at every level."""
+"""Native backbones against their references: the same weights yield the same features at every level."""
 
 import pytest
 import timm
@@ -13,7 +13,7 @@ from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD
 
 pytestmark = pytest.mark.core
 
-SLOWEST = 0.01  # momentum of BatchNorm: after 500 steps, 0.7 % of how the statistics began are left in them
+SLOWEST = 0.01  # minimum BatchNorm momentum: after 500 steps, 0.7 % of the initial statistics are left
 
 
 def timm_blocks(model):
@@ -53,7 +53,7 @@ def of_torchvision(name, levels, width=1.0, reference=None):
     return (name, width, reference or (lambda: torchvision.models.get_model(name)), levels)
 
 
-CASES = [  # name, width, how to make the reference, its candidates for levels
+CASES = [  # name, width, function that creates the reference, function that returns its candidate modules for levels
     of_timm("mobilenetv1_100", timm_blocks),
     of_timm("mobilenetv1_100", timm_blocks, 1.25),
     of_timm("mobilenetv2_100", timm_blocks),
@@ -109,7 +109,7 @@ def randomise(model):
         nn.init.uniform_(norm.bias, -0.3, 0.3)
         norm.momentum = 1.0
     for name, parameter in model.named_parameters():
-        if name.endswith("gamma"):  # layer scales: 1e-5 would hide what they scale
+        if name.endswith("gamma"):  # layer scales: their initial 1e-5 would hide the branch
             nn.init.uniform_(parameter, 0.5, 1.0)
     with torch.no_grad():
         model.train()(torch.rand(4, 3, 128, 128))
@@ -135,8 +135,8 @@ def closeness(a, b):
     return ((a - b).abs().max() / b.abs().max()).item()
 
 
-LARGE = ("mobilenetv4_conv_medium", "mobilenetv4_conv_large")  # of the same blocks as their small one
-WITH_THE_SLOW = {  # further widths of a family, whose rule another case tests
+LARGE = ("mobilenetv4_conv_medium", "mobilenetv4_conv_large")  # same blocks as mobilenetv4_conv_small
+WITH_THE_SLOW = {  # further widths and variants, whose rounding rule and blocks are tested by another case
     *(("mobilenetv2_100", 1.4), ("mobilenetv3_small_100", 0.5), ("mobilenetv4_conv_small", 0.35)),
     *(("mnasnet_100", 0.75), ("ghostnet_100", 1.3), ("ghostnetv2_100", 1.6)),
     *((name, 1.0) for name in ("shufflenet_v2_x1_5", "shufflenet_v2_x2_0", *LARGE)),
@@ -180,7 +180,7 @@ def test_statistics_settle_in_a_short_training(name):
     assert momenta and min(momenta) >= SLOWEST
 
 
-ONE_OF_EACH = {  # the others have the same blocks, in another table
+ONE_OF_EACH = {  # variants that cover all blocks; the others have the same blocks in another table
     *("mobilenetv1_100", "mobilenetv2_100", "mobilenetv3_large_100", "mobilenetv4_conv_small", "mnasnet_100"),
     *("mobilenetv4_hybrid_medium", "ghostnet_100", "ghostnetv2_100", "shufflenet_v1_g3", "shufflenet_v2_x1_0"),
     *("efficientnet_b0", "semnasnet_100"),
@@ -206,7 +206,7 @@ def test_all_convolutions_begin_alike(name):
         spread = 5 * WEIGHT_STD / (2 * weight.numel()) ** 0.5  # five standard errors of the standard deviation
         assert weight.std(unbiased=False).item() == pytest.approx(WEIGHT_STD, abs=spread)
         assert weight.mean().item() == pytest.approx(0, abs=5 * WEIGHT_STD / weight.numel() ** 0.5)
-        power = torch.nn.functional.conv2d(  # of unit noise; what the running variance has to begin with
+        power = torch.nn.functional.conv2d(  # output variance for unit noise, the expected initial running variance
             torch.randn(1, pair.conv.in_channels, 64, 64), weight, groups=pair.conv.groups
         ).var()
         assert 0.5 < pair.bn.running_var[0].item() / power.item() < 2
@@ -223,7 +223,7 @@ def test_normalisation_is_folded_in():
     (theirs, *_) = levels_of(reference, timm_but_last, (image - mean.double()) / std.double())
     (mine, *_) = ours(image)
     assert closeness(mine[..., 4:-4, 4:-4], theirs[..., 4:-4, 4:-4]) <= 1e-5  # P1 away from the padded border
-    assert closeness(mine, theirs) > 1e-3  # at the border padding with 0 means black, not the mean
+    assert closeness(mine, theirs) > 1e-3  # zero padding at the border is black, not the mean
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -280,7 +280,7 @@ def test_memory_layout_changes_nothing_but_rounding(monkeypatch):
     plain = backbone(image)
     assert not plain[0].is_contiguous(memory_format=torch.channels_last)
     assert all(closeness(a, b) < 1e-9 for a, b in zip(fast, plain, strict=True))
-    assert all(p.is_contiguous() for p in backbone.parameters())  # what is saved does not change
+    assert all(p.is_contiguous() for p in backbone.parameters())  # the layout of saved weights stays the same
 
 
 def test_memory_layout_stays_out_of_traced_graphs():

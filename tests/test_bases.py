@@ -1,4 +1,4 @@
-"""Bases that are only smoke-tested, and those that are refused: what docs/matrix.md says of them."""
+"""Bases that are only smoke-tested and bases that are refused, as listed in docs/matrix.md."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""`yolo-lite bench`: what is measured, how, and what is left behind when something is wrong or interrupted."""
+"""`yolo-lite bench`: its measurements, its statistics, and the files left behind after errors and interrupts."""
 
 import copy
 import csv
@@ -51,7 +51,7 @@ def test_measures_what_it_says(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     again = measure([file, "yolov8n"], imgsz=32, seconds=0.01, folder=tmp_path)
     assert [(row.precision, row.parameters) for row in again[::2]] == [("as exported", None)] * 2
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before  # nothing exported again
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before  # nothing is exported again
     with pytest.raises(ConfigError, match=r"takes images of \[32, 32\], but imgsz is 64"):
         measure([file], imgsz=64, folder=tmp_path)
 
@@ -67,7 +67,7 @@ def test_interval_of_a_median(n, ranks):
 def test_interval_covers():
     draw = random.Random(0)
     intervals = [median_interval([draw.random() ** 3 for _ in range(30)]) for _ in range(4000)]
-    assert 0.945 <= sum(low <= 1 / 8 <= high for low, high in intervals) / 4000 <= 0.97  # 0.957 by the tables
+    assert 0.945 <= sum(low <= 1 / 8 <= high for low, high in intervals) / 4000 <= 0.97  # exact coverage: 0.957
 
 
 def test_rounds_are_interleaved_and_warm_up_is_not_counted(monkeypatch, capsys):
@@ -175,7 +175,7 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [made]
 
 
-@pytest.mark.slow  # in one process: the test above, and what a kill leaves the one below
+@pytest.mark.slow  # an interrupt within the process is tested above, and leftovers of a killed export below
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_killed_export_is_absent_and_made_the_next_time(tmp_path):
     words = ["models=yolov8n", "runtimes=onnxruntime", "imgsz=32", "seconds=0.01"]
@@ -285,7 +285,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(monkeypatch, capsys, tm
     assert said == f"yolo-lite: exports/x: No space left on device; {advice}\n"
 
 
-@pytest.mark.slow  # as the test of an argument above, by which exports are told apart
+@pytest.mark.slow  # similar to a test above of an argument that distinguishes exports
 def test_another_model_is_another_export(tmp_path):
     paths = set()
     for name in ("yolov8n.yaml", "yolov8n-mnv3.yaml"):
@@ -454,7 +454,7 @@ def test_int8_is_close_to_float(tiny_data, tmp_path):
 
     model = export.load("m", "yolov8n-efficientnet-lite", 64)
     batch = torch.cat([torch.from_numpy(image) for image in training_images(tiny_data, 64, 16)])
-    with torch.no_grad():  # statistics with which the image matters
+    with torch.no_grad():  # statistics with which the output depends on the image
         for _ in range(10):
             model.yolo.model.train()(batch)
     files = [export.export(model, "onnxruntime", tmp_path, 64, data) for data in (None, tiny_data)]
@@ -464,7 +464,7 @@ def test_int8_is_close_to_float(tiny_data, tmp_path):
     assert {"names", "stride", "task"} <= {each.key for each in graph.metadata_props}  # for Ultralytics' validator
     image = next(training_images(tiny_data, 64, 1))
     exact, rounded = (runtimes.RUNTIMES["onnxruntime"].open(file, 1, "")[0](image)[0][0] for file in files)
-    for part in (slice(4), slice(4, None)):  # boxes in pixels, scores
+    for part in (slice(4), slice(4, None)):  # boxes in pixels; scores
         assert 0 < np.abs(exact[part] - rounded[part]).max() <= 0.1 * np.abs(exact[part]).max()
 
 
@@ -489,7 +489,7 @@ def test_an_export_agrees_with_pytorch_whatever_the_threads(runtime, tmp_path):
     model = export.load("m", "yolo26n-lite-pose", 64)
     network = model.yolo.model
     parity.settle(network, 64)
-    network.end2end = False  # as Ultralytics exports it by default
+    network.end2end = False  # like Ultralytics' default export
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         expected = parity.arrays(network(image))

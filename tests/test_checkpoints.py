@@ -1,4 +1,4 @@
-"""Checkpoints of the stock `yolo train`: loading, resuming, fine-tuning, safe loading, and multi-GPU workers."""
+"""Checkpoints of the stock `yolo train`: loading, resuming, fine-tuning, safe loading and multi-GPU workers."""
 
 import importlib
 import re

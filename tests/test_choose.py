@@ -1,4 +1,4 @@
-"""What a search for a model is made of: candidates, their cost, images held out, successive halving."""
+"""Parts of a model search: candidates, their estimated cost, held-out images, successive halving."""
 
 import csv
 import random
@@ -35,7 +35,7 @@ class Net(nn.Module):
 
 def test_work_is_what_the_layers_do():
     done = cost_model.work(Net(), 64)
-    values = 32 * 32  # of a map
+    values = 32 * 32  # values per channel of a feature map
     assert done["narrow dense"] == pytest.approx(values * 32 * 3 * 9 / 1e6)
     assert done["depthwise 5"] == pytest.approx(values * 32 * 25 / 1e6)
     assert done["pointwise"] == pytest.approx(values * 64 * 32 / 1e6)
@@ -157,12 +157,12 @@ def test_times_are_ratios_to_one_candidate(tmp_path, monkeypatch):
     assert again.known == found.known
 
 
-# Images held out ------------------------------------------------------------------------------------------------------
+# Held-out images ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def images(tmp_path):
-    """30 images, of which 10 are nearly the same as another one."""
+    """Write 30 images, 10 of which are near-duplicates of another one; return their paths."""
     generator = np.random.default_rng(0)
     files = []
     for number in range(20):
@@ -191,7 +191,7 @@ def test_the_dataset_to_choose_by(images, tmp_path):
 @pytest.mark.parametrize("count", [1, 2])
 def test_images_that_cannot_be_split(images, count):
     with pytest.raises(ConfigError, match=f"its {count} training images are too few, or too similar"):
-        held_out.split(images[:count])  # the two are nearly the same
+        held_out.split(images[:count])  # the first two are near-duplicates
 
 
 # Search ---------------------------------------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ def test_candidates_beyond_the_first_are_chosen_by_the_sampler(search):
         order.append(int(step.candidate[1:]))
         found.report(step, float(step.candidate[1:]))
     assert order[:20] == list(range(20)) and len({*order}) == 40
-    assert statistics.mean(order[20:]) > 40.5  # of those that were left
+    assert statistics.mean(order[20:]) > 40.5  # mean index of the remaining candidates is 39.5
 
 
 def planted(search, seed, count=100):
@@ -266,7 +266,7 @@ def planted(search, seed, count=100):
     rungs = schedule.rungs_within(count * epochs / 3 - finals, schedule.Pace(0, 1), count, epochs, 1)
     assert len(rungs) == 3
     truth = generator.normal(0, 3, count)
-    misleads = generator.normal(0, 1, count)  # what short runs say beside the truth, the less the longer they are
+    misleads = generator.normal(0, 1, count)  # systematic error of short runs, smaller for longer runs
     scale = {done: (9 / like**2 - 9 - 1) ** 0.5 for done, like in zip(rungs, (0.7, 0.78, 0.86), strict=True)}
     found = search.Search({f"c{number}": {"number": number} for number in range(count)}, rungs, count, seed=seed)
     trained = 0

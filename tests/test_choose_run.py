@@ -1,4 +1,4 @@
-"""A search as a whole: settings, the field, how the hours are spent, halving and finalists; and the real command."""
+"""A whole model search: settings, candidate field, time budget, halving, finalists, and the real command."""
 
 import contextlib
 import json
@@ -84,7 +84,7 @@ def test_refused_before_anything_is_written(settings, tmp_path, change, message)
 def test_a_folder_of_another_search_is_refused(settings, tmp_path):
     wanted = given.read(settings)
     write_json(wanted.folder / "choose.json", run._known_by(wanted, "digest"))
-    run._check_folder(replace(wanted, hours=5, parallel=2), "digest")  # more time is welcome
+    run._check_folder(replace(wanted, hours=5, parallel=2), "digest")  # hours and parallel may be changed
     with pytest.raises(ConfigError, match=r"holds another search: budget=5.0, it has budget=3"):
         run._check_folder(replace(wanted, budget=5.0), "digest")
     with pytest.raises(ConfigError, match="holds another search: other images or labels"):
@@ -141,7 +141,7 @@ def test_the_clock_goes_on(tmp_path):
     clock = Clock(tmp_path / "clock.json", 0.5)
     assert 100 <= clock.spent < 160 and clock.left == pytest.approx(1800 - clock.spent, abs=1)
     clock.tick()
-    assert read_json(tmp_path / "clock.json") == {"seconds": 100}  # not every moment
+    assert read_json(tmp_path / "clock.json") == {"seconds": 100}  # not written at every tick
     clock.tick(0)
     assert read_json(tmp_path / "clock.json")["seconds"] >= 100
 
@@ -151,7 +151,7 @@ def test_the_clock_goes_on(tmp_path):
 
 @pytest.fixture
 def few(monkeypatch):
-    """A space of a dozen candidates, and times that are what a layer's products say."""
+    """Shrink the space to a dozen candidates with latencies linear in their dense work; return the measured names."""
     monkeypatch.setattr(candidates, "WIDTHS", (0.5,))
     monkeypatch.setattr(candidates, "SHRUNK", (0.5,))
     monkeypatch.setattr(candidates, "SCALES", ("n",))
@@ -254,7 +254,7 @@ class Workers:
 
 @pytest.fixture
 def halving(settings, monkeypatch):
-    """Return what makes a halving of nine candidates, and the jobs that it made."""
+    """Return a function that creates a halving of nine candidates, and the workers that record its jobs."""
 
     def make(accuracy, limit=10**9, hours=10, **more):
         wanted = given.read(settings, {"epochs": 27, "hours": hours, **more})
@@ -293,7 +293,7 @@ def test_halving(halving):
     finals = run._finals(found, found.clock)
     known = read_json(found.wanted.folder / "finals.json")
     assert finals == Finals(6, 5, 27) and max(found.candidates, key=width) in known["models"]
-    assert "csplite" not in known["models"][0]  # a stock one is always asked, and the baseline
+    assert "csplite" not in known["models"][0]  # a stock model is always included, and is the baseline
     assert {path.stem for path in (found.wanted.folder / "models").iterdir()} == {*known["models"]}
     settings = run._comparison(found.wanted, finals)
     assert settings["epochs"] == 27 and settings["seeds"] == [0, 1, 2, 3, 4] and len(settings["models"]) == 6
@@ -305,7 +305,7 @@ def test_halving(halving):
 def test_a_stock_model_is_always_asked(halving, monkeypatch):
     found, _ = halving(width)
     found.run()
-    ranking = sorted(found.candidates, key=lambda label: "csplite" not in label)  # the stock ones are the last
+    ranking = sorted(found.candidates, key=lambda label: "csplite" not in label)  # stock models ranked last
     monkeypatch.setattr(found.search, "ranking", lambda: ranking)
     run._finals(found, found.clock)
     stock = next(label for label in ranking if "csplite" not in label)
@@ -354,7 +354,7 @@ def test_a_killed_halving_goes_on(halving):
         break
     assert len(made) > 8 and len({job.folder for job in made}) == len(made)
     assert found.search.ranking()[0] == max(found.candidates, key=width)
-    assert {*found.paces} == {*found.candidates}  # known of runs before, too
+    assert {*found.paces} == {*found.candidates}  # including runs from before the kill
 
 
 def test_the_time_is_kept(halving):
@@ -412,7 +412,7 @@ def test_the_command_killed_and_continued(tmp_path):
             _, said = process.communicate(timeout=seconds)
             assert process.returncode == 0, said
         except subprocess.TimeoutExpired:
-            process.kill()  # not its workers, which have to notice
+            process.kill()  # only the command; its workers must notice
             process.wait()
             process.stderr.close()
         until = time.monotonic() + 60
@@ -426,7 +426,7 @@ def test_the_command_killed_and_continued(tmp_path):
     searched = reported.read(folder / "finals")
     assert "The search" in page and searched is not None and len(searched.rows) >= 8
     assert sum(row.outcome == "finalist" for row in searched.rows) >= 2
-    # so short a training has taught none of them much: a sentence may be all there is
+    # after such a short training there may be no recommended model, but there is always a sentence
     assert json.loads((folder / "finals/results.json").read_text("utf-8"))["recommendation"]["sentence"]
     assert not list(folder.rglob("*.tmp"))
 

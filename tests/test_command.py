@@ -88,10 +88,10 @@ def test_list_and_info(capsys):
         assert "did you mean 'ghostnet_100'" in said(*arguments, status=1)
     assert "did you mean 'mobilenetv3_" in said(
         "info", "mobilenetv3", status=1
-    )  # not mobilenet_v2, which is more alike
+    )  # not mobilenet_v2, although it is more similar
 
 
-@pytest.mark.slow  # `.ci/run` runs it by itself, in its fresh environments
+@pytest.mark.slow  # run separately by `.ci/run`, in its fresh environments
 def test_doctor_is_content(tmp_path):
     output = run(COMMAND, "doctor", cwd=tmp_path).stdout
     assert output.count("\nok ") == 7 and "FAIL" not in output

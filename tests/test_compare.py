@@ -1,4 +1,4 @@
-"""`yolo-lite compare` as a shell runs it: killed and continued, failing, on a Ray cluster."""
+"""`yolo-lite compare` as a command: killed and resumed, with failing runs, and on a Ray cluster."""
 
 import csv
 import errno
@@ -29,7 +29,7 @@ from yolo_lite.compare.progress import Progress
 from yolo_lite.compare.record import Attempt, Start
 from yolo_lite.compare.run import execute
 
-pytestmark = pytest.mark.usefixtures("few_resamples", "few_plots")  # not of the commands in processes of their own
+pytestmark = pytest.mark.usefixtures("few_resamples", "few_plots")  # has no effect on commands in other processes
 COMMAND = Path(sys.executable).with_name("yolo-lite")
 NUMBERS = {"epochs": 2, "imgsz": 64, "batch": 4, "nbs": 4}
 MODELS = ("yolov8n", "yolov8n-mnv3")
@@ -39,7 +39,7 @@ TIMES = {"train_seconds", "wall_seconds", "evaluate_seconds", "evaluate_cpu_seco
 
 def arguments(tiny_data, folder, *more):
     words = (f"data={tiny_data}", *SETTINGS, f"project={folder.parent}", f"name={folder.name}", *more)
-    return [COMMAND, "compare", *{word.split("=")[0]: word for word in words}.values()]  # the last one counts
+    return [COMMAND, "compare", *{word.split("=")[0]: word for word in words}.values()]  # the last value of a key wins
 
 
 def plan_of(folder, data, **more):
@@ -50,7 +50,7 @@ def plan_of(folder, data, **more):
 
 @pytest.fixture(scope="module")
 def whole(tiny_data, tmp_path_factory):
-    """The folder of a comparison that nothing interrupted, two runs side by side."""
+    """Return the folder of an uninterrupted comparison with two runs in parallel."""
     folder = tmp_path_factory.mktemp("compare") / "whole"
     process = run(*arguments(tiny_data, folder, "parallel=2"), cwd=folder.parent)
     assert "4/4 runs, 8/8 epochs, 0 min 00 s left" in process.stdout
@@ -142,7 +142,7 @@ def kill_during(command, folder, model, seed):
     while not last.exists() or last.stat().st_size < 10**6:
         assert process.poll() is None and time.monotonic() < patience
         time.sleep(0.02)
-    time.sleep(0.1)  # to have it written
+    time.sleep(0.1)  # wait until it is written
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (place / "run.json").exists(), "it was too fast for us"
@@ -171,7 +171,7 @@ def test_killed_twice_and_continued(whole, tiny_data, tmp_path):
     command = arguments(tiny_data, folder)
     finished = kill_during(command, folder, "yolov8n-mnv3", 0)
     assert len(finished) == 1
-    # afresh, and killed again in the last run
+    # restart from scratch, killed again in the last run
     finished |= kill_during([*command, "restart=True"], folder, "yolov8n-mnv3", 1)
     assert len(finished) == 3
     goes_on_after_a_kill(command, folder, whole, finished)
@@ -339,7 +339,7 @@ def test_a_run_that_was_trained_is_only_evaluated(whole, tiny_data, tmp_path):
     found, before = record(folder, "yolov8n", 1), record(whole, "yolov8n", 1)
     assert not outcome.failed and starts(folder, "yolov8n", 1)[-1] == Start("evaluate")
     assert found["status"] == "finished" and found["metrics"] == before["metrics"]
-    assert "peak_memory" in before and "peak_memory" not in found  # that of the training is not known
+    assert "peak_memory" in before and "peak_memory" not in found  # the peak memory of the training is unknown
 
 
 @pytest.mark.slow
@@ -362,7 +362,7 @@ def test_ray(whole, tiny_data, tmp_path):
 
 @pytest.fixture
 def stopped(whole, tmp_path):
-    """A run's folder, its job, and a function that makes its checkpoint one after so many epochs."""
+    """Return a run's folder, its job, and a function that rewrites its checkpoint as of a given number of epochs."""
     import torch
 
     place = tmp_path / "run"
@@ -443,7 +443,7 @@ def test_time_left(tmp_path):
         runs[0].folder.mkdir()
         (runs[0].folder / "results.csv").write_text("epoch\n1\n2\n3\n4\n5\n")
         assert progress.left(50) == pytest.approx(50 / 5 * 35)
-        progress.over.add(runs[1])  # failed at once: over, but no epoch of it was trained
+        progress.over.add(runs[1])  # failed at once: over without a trained epoch
         progress.failed.append(runs[1])
         assert progress.left(50) == pytest.approx(50 / 5 * 25)
 
@@ -481,7 +481,7 @@ def test_the_next_process_opens_in_the_last_epoch(done, fails, order, tiny_data,
             seen.append("no room")
             raise OSError(28, "No space left on device")
         seen.append(f"open {folder.name}")
-        if processes and done == 2:  # the first run is in its last epoch, and ends once the next process is open
+        if processes and done == 2:  # the first run, in its last epoch, ends once the next process is open
             let_end(processes[0])
         command = [sys.executable, "-c", "input(); input()"]
         processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))
@@ -520,7 +520,7 @@ def test_a_process_whose_turn_never_came_writes_nothing(tmp_path):
 
 @pytest.fixture
 def endless(tiny_data, tmp_path):
-    """A run that does not end by itself, and a function that waits until it trains."""
+    """Return the job of a very long run, and a function that waits until its process has trained an epoch."""
     settings = {"epochs": 1000, "imgsz": 64, "batch": 4, "plots": False}
     job = Job(str(tmp_path / "run"), "m", "yolov8n.yaml", 0, command="", data=str(tiny_data), settings=settings)
 
@@ -533,7 +533,7 @@ def endless(tiny_data, tmp_path):
     return job, wait_for
 
 
-@pytest.mark.slow  # as it does when its command is killed, see below
+@pytest.mark.slow  # the test below, with a killed command, covers it
 def test_a_run_ends_when_its_standard_input_closes(endless):
     from yolo_lite.compare.process import start
 

@@ -1,4 +1,4 @@
-"""What a report's plots show, without drawing them."""
+"""Content of a report's plots, without drawing them."""
 
 import sys
 
@@ -98,7 +98,7 @@ def test_names_cover_neither_points_nor_names():
 def test_a_name_alone_stands_right_beside_its_point():
     found = place({"model": (100, 100)}, Box(0, 0, 400, 300))["model"]
     assert found.box == Box(109, 94, 109 + 5 * labels.LETTER, 106) and not found.is_far
-    assert place({"model": (395, 100)}, Box(0, 0, 400, 300))["model"].box.right == 395 - 9  # no room at the right
+    assert place({"model": (395, 100)}, Box(0, 0, 400, 300))["model"].box.right == 395 - 9  # no space at the right
 
 
 def test_what_is_shown_is_known_without_matplotlib(results, monkeypatch):

@@ -1,4 +1,4 @@
-"""Comparisons that an older release began: the folder `format-1` was written by the last one that wrote format 1."""
+"""Comparisons started by an older release: the folder `format-1` was written by the last release with format 1."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ LABEL, MODEL = "yolov8n-w0.625", "yolov8n-mnv3"
 
 
 def without_notes(results):
-    return {key: value for key, value in results.items() if key not in ("notes", "recommendation")}  # younger ones
+    return {key: value for key, value in results.items() if key not in ("notes", "recommendation")}  # added later
 
 
 def is_near(found, wanted):

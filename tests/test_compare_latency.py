@@ -1,4 +1,4 @@
-"""Latency of the compared models, and the size-matched baseline of equal latency."""
+"""Latency of the compared models, and the size-matched baseline with equal latency."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def test_latency(tmp_path):
     base, narrow, control = found.measurements
     assert [row.model for row in found.measurements] == ["yolov8n", "narrow", "yolov8n"]
     assert [row.control for row in found.measurements] == [False, False, True] and found.of("yolov8n") == [base]
-    assert base.size > narrow.size > 10**6 and base.parameters == 3_006_233  # of 3 classes, not 80
+    assert base.size > narrow.size > 10**6 and base.parameters == 3_006_233  # with 3 classes, not 80
     assert 0 < narrow.p50 <= narrow.p90 and narrow.ratio < 1 and narrow.way == "onnxruntime fp32 1 thread"
     write_json(tmp_path / "latency.json", found.to_plain())
     read = latency.read(tmp_path)

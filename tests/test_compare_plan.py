@@ -1,4 +1,4 @@
-"""Settings of a comparison: what is understood, and what is refused before anything is trained or written."""
+"""Settings of a comparison: valid ones, and those refused before anything is trained or written."""
 
 import json
 import shlex
@@ -104,7 +104,7 @@ def test_no_space(settings, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="4 runs need about 0.1 GB, found 0.0 GB free"):
         make_plan(settings)
     assert not (tmp_path / "runs").exists()
-    for label, status in (("yolov8n", "failed"), ("yolov8n-mnv3", "finished")):  # failed ones are tried again
+    for label, status in (("yolov8n", "failed"), ("yolov8n-mnv3", "finished")):  # failed runs are tried again
         folder = tmp_path / "runs/compare/compare/runs" / label / "0"
         folder.mkdir(parents=True)
         (folder / "run.json").write_text(json.dumps({"status": status}))
@@ -311,7 +311,7 @@ def test_equal_gflops(settings):
     assert measured == sorted(measured, reverse=True) and len(measured) > 10
     for label, matched in found.items():
         target = by_label[label].gflops
-        assert abs(matched.gflops - target) == min(abs(each - target) for each in measured)  # none is nearer
+        assert abs(matched.gflops - target) == min(abs(each - target) for each in measured)  # the nearest candidate
         assert matched.gflops == pytest.approx(target, rel=0.1)
     write_folder(plan)
     for matched in found.values():

@@ -1,4 +1,4 @@
-"""The report, from the folder of a finished comparison with made-up figures; and the uncertainty of the test set."""
+"""Report of a finished comparison with made-up figures, and the uncertainty due to the test set."""
 
 import csv
 import json
@@ -45,7 +45,7 @@ def test_tables_say_the_same(folder):
     assert [(row["model"], row["seed"]) for row in rows] == [
         (label, str(seed)) for label in LEVELS for seed in range(3)
     ]
-    assert {row["epochs"] for row in rows} == {"6"}  # the last one, whose figures these are
+    assert {row["epochs"] for row in rows} == {"6"}  # the last epoch, whose metrics are reported
     for label, model in results["models"].items():
         values = [float(row["mAP50-95"]) for row in rows if row["model"] == label]
         assert model["metrics"]["mAP50-95"]["mean"] == pytest.approx(np.mean(values))

@@ -1,4 +1,4 @@
-"""In simulation: a model against itself is called different in at most 5 % of the cases, intervals cover at 95 %."""
+"""Simulations: a model against itself is called different in at most 5 % of cases, and intervals have 95 % coverage."""
 
 import numpy as np
 import pytest
@@ -37,16 +37,16 @@ def test_a_model_against_itself(seeds):
 @pytest.mark.parametrize("seeds", [3, 6])
 def test_any_of_five_models_that_are_the_baseline_itself(seeds):
     _, _, _, p = significance.paired(*simulate(seeds, 5))
-    wrong = p.min(-1) * 5 < 0.05  # when Holm's method calls any of them different
+    wrong = p.min(-1) * 5 < 0.05  # whether Holm's method calls any of them different
     assert ((significance.holm(p) < 0.05).any(-1) == wrong).all()
     assert is_rate(wrong.sum(), 0.05, "greater"), wrong.mean()
-    assert not is_rate((p < 0.05).any(-1).sum(), 0.05, "greater")  # unadjusted, many more are
+    assert not is_rate((p < 0.05).any(-1).sum(), 0.05, "greater")  # without adjustment, many more are
 
 
 def test_holm_is_that_of_statsmodels():
     multipletests = pytest.importorskip("statsmodels.stats.multitest").multipletests
     p = np.random.default_rng(0).uniform(0, 0.2, (50, 7))
-    p[:10, 2], p[10:20, :3] = p[:10, 5], 0.0  # ties, and zeros
+    p[:10, 2], p[10:20, :3] = p[:10, 5], 0.0  # ties and zeros
     p[20:30] *= 8
     p = p.clip(max=1)
     expected = np.stack([multipletests(row, method="holm")[1] for row in p])

@@ -1,4 +1,4 @@
-"""`yolo-lite info MODEL device=`: what a device's compiler says, read from its own files."""
+"""`yolo-lite info MODEL device=`: the verdict of a device's compiler, read from the compiler's own files."""
 
 import csv
 import importlib.util
@@ -11,7 +11,7 @@ from yolo_lite import ConfigError
 from yolo_lite.bench import compilers
 from yolo_lite.commands import main
 
-LAYERS = [  # as ethos-u-vela 5.2.0 writes them: operator, what it became, where it runs, cycles
+LAYERS = [  # as written by ethos-u-vela 5.2.0: operator, operator it is compiled to, target, cycles
     ("Quantize", "Passthrough", "CPU", 0.0),
     ("Conv2D", "Conv2D", "NPU", 600.0),
     ("Conv2D", "Relu", "NPU", 150.0),
@@ -26,7 +26,7 @@ SUMMARY = {
 
 @pytest.fixture
 def vela(tmp_path, monkeypatch):
-    """A package in place of Arm's; returns the file in which it keeps the words that it was called with."""
+    """Install a fake of Arm's package; return the path of the file that records its command-line arguments."""
     package = tmp_path / "site" / "ethosu" / "vela"
     package.mkdir(parents=True)
     info = tmp_path / "site" / "ethos_u_vela-5.2.0.dist-info"
@@ -58,7 +58,7 @@ def vela(tmp_path, monkeypatch):
 def test_the_verdict_is_the_compilers(vela, capsys):
     assert main(["info", "model.tflite", "device=ethos-u"]) == 0
     said = capsys.readouterr().out
-    lines = said[said.index("model.tflite") :].splitlines()  # Ultralytics may say where its settings are
+    lines = said[said.index("model.tflite") :].splitlines()  # Ultralytics may print the path of its settings first
     assert lines[0] == "model.tflite, by ethos-u-vela 5.2.0 for ethos-u55-256 at 500 MHz, Shared_Sram"
     table = [line.split("  ") for line in lines[2:7]]
     assert [[word.strip() for word in row if word.strip()] for row in table] == [
@@ -103,7 +103,7 @@ D RKNN: [13:40:52.268] Total Internal Memory Size: 3093.81KB
 
 @pytest.fixture
 def rknn(tmp_path, monkeypatch):
-    """A package in place of Rockchip's, whose log is as rknn-toolkit2 2.3.2 writes it."""
+    """Install a fake of Rockchip's package, with a log like that of rknn-toolkit2 2.3.2."""
     package = tmp_path / "site" / "rknn"
     package.mkdir(parents=True)
     (package / "api.py").write_text(RKNN)

@@ -1,4 +1,4 @@
-"""Bad YAMLs are refused before anything is built, in one sentence that says where, what and what instead."""
+"""Bad YAMLs are refused before anything is built, in one sentence that states the place, the mistake and the remedy."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.core
 GOOD = (ROOT / "cfg" / "yolov8-mnv3.yaml").read_text("utf-8")
 STAGE3 = "[-1, 1, MobileNetV3Stage, [large, 3]]"
 
-BAD = {  # what is wrong: (old text, new text, what the message has to say)
+BAD = {  # mistake -> (old text, new text, pattern of the message)
     "unknown module": ("Concat", "Concatt", r"head row 7 \[\[-1, 3\], 1, Concatt, \[1\]\]: unknown module 'Concatt'; did you mean 'Concat'"),
     "misspelt module of ours": (STAGE3, STAGE3.replace("V3", "V33"), r"backbone row 2 .*: unknown module .*did you mean 'MobileNetV3Stage'"),
     "all modules of ours misspelt": ("MobileNetV3Stage", "MobilNetV3Stage", r"row 0 .*did you mean 'MobileNetV3Stage'"),

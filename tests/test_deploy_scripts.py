@@ -1,4 +1,4 @@
-"""The scripts: all can be imported; those that write docs/exports.md, docs/latency.md and docs/quantisation.md."""
+"""Scripts: all can be imported; tests of those that write docs/exports.md, docs/latency.md and docs/quantisation.md."""
 
 import csv
 
@@ -80,9 +80,9 @@ def test_exports_table(script, tmp_path, monkeypatch):
     export_parity.main(results=results)
     export_parity.main(results=results)
     assert asked[0] == ("yolov8-a.yaml", ["another image", "float64", "onnxruntime", "openvino", "ncnn", "torchscript"])
-    assert asked[1:] == [("yolov8-a.yaml", [])]  # nothing is run again
+    assert asked[1:] == [("yolov8-a.yaml", [])]  # nothing runs again
     (tmp_path / "cfg/yolov8-a.yaml").write_text("nc: 3  # another; a comment alone changes no export\n")
-    found["float64"] = ""  # without a reference nothing can be said
+    found["float64"] = ""  # without a reference there is no verdict
     export_parity.main(results=results)
     page = (tmp_path / "docs/exports.md").read_text("utf-8")
     assert asked[-1] == asked[0] and "| `yolov8-a` | 1.50 | not run | **2.9e-06** |" in page
@@ -96,7 +96,7 @@ def test_exports_table(script, tmp_path, monkeypatch):
 def test_the_shipped_table_holds_what_it_promises(script):
     """Every native family is in it, within the tolerance in every format, or the cause is named."""
     export_parity = script("export_parity")
-    with (ROOT / "docs/exports.csv").open() as file:  # of the configs as they are
+    with (ROOT / "docs/exports.csv").open() as file:  # rows match the current configs
         assert [row for row in csv.DictReader(file) if row["digest"] != export_parity.digest(row["config"])] == []
     lines = (ROOT / "docs/exports.md").read_text("utf-8").splitlines()
     table = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
@@ -159,7 +159,7 @@ def test_latency_goes_on_where_it_stopped(script, tmp_path, monkeypatch):
     text = (tmp_path / "latency.md").read_text("utf-8")
     assert "| config | base | onnxruntime fp32 | control | openvino bf16 | openvino fp32 | control |" in text
     assert line in text.splitlines()
-    assert "| `yolov5n-mnv3` | `` | not measured |" in text  # a pattern chooses what is measured, not what is shown
+    assert "| `yolov5n-mnv3` | `` | not measured |" in text  # the pattern selects what is measured, not what is shown
     with pytest.raises(SystemExit, match="is of imgsz=640, found 320; choose another out="):
         configs.main("yolov8-mnv3*.yaml", imgsz="320", out=tmp_path)
 

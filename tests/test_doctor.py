@@ -1,4 +1,4 @@
-"""What `yolo-lite doctor` says of torch, torchvision, numpy, CUDA and the GPU, with made-up versions."""
+"""Verdicts of `yolo-lite doctor` on torch, torchvision, numpy, CUDA and the GPU, with made-up versions."""
 
 import importlib.metadata
 
@@ -68,7 +68,7 @@ def test_metadata_that_contradict_each_other(monkeypatch):
         "torchvision 0.22.1 needs torch==2.7.1, found 2.15.0",
         "torchaudio 2.7.1 needs torch==2.7.1, found 2.15.0",
     ]
-    versions.update(torch="2.7.1+cu126", **{"nvidia-cudnn-cu13": "9.26.0.51"})  # a local version is the same release
+    versions.update(torch="2.7.1+cu126", **{"nvidia-cudnn-cu13": "9.26.0.51"})  # a local version label is ignored
     assert not list(torch_build._unmet())
 
 

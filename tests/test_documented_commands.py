@@ -1,4 +1,4 @@
-"""The commands of the README and the pages, run as a reader would who has a dataset, a photo and trained models."""
+"""Run the commands of the README and the pages like a reader with a dataset, a photo and trained models."""
 
 import re
 import shlex
@@ -18,11 +18,11 @@ from yolo_lite.datasets import shapes
 from yolo_lite.ultralytics_hooks.configs import stock_configs
 
 pytestmark = pytest.mark.slow
-SMALLER = {  # settings of what would take hours
+SMALLER = {  # settings that replace those of commands that would take hours
     **{"epochs": "1", "imgsz": "64", "batch": "4", "seeds": "0,1", "seconds": "0.1", "threads": "1", "images": "8"},
     "data": "my.yaml",
 }
-ADDED = {  # to what says nothing of them
+ADDED = {  # command -> settings added if the documented command does not have them
     "train": ("epochs=1", "imgsz=64", "batch=4", "plots=False", "workers=0"),
     "val": ("imgsz=64", "plots=False", "workers=0"),
     "predict": ("imgsz=64",),
@@ -35,8 +35,8 @@ ELSEWHERE = (
     "device=rk3588",
     "yolo-lite choose",
     "best_ncnn_model",
-)  # other environments; tests/test_choose_run.py
-NEEDS = {"openvino": "openvino", "ncnn": "ncnn", "int8=True": "openvino", "quantize=8": "nncf"}  # words -> packages
+)  # need other environments, or are tested in tests/test_choose_run.py
+NEEDS = {"openvino": "openvino", "ncnn": "ncnn", "int8=True": "openvino", "quantize=8": "nncf"}  # word -> package
 
 
 def commands():
@@ -55,7 +55,7 @@ def commands():
 
 @pytest.fixture(scope="session")
 def reader(tmp_path_factory):
-    """Return a folder with what the pages take a reader to have."""
+    """Return a folder with the files that the pages assume a reader to have."""
     from ultralytics import YOLO
 
     folder = tmp_path_factory.mktemp("reader")
@@ -109,7 +109,7 @@ def smaller(words):
 
 @pytest.mark.parametrize("words", commands())
 def test_commands_of_the_pages_run(words, reader, tmp_path, monkeypatch):
-    monkeypatch.delenv("PYTEST_CURRENT_TEST")  # with it, Ultralytics puts its runs elsewhere
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")  # if set, Ultralytics writes its runs to another folder
     for word, package in NEEDS.items():
         if word in words and "runtimes=" not in words:
             pytest.importorskip(package)

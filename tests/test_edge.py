@@ -1,4 +1,4 @@
-"""The switch `backbone_edge`: ReLU6 instead of h-swish and SiLU, no squeeze-excite."""
+"""The key `backbone_edge`: ReLU6 instead of h-swish and SiLU, and no squeeze-excite."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The script that makes users' environments: what it finds, counts and writes, and that the docs show what it wrote."""
+"""The script that tests user environments: Pythons it finds, results it counts and writes, and docs that match them."""
 
 import csv
 import json

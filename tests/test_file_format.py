@@ -1,7 +1,7 @@
-"""The file format: what checkpoints name stays as it is, and what an earlier commit made goes on living.
+"""File format: the names in checkpoints stay the same, and files of an earlier commit still work.
 
-`tests/file_format/` holds what `scripts/release/old_checkpoints.py` made; larger checkpoints of the same kind are
-looked for in the folder that YOLO_LITE_OLD_CHECKPOINTS names.
+`tests/file_format/` holds files created by `scripts/release/old_checkpoints.py`; larger checkpoints of the same kind
+are read from the folder given by the environment variable YOLO_LITE_OLD_CHECKPOINTS.
 """
 
 import importlib
@@ -25,15 +25,15 @@ NUMBERS = {"data": "data/data.yaml", "imgsz": 64, "batch": 4, "workers": 0, "plo
 
 @pytest.fixture
 def release(monkeypatch):
-    """Import one of the scripts for releases by its name."""
+    """Return a function that imports a script of `scripts/release` by name."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts" / "release"))
     return importlib.import_module
 
 
 @pytest.fixture
 def old(release, monkeypatch, tmp_path):
-    """The script that made the checkpoints, in a working folder with the data that they were trained on."""
-    monkeypatch.syspath_prepend(str(FOLDER))  # with the user's module
+    """Return the script that created the checkpoints, with a working folder that holds their training data."""
+    monkeypatch.syspath_prepend(str(FOLDER))  # holds the user's module
     monkeypatch.chdir(tmp_path)
     module = release("old_checkpoints")
     module.write_data(tmp_path / "data")
@@ -128,7 +128,7 @@ def test_exports(name, old):
     assert Path(YOLO("old.pt").export(format="onnx", imgsz=64, simplify=False)).stat().st_size > 10**5
 
 
-@pytest.mark.slow  # test_compare_formats.py has an older release's comparison that goes on
+@pytest.mark.slow  # test_compare_formats.py resumes a comparison of an older release
 def test_a_comparison_goes_on_or_is_refused_in_a_sentence(old, tmp_path):
     shutil.copytree(FOLDER / "models", "models")
     shutil.copytree(FOLDER / "comparison", "comparison")

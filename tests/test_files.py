@@ -1,4 +1,4 @@
-"""The one way to write files, and what is printed once."""
+"""Atomic writing of files, and messages that are printed only once."""
 
 import pytest
 

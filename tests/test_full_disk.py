@@ -1,4 +1,4 @@
-"""A full or read-only disk: one sentence, no drafts, and the same command goes on later."""
+"""A full or read-only disk: one sentence, no temporary files, and the same command resumes later."""
 
 import json
 import re
@@ -13,7 +13,7 @@ HELPER = ROOT / "tests" / "full_disk.py"
 COMMAND = [sys.executable, "-m", "yolo_lite"]
 ADVICE = "; free some space, and run the same command again to continue"
 REASON = {"size": "File too large", "names": "No space left on device"}
-LIMIT = 3600  # seconds: a run of the command for each of its writes
+LIMIT = 3600  # time limit in seconds; the command runs once for each of its writes
 AGAIN = "1 run failed: yolov8n seed 0; the same command tries again"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
 

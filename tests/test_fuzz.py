@@ -1,4 +1,4 @@
-"""Model YAMLs at random: each is built or refused, within seconds and a gigabyte, and nothing else has changed."""
+"""Random model YAMLs: each is built or refused, within seconds and a gigabyte, without changing any other state."""
 
 import json
 import os
@@ -9,8 +9,8 @@ import pytest
 from conftest import ROOT, run
 
 COUNT = 500
-ORDINARY = 15  # seconds for each kind in an ordinary run
-LIMIT = 3600  # seconds for all seeds of a kind, on a slow machine
+ORDINARY = 15  # seconds per kind in an ordinary run
+LIMIT = 3600  # time limit in seconds for all seeds of a kind, on a slow machine
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs fork and resource limits")
 
 

@@ -1,4 +1,4 @@
-"""`make`: any backbone, neck and head on any base, readable, within a budget, refused in a sentence."""
+"""`make`: any backbone, neck and head on any base; readable YAMLs, budgets, and refusals in one sentence."""
 
 import re
 import sys
@@ -121,7 +121,7 @@ def test_extradw_makes_the_neck_of_yolo11_lighter_by_15_percent():
     assert heads[0] == heads[1]
     rows = [row_gflops(model) for model in models]
     for each, model in zip(rows, models, strict=True):
-        assert 0.98 * cost(model)[1] < sum(each) <= cost(model)[1]  # all but the attention's products
+        assert 0.98 * cost(model)[1] < sum(each) <= cost(model)[1]  # everything except the attention's matrix products
     stock, ours = (sum(each[len(base["backbone"]) : -1]) for each in rows)
     assert stock == pytest.approx(1.57, abs=0.01)
     assert ours <= 0.85 * stock
@@ -270,7 +270,7 @@ def test_command_writes_a_config(tmp_path):
     assert (wrong.returncode, wrong.stdout) == (2, said)
 
 
-@pytest.mark.slow  # as test_shapes.py's, which the stock command trains in another process
+@pytest.mark.slow  # test_shapes.py trains similar models with the stock command
 def test_the_stock_command_trains_what_make_wrote(tiny_data, tmp_path):
     assert main(["make", *WORDS, "count=False", f"out={tmp_path / 'yolov8-mine.yaml'}"]) == 0
     trained = yolo(
@@ -288,7 +288,7 @@ def test_command_line_file_and_python_make_the_same(tmp_path, capsys, monkeypatc
     assert (d["nc"], d["reg_max"], list(d["scales"])) == (3, 8, ["n"])
     Path("recipe.yaml").write_text(yaml.safe_dump({**options, "scale": "s", "count": False}))
     words = ["backbone=ghostnet_100", "width=n:0.5", "scale=n", "keys={nc: 3, reg_max: 8}", "count=False"]
-    for each in (words, ["recipe.yaml", "scale=n"]):  # what stands on the command line goes before the file
+    for each in (words, ["recipe.yaml", "scale=n"]):  # the command line overrides the file
         assert main(["make", *each]) == 0
         assert capsys.readouterr().out == text.rstrip() + "\n"
     Path("recipe.yaml").write_text("bakbone: ghostnet_100")

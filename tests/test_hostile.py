@@ -1,4 +1,4 @@
-"""Hostile and careless model YAMLs: each kind of mistake is refused by its own sentence, and nothing else happens."""
+"""Hostile and careless model YAMLs: each kind of mistake is refused with its own sentence, without side effects."""
 
 import re
 
@@ -31,7 +31,7 @@ def changed(old, new, text=GOOD):
 
 # Names of modules -----------------------------------------------------------------------------------------------------
 
-NO_MODULES = {  # a row's module and arguments -> what it is said to be
+NO_MODULES = {  # module and arguments of a row -> description in the message
     "torch_safe_load, [evil.pt]": "'torch_safe_load' is a function",
     "torch_load, [evil.pt]": "'torch_load' is a function",
     "check_requirements, [evil]": "'check_requirements' is a function",
@@ -105,7 +105,7 @@ def test_torchvision_downloads_nothing_in_the_dry_run(args, tmp_path, monkeypatc
 
 # Keys -----------------------------------------------------------------------------------------------------------------
 
-MISSPELT = {  # key -> the one that is meant
+MISSPELT = {  # misspelt key -> intended key
     "backbone_widht": "backbone_width",
     "backbone-width": "backbone_width",
     "Backbone_Width": "backbone_width",
@@ -192,7 +192,7 @@ def with_row(row):
     return changed(UPSAMPLE, f"[-1, 1, {row}]")
 
 
-BEYOND = {  # what is beyond any use: the YAML, what is said of it
+BEYOND = {  # value beyond any use -> (YAML, message)
     "depth": (changed(SCALE, "n: [10000, 0.25, 1024]"), "depth has to be at most 100, found 10000"),
     "width": (changed(SCALE, "n: [0.33, 1.0e+6, 1024]"), "width has to be at most 100, found 1000000.0"),
     "depth_multiple": (f"depth_multiple: 5000\n{GOOD.replace('scales:', 'table:')}", "depth has to be at most 100, found 5000"),

@@ -1,4 +1,4 @@
-"""The list of what we rely on inside Ultralytics: all of it is there, in the oldest release and the newest."""
+"""The list of Ultralytics internals that yolo_lite relies on: complete, and present in every supported release."""
 
 import ast
 import functools
@@ -87,7 +87,8 @@ def uses():
         for name in () if file == LIST else used_in(file.read_text("utf-8")):
             found.setdefault(name, set()).add(str(file.relative_to(PACKAGE)))
     modules = {name.partition(":")[0] for name in found if ":" in name}
-    return {name: files for name, files in found.items() if name not in modules}  # that something is read from
+    # leave out modules whose members are listed
+    return {name: files for name, files in found.items() if name not in modules}
 
 
 def attributes_used():
@@ -111,7 +112,7 @@ def test_it_is_there(name):
 @pytest.mark.core
 def test_a_built_model_has_what_is_read_from_it():
     model = DetectionModel("yolov8n.yaml", verbose=False)
-    model.names = {}  # which `YOLO` sets
+    model.names = {}  # normally set by `YOLO`
     for path in OF_A_MODEL:
         eval(f"model.{path}", {"model": model})
 

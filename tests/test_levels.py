@@ -1,4 +1,4 @@
-"""Bases whose head takes two to four levels: P3 and P5, P2 to P5, P3 to P6; nothing takes three for granted."""
+"""Bases with heads of two to four levels, such as P3 and P5, P2 to P5 or P3 to P6: nothing assumes three levels."""
 
 import re
 
@@ -16,7 +16,7 @@ from yolo_lite.ultralytics_hooks import configs, internals
 from yolo_lite.ultralytics_hooks.dry_run import levels
 from yolo_lite.weights.by_role import rows_by_role
 
-BASES = {  # base -> levels that its head takes
+BASES = {  # base -> input levels of its head
     "yolo99": [3, 5],
     "yolov3-tiny": [4, 5],
     "yolov8-p2": [2, 3, 4, 5],
@@ -106,7 +106,7 @@ def test_a_pan_joins_what_the_head_takes():
     assert four["backbone"][5:7] == stock["backbone"][9:11]
 
 
-@pytest.mark.slow  # budgets are tested with test_graft.py, costs of four levels below
+@pytest.mark.slow  # budgets are tested in test_graft.py, costs of four levels below
 def test_budget_and_costs_of_four_levels():
     text = made("yolov8-p2", "light", "light", width=None, max_gflops=12.0, count=True)
     assert cost(build(text))[1] <= 12.0 and "within 12 GFLOPs" in text.replace("\n# ", " ")
@@ -139,7 +139,7 @@ def test_weights_of_a_stock_model_go_where_their_level_is(base):
     assert same and all(given[0][i] == given[1][pairs[i]] for i in same)
 
 
-@pytest.mark.slow  # a step is trained above, and other models that `make` made by the stock command
+@pytest.mark.slow  # a training step is tested above, and the stock command with other models of `make` elsewhere
 def test_trained_by_the_stock_command(tiny_data, tmp_path):
     made("yolov8-p6", "slim", "slim", out=str(tmp_path / "yolov8-mine.yaml"))
     yolo(

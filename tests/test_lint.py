@@ -1,4 +1,4 @@
-"""What edge compilers dislike, and `yolo-lite info` of models."""
+"""Lint for operators that edge compilers handle badly, and `yolo-lite info` of models."""
 
 import re
 
@@ -71,7 +71,7 @@ def test_counts_what_is_there():
 
 def test_stock_models_and_timm_are_linted_too():
     assert operators(model("yolov8n.yaml")) == {"SiLU", "nearest upsampling", "DFL"}
-    assert operators(TimmBackbone(3, "ghostnetv2_100")) == {"squeeze-excite"}  # its ghost modules upsample otherwise
+    assert operators(TimmBackbone(3, "ghostnetv2_100")) == {"squeeze-excite"}  # its upsampling is of another kind
     findings = lint(model("yolov8n-timm.yaml"))
     assert {finding.claim.operator for finding in findings} == {"SiLU", "nearest upsampling", "DFL"}
 

@@ -1,4 +1,4 @@
-"""Finding configs by bare name, by path, as a copy, and in folders that Ultralytics' scale rule would mangle."""
+"""Lookup of configs by bare name, by path, as a copy, and in folders that Ultralytics' scale rule would mangle."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Loss options: equal to their papers' formulas, in every criterion that has such a loss, in both branches."""
+"""Loss options: equal to their papers' formulas, and used in every criterion with such a loss, in both branches."""
 
 import copy
 import math
@@ -69,12 +69,12 @@ def test_siou_is_the_papers():
 @pytest.mark.parametrize(
     "box, truth",
     [
-        ([0, 0, 4, 4], [0, 0, 4, 4]),  # the same
+        ([0, 0, 4, 4], [0, 0, 4, 4]),  # equal boxes
         ([1, 1, 3, 3], [0, 0, 4, 4]),  # centres coincide
-        ([0, 0, 4, 4], [10, 0, 14, 4]),  # one centre beside the other
+        ([0, 0, 4, 4], [10, 0, 14, 4]),  # centres side by side
         ([0, 0, 4, 4], [5, 5, 9, 9]),  # at 45 degrees
-        ([2, 2, 2, 2], [0, 0, 4, 4]),  # without area
-        ([3, 3, 2, 2], [0, 0, 4, 4]),  # turned over, as an untrained network may give it
+        ([2, 2, 2, 2], [0, 0, 4, 4]),  # no area
+        ([3, 3, 2, 2], [0, 0, 4, 4]),  # inverted corners, as an untrained network may predict
     ],
 )
 def test_siou_has_finite_gradients(box, truth):
@@ -87,7 +87,7 @@ def test_siou_has_finite_gradients(box, truth):
 
 
 KEYS = {"class_loss": "varifocal", "box_loss": "siou"}
-BASES = ("yolov8", "yolo26")  # with one branch, and end to end
+BASES = ("yolov8", "yolo26")  # one branch; two branches, end-to-end
 
 
 def keys_of(task):
@@ -125,7 +125,7 @@ def batch(task, size=64):
     torch.manual_seed(0)
     boxes = torch.tensor([[0.5, 0.5, 0.6, 0.5], [0.3, 0.4, 0.3, 0.3], [0.6, 0.6, 0.5, 0.7]])
     found = {"img": torch.rand(3, 3, size, size), "batch_idx": torch.tensor([0.0, 0, 2]), "cls": torch.zeros(3, 1)}
-    found["resized_shape"] = [(size, size)] * 3  # which older releases ask for
+    found["resized_shape"] = [(size, size)] * 3  # required by older releases
     found |= {"bboxes": torch.cat((boxes, torch.full((3, 1), 0.3)), 1) if task == "obb" else boxes}
     if task == "segment":
         masks = torch.zeros(3, size // 4, size // 4)
@@ -158,7 +158,7 @@ def test_in_every_criterion(task, base, tmp_path):
     outputs = model.train()(data["img"])
     before, after = (criterion(outputs, data)[0] for criterion in (stock, ours))
     assert torch.isfinite(after).all() and after.shape == before.shape
-    assert (after != before).sum() == len(keys)  # the others are as they were
+    assert (after != before).sum() == len(keys)  # the other losses are unchanged
     after.sum().backward()
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
 
@@ -189,7 +189,7 @@ def test_class_loss_is_the_formula_over_all_scores(tmp_path):
                 positive = bool(assigned.found[image, anchor]) and int(assigned.labels[image, anchor]) == cls
                 q = float(assigned.iou[image, anchor]) if positive else 0.0
                 total += vfl(float(scores[image, anchor, cls]), q)
-    assert loss.item() == pytest.approx(3 * total / int(assigned.found.sum()), rel=1e-4)  # times the batch, as always
+    assert loss.item() == pytest.approx(3 * total / int(assigned.found.sum()), rel=1e-4)  # times the batch, as usual
 
 
 def test_aligned_takes_ultralytics_targets(tmp_path):
@@ -205,7 +205,7 @@ def test_aligned_takes_ultralytics_targets(tmp_path):
     assert loss.item() == pytest.approx(expected / positives, rel=1e-4)
 
 
-BAD = {  # what is wrong: (task, keys, what the sentence says)
+BAD = {  # mistake -> (task, keys, pattern of the message)
     "misspelt": ("detect", {"class_loss": "varifocl"}, "needed null or varifocal or .*; did you mean 'varifocal'"),
     "no text": (
         "detect",
@@ -264,7 +264,7 @@ SAID = {
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    """Write a dataset of 8 + 4 images for a task; return its YAML."""
+    """Return a function that writes a dataset of 8 + 4 images for a task and returns the path of its YAML."""
 
     def generate(task="detect"):
         monkeypatch.setattr(shapes, "SPLITS", {"train": 8, "val": 4})
@@ -292,7 +292,7 @@ model.train(data={data!r}, {TRAIN.format(epochs=epochs, project=str(folder / "ru
     return python(code, folder, check=check)
 
 
-@SLOW  # that the trainer has these losses is tested below, with a checkpoint; criteria of all tasks above
+@SLOW  # the losses of the trainer are tested below, with a checkpoint; the criteria of all tasks above
 @pytest.mark.parametrize(
     ("base", "task"),
     [
@@ -333,7 +333,7 @@ def test_resumes_and_is_fine_tuned(tmp_path, data):
     assert "Resuming training" in resumed and resumed.count(SAID["yolo26"]) == 2
 
 
-@SLOW  # that a worker builds what the trainer's state names is tested with test_checkpoints.py, too
+@SLOW  # building a model from the trainer's state in a worker is also tested in test_checkpoints.py
 @pytest.mark.parametrize("resumed", [False, True], ids=["fresh", "fine-tuning"])
 def test_multi_gpu_worker(resumed, tmp_path, data):
     """A worker is a fresh interpreter that builds the model from what the trainer's state names."""

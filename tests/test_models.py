@@ -1,4 +1,4 @@
-"""Every shipped config: builds, is lighter than its base, trains a step, fuses completely, exports."""
+"""Shipped configs build, train a step, fuse completely and export; all but experiments are lighter than their base."""
 
 import copy
 import re
@@ -21,8 +21,8 @@ from yolo_lite.ultralytics_hooks import configs, internals
 CONFIGS = sorted(name for name in configs.configs() if name.startswith("yolo"))
 LIGHT = [
     name for name in CONFIGS if "-timm" not in name and "-aspp" not in name
-]  # promised to be lighter than their bases
-# YOLOv5 differs from YOLOv8 in its base only: two configs stand for those with the same backbones
+]  # documented to be lighter than their bases
+# YOLOv5 configs differ from YOLOv8's in the base only, so two of them represent all
 OF_ALL_KINDS = [c for c in CONFIGS if not c.startswith("yolov5") or c in ("yolov5-mnv3.yaml", "yolov5-mnv3-aspp.yaml")]
 OF_EACH_BASE = ["yolov5-mnv3.yaml", "yolov8-mnv3.yaml", "yolo11-mnv4-extradw.yaml", "yolo26-lite.yaml"]
 SCALES = [(c, letter) for c in CONFIGS for letter in yaml.safe_load(configs.configs()[c].read_text("utf-8"))["scales"]]
@@ -51,16 +51,16 @@ def test_trains_a_step(config):
     loss = train_step(model, task_of(config))
     assert torch.isfinite(loss)
     for name, parameter in model.named_parameters():
-        likelihood = "flow_model" in name or "cv4_sigma" in name  # of keypoints, in YOLO26's poses
-        unused = likelihood and internals.version() == internals.TESTED[0]  # which trains it end-to-end only
+        likelihood = "flow_model" in name or "cv4_sigma" in name  # of keypoints, in YOLO26's pose models
+        unused = likelihood and internals.version() == internals.TESTED[0]  # that release trains it end-to-end only
         if parameter.requires_grad and not unused:
             assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
-    head = f"model.{len(model.model) - 1}."  # its box branches learn from the levels that have a target only
+    head = f"model.{len(model.model) - 1}."  # box branches have gradients only at levels with a target
     trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad and not n.startswith(head)]
     without = [name for name, parameter in trained if not parameter.grad.any()]
     assert not without, "no gradient reaches these"
     changed = [name for name, parameter in trained if not torch.equal(parameter, before[name])]
-    assert len(changed) > len(trained) / 2  # the rest moves by less than a float of its size shows
+    assert len(changed) > len(trained) / 2  # the updates of the rest are below float precision
 
 
 @pytest.mark.core
@@ -73,8 +73,8 @@ def test_fuse_leaves_no_batchnorm_and_changes_nothing(config):
     with torch.no_grad():
         for name, parameter in model.model[-1].named_parameters():
             if "cv3" in name and parameter.dim() == 4:
-                parameter *= 3  # else all boxes are equally likely, and rounding chooses those of an end-to-end head
-        for _ in range(2):  # statistics that are not the initial ones
+                parameter *= 3  # otherwise all scores are equal, and rounding decides an end-to-end head's selection
+        for _ in range(2):  # update the initial statistics
             model.train()(torch.rand(4, 3, 64, 64))
         image = torch.rand(1, 3, 128, 128)
         before = parity.tensors(model.eval()(image))[0]
@@ -158,7 +158,7 @@ def test_onnx_agrees(config, tmp_path, monkeypatch):
     yolo = YOLO(named(config, "n"))
     parity.settle(yolo.model, imgsz)
     if getattr(yolo.model, "end2end", False):
-        yolo.model.end2end = False  # as Ultralytics exports by default
+        yolo.model.end2end = False  # like Ultralytics' default export
     image, other = torch.rand(2, 1, 3, imgsz, imgsz)
     with torch.no_grad():
         expected, another, exact = (

@@ -1,4 +1,4 @@
-"""Models by name or file: how they are found, what they are called and known by, and what is refused."""
+"""Models by name or file: lookup, labels, digests that identify them, and refusals."""
 
 from dataclasses import replace
 

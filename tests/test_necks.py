@@ -1,4 +1,4 @@
-"""Neck blocks against their references, rows of shared blocks, and the light heads in every form."""
+"""Neck blocks against their references, shared blocks as YAML rows, and all variants of the light heads."""
 
 import pytest
 import timm
@@ -52,7 +52,7 @@ def difference(a, b):
 
 @pytest.fixture
 def relu(monkeypatch):
-    """ReLU as Ultralytics' default activation, as torchvision's and timm's blocks have it."""
+    """Set Ultralytics' default activation to ReLU, which torchvision's and timm's blocks use."""
     monkeypatch.setattr(Conv, "default_act", nn.ReLU())
 
 
@@ -65,7 +65,7 @@ def test_aspp_equals_torchvisions(relu):
     for a, b in zip(ours.dilated, dilated, strict=True):
         copy_in_order(a, b)
     ours.mean[1].weight.data.copy_(mean[1].weight.data)
-    ours.mean[1].bias.data.zero_()  # torchvision's has none
+    ours.mean[1].bias.data.zero_()  # torchvision's has no bias
     copy_in_order(ours.project, theirs.project)
     for a, b in zip(
         [m for m in ours.modules() if isinstance(m, nn.BatchNorm2d)],
@@ -256,7 +256,7 @@ def test_exporters_decode_keypoints_as_those_of_stock_heads(name, exporter, wrap
     for prefix in ("", "Light", "Slim"):
         rows = [[-1, 1, "Conv", [256, 3, 1]]]
         model = build(rows, prefix + name, ["nc", "kpt_shape"], PoseModel, kpt_shape=[5, 3]).eval()
-        model(torch.rand(1, 3, 64, 64))  # makes the anchors
+        model(torch.rand(1, 3, 64, 64))  # creates the anchors
         decoded.append(wrap(model).model[-1].kpts_decode(keypoints))
     assert torch.equal(decoded[0], decoded[1]) and torch.equal(decoded[0], decoded[2])
 
@@ -273,7 +273,7 @@ def test_exporters_decode_keypoints_as_those_of_stock_heads(name, exporter, wrap
 )
 def test_depthwise_convolutions_begin_like_dense_ones(rows):
     found = [m for m in build(rows, "LightDetect").modules() if isinstance(m, Conv) and m.conv.groups > 1]
-    assert len(found) >= 2  # those of the head
+    assert len(found) >= 2  # at least those of the head
     for each in found:
         assert each.conv.weight.std().item() == pytest.approx(WEIGHT_STD, rel=0.25)
         assert each.bn.running_var[0].item() == pytest.approx(each.conv.weight[0].numel() * WEIGHT_STD**2)

@@ -1,4 +1,4 @@
-"""Checkpoints of a newer release of ours, and those that ask for more than they hold."""
+"""Checkpoints of a newer yolo_lite release, and checkpoints that name networks beyond the limits."""
 
 import io
 import pickle
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.core
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A checkpoint of this release."""
+    """Return the path of a checkpoint of this release."""
     path = tmp_path_factory.mktemp("saved") / "best.pt"
     torch.save({"model": DetectionModel("yolov8n-mnv3-small.yaml", verbose=False), "train_args": {}}, path)
     return path
@@ -46,7 +46,7 @@ def test_the_version_is_stored(saved):
 
 
 NEW = (__version__.encode(), b"9.3.7"[: len(__version__)])
-NEWER = {  # what a newer release may have changed -> bytes, what is said of it
+NEWER = {  # change in a newer release -> ((old bytes, new bytes), message)
     "a class": ((b"MobileNetV3Stage\n", b"MobileNetV5Stage\n"), "there is no yolo_lite.backbones.mobilenetv3.MobileNetV5Stage"),
     "a module": ((b"yolo_lite.backbones.mobilenetv3\n", b"yolo_lite.backbones.mobilenetv5\n"), "there is no yolo_lite.backbones.mobilenetv5.MobileNetV3Stage"),
     "something else": ((b"yolo_lite.blocks\nBatchNorm2d", b"yolo_lite.blocks\nround_channels"), "UnpicklingError"),

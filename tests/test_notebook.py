@@ -1,4 +1,4 @@
-"""The notebook, executed as it is but for its installation, with less training."""
+"""Execute the notebook without its installation cell and with less training."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The table of options: what is read, what is refused, and that pages and command say what it says."""
+"""Option definitions: parsing, refusals, and their consistency with the pages and the command's help."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Rows of ours in Ultralytics' own parser: channels, repeats, scaling, several inputs, registration by users."""
+"""yolo_lite rows in Ultralytics' own parser: channels, repeats, scaling, several inputs, registration by users."""
 
 import textwrap
 
@@ -75,7 +75,7 @@ class ToyDetect(nn.Module):
 
 @pytest.fixture(autouse=True)
 def toys():
-    """Register the toys for one test."""
+    """Register the toy modules for one test."""
     discovery.specs()
     before = dict(registry._specs)
     yolo_lite.register(ToyConv)
@@ -108,7 +108,7 @@ def test_channels_are_scaled_and_inferred():
     layer = build([[-1, 1, "ToyConv", [128, 5]]]).model[3]
     assert (layer.c1, layer.c2, layer.k) == (16, 32, 5)
     wide = build([[-1, 1, "ToyConv", [2048]]], scale="l").model[3]
-    assert (wide.c1, wide.c2) == (64, 512)  # max_channels
+    assert (wide.c1, wide.c2) == (64, 512)  # limited by max_channels
 
 
 def test_repeats_stack_and_chain_the_channels():
@@ -124,7 +124,7 @@ def test_repeats_as_an_argument():
 def test_several_inputs():
     model = build([[-1, 1, "ToyConv", [128]], [[-1, 2], 1, "ToySum", [64]]])
     assert model.model[4].c1 == [32, 16]
-    assert model.save == [2, 4]  # row 2 is kept for the sum, row 4 for the head
+    assert model.save == [2, 4]  # row 2 is saved for the sum, row 4 for the head
 
 
 def test_strings_reach_the_class_as_written():
@@ -174,7 +174,7 @@ def test_names_taken_are_refused():
         yolo_lite.register(type("C2f", (nn.Module,), {}))
     with pytest.raises(ConfigError, match="registered already, by test_parser.ToyConv"):
         yolo_lite.register(type("Other", (nn.Module,), {}), name="ToyConv")
-    assert yolo_lite.register(ToyConv) is ToyConv  # the same class again does no harm
+    assert yolo_lite.register(ToyConv) is ToyConv  # registering the same class again is allowed
 
 
 @pytest.mark.parametrize(
@@ -391,7 +391,7 @@ def test_every_landmark_is_looked_for(old, new, reason, tmp_path):
 def test_dry_run_uses_no_random_numbers():
     d = yaml_model_load("yolov8n-mnv3.yaml")
     torch.manual_seed(0)
-    first = DetectionModel({**d, "nc": 3}, verbose=False).state_dict()  # a new dictionary: with a dry run
+    first = DetectionModel({**d, "nc": 3}, verbose=False).state_dict()  # a new dictionary, with a dry run
     torch.manual_seed(0)
-    again = DetectionModel({**d, "nc": 3}, verbose=False).state_dict()  # a known one: without
+    again = DetectionModel({**d, "nc": 3}, verbose=False).state_dict()  # a known one, without
     assert all(torch.equal(first[k], again[k]) for k in first)

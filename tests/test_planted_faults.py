@@ -1,4 +1,4 @@
-"""The list of faults that scripts/release/plant_faults.py plants; whether tests notice them, that script says."""
+"""The fault list of scripts/release/plant_faults.py; the script itself checks whether the tests detect them."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_what_became_of_a_fault(plant, tmp_path, monkeypatch, capsys, tested, fa
     assert plant.main() == (0 if outcome == "killed " else 1)
     said = capsys.readouterr().out
     assert said.startswith(outcome) and f"{int(outcome == 'killed ')} of 1 faults are killed" in said
-    assert (tmp_path / "yolo_lite" / "__init__.py").read_text() == HALF  # planted in a copy only
+    assert (tmp_path / "yolo_lite" / "__init__.py").read_text() == HALF  # the fault was planted in a copy only
 
 
 def test_tests_that_fail_anyway_are_said(plant, tmp_path, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""Published weights by one switch: found, read as data, loaded once, never again from a checkpoint."""
+"""Published weights with `backbone_weights`: found, read safely, loaded once, and never again from a checkpoint."""
 
 import importlib.util
 import json
@@ -22,7 +22,10 @@ pytestmark = pytest.mark.core
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A local cache as the hub's client leaves it, with the weights of mobilenetv3_small_100; no network."""
+    """Write a local Hugging Face Hub cache with random weights of mobilenetv3_small_100.
+
+    Returns the environment variables that select it offline, and the weights.
+    """
     cache = tmp_path / "hub"
     folder = cache / "models--timm--mobilenetv3_small_100.lamb_in1k"
     (folder / "snapshots" / "abc").mkdir(parents=True)
@@ -68,7 +71,7 @@ def test_through_the_stock_command(hub, tiny_data, tmp_path):
     assert (tmp_path / "second/weights/last.pt").is_file() and last.with_suffix(".torchscript").is_file()
 
 
-@pytest.mark.slow  # of a file's weights: test_other_image_channels; of the cache: test_through_the_stock_command
+@pytest.mark.slow  # file weights: see test_other_image_channels; the cache: see test_through_the_stock_command
 def test_model_starts_from_the_weights(hub, tmp_path, monkeypatch):
     environment, weights = hub
     path = config(tmp_path, "imagenet")
@@ -84,7 +87,7 @@ torch.save(model.model[:5].state_dict(), "s.pt")
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
-@pytest.mark.slow  # as test_a_network_out_of_reach_is_tried_once, with the hub's own client
+@pytest.mark.slow  # like test_a_network_out_of_reach_is_tried_once, with the hub's own client
 def test_offline_and_not_cached_is_an_error(tmp_path):
     path = config(tmp_path, "imagenet")
     code = f"from ultralytics import YOLO; YOLO({str(path)!r})"
@@ -97,7 +100,7 @@ def test_offline_and_not_cached_is_an_error(tmp_path):
 
 
 HUB = "https://huggingface.co/timm"
-OUT_OF_REACH = {  # network -> where its file is, what backbone_weights is set to
+OUT_OF_REACH = {  # network -> (URL of its file, value of backbone_weights in the message)
     "mobilenetv3_small_100": (f"{HUB}/mobilenetv3_small_100.lamb_in1k/resolve/main/model.safetensors", "model.safetensors"),
     "efficientnet_lite0": (f"{HUB}/efficientnet_lite0.ra_in1k/resolve/main/model.safetensors", "model.safetensors"),
     "mobilenetv3_large_100": (f"{HUB}/mobilenetv3_large_100.ra_in1k/resolve/main/model.safetensors", "model.safetensors"),
@@ -111,7 +114,7 @@ OUT_OF_REACH = {  # network -> where its file is, what backbone_weights is set t
 
 @pytest.fixture
 def no_network(monkeypatch, tmp_path):
-    """Empty caches and a network out of reach; returns the addresses that were tried."""
+    """Make all caches empty and the network unreachable; return the list of addresses that were tried."""
     tried = []
 
     def connect(address, timeout):
@@ -293,7 +296,7 @@ def test_request_is_pickled_as_a_record():
 def test_published(variant, width, name):
     assert published.published(variant, width).name == name
     assert published.published(variant, 0.61) is None
-    assert published.published(variant, width + 0.001) is None  # rounded, it would have the name
+    assert published.published(variant, width + 0.001) is None  # although its rounded name exists
 
 
 def test_every_family_names_what_is_published():
@@ -370,7 +373,7 @@ def test_real_imagenet_weights(tmp_path):
     with torch.no_grad():
         ours = image
         theirs = reference.bn1(reference.conv_stem((image - mean) / std))
-        # Padding is black in ours and ImageNet's mean in the reference; deeper levels see the border everywhere.
+        # padding is black in ours and ImageNet's mean in the reference; deeper levels see the border everywhere
         for level, border in enumerate((4, 6, 16)):
             ours, theirs = model.model[level](ours), reference.blocks[level](theirs)
             inner = (..., slice(border, -border), slice(border, -border))

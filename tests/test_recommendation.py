@@ -1,4 +1,4 @@
-"""Which model a comparison recommends, and when it recommends none."""
+"""The model that a comparison recommends, and cases without a recommendation."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ def to_best(mean, verdict):
 
 
 BEST = Candidate(0.5, 8.0, [timed(10)], None)
-CASES = {  # the other models: what is recommended, and what is said
+CASES = {  # case -> (models besides the best one, recommended model, sentence)
     "cheaper and not shown to be worse": (
         {"light": Candidate(0.49, 3.0, [timed(6)], to_best(-0.01, NOT_SHOWN))},
         "light",

@@ -1,4 +1,4 @@
-"""Released checkpoints by their bare names, and the script that makes them."""
+"""Released checkpoints by bare name, and the script that creates them."""
 
 import functools
 import hashlib
@@ -27,7 +27,7 @@ NAME = "yolo26n-lite.pt"
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """The current folder, with a cache of its own beside it."""
+    """Change to a new working folder with an isolated cache next to it; return the folder."""
     monkeypatch.setattr(cache, "folder", lambda: tmp_path / "cache")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -41,7 +41,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def release(place, tmp_path, monkeypatch):
-    """A release on a server of our own: its file and row, and what was asked for."""
+    """Serve a released checkpoint from a local server; yield its file, its entry, and the list of requested paths."""
     (tmp_path / "assets").mkdir()
     file = tmp_path / "assets" / NAME
     YOLO("yolo26n-lite.yaml").save(file)
@@ -52,7 +52,7 @@ def release(place, tmp_path, monkeypatch):
     url = f"https://127.0.0.1:{server.server_port}/{NAME}"
     row = released.Release(url, len(content), hashlib.sha256(content).hexdigest())
     monkeypatch.setattr(released, "releases", lambda: {NAME: row})
-    monkeypatch.setattr(  # the server speaks no TLS
+    monkeypatch.setattr(  # the server does not support TLS
         released, "urlopen", lambda url, timeout: urllib.request.urlopen(url.replace("https", "http"), timeout=timeout)
     )
     yield file, row, server.asked
@@ -151,7 +151,7 @@ def test_other_names_are_ultralytics_own(name, place):
 
 SETTINGS = ["model=yolo26n-lite", "data=shapes.yaml", "epochs=3", "imgsz=32", "batch=8", "fraction=0.02", "workers=0",
             "runtimes=onnxruntime", "device=cpu"]  # fmt: skip
-STAGES = {  # what shows that a stage is at work, and is killed then
+STAGES = {  # stage -> file that shows that it is running, at which it is killed
     "training": "training/yolo26n-lite/runs/yolo26n-lite/0/weights/last.pt",
     "exporting": ".export-*/*.pt",
     "timing": "yolo26n-lite-bench/exports",
@@ -201,5 +201,5 @@ def test_killed_in_each_stage_it_goes_on(tmp_path):
         assert part in card
     assert str(tmp_path).encode() not in content and YOLO(out / NAME).names[0]
     record = read_json(Path(out, STAGES["training"]).parents[1] / "run.json")
-    assert record["status"] in ("finished", "resumed")  # it was killed while it wrote its first checkpoint, or after
+    assert record["status"] in ("finished", "resumed")  # killed during or after its first checkpoint
     assert record["initial_weights"].startswith("source.pt, transferred: ")

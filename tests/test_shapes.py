@@ -1,4 +1,4 @@
-"""The generated dataset: the same everywhere, complete or absent, labels where the shapes are."""
+"""The generated dataset: identical on all machines, complete or absent, with labels that match the shapes."""
 
 import textwrap
 from dataclasses import replace
@@ -53,7 +53,7 @@ def test_generate_is_complete_or_absent(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         shapes.generate(tmp_path)
     assert (tmp_path / "images/train").is_dir() and not (tmp_path / "images/val").exists()
-    shapes.generate(tmp_path)  # the rest
+    shapes.generate(tmp_path)  # generate the rest
     for split, count in shapes.SPLITS.items():
         images = sorted((tmp_path / "images" / split).iterdir())
         labels = sorted((tmp_path / "labels" / split).iterdir())
@@ -62,7 +62,7 @@ def test_generate_is_complete_or_absent(tmp_path, monkeypatch):
     assert {p.name for p in (tmp_path / "images").iterdir()} == {"train", "val"}
 
 
-@pytest.mark.slow  # so is the dataset that is trained with below
+@pytest.mark.slow  # the datasets of the trainings below are generated in the same way
 def test_made_through_the_download_key(tmp_path):
     code = """
         from ultralytics.data.utils import check_det_dataset

@@ -1,4 +1,4 @@
-"""Many at once: threads, forked and spawned processes, and subinterpreters."""
+"""Concurrent model building: threads, forked and spawned processes, and subinterpreters."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""The pages: links that lead somewhere, commands that the commands understand, tables that are their sources'."""
+"""Documentation pages: links resolve, documented commands are valid, and tables match their sources."""
 
 import re
 import shlex
@@ -94,7 +94,7 @@ def test_the_readme_is_short_enough_to_be_read():
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path):
     pytest.importorskip("zensical")
-    for part in ("mkdocs.yml", "CHANGELOG.md"):  # beside the former the site is made
+    for part in ("mkdocs.yml", "CHANGELOG.md"):  # the site is built next to mkdocs.yml
         shutil.copy(ROOT / part, tmp_path)
     for part in ("docs", "yolo_lite"):
         shutil.copytree(ROOT / part, tmp_path / part)

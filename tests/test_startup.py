@@ -1,4 +1,4 @@
-"""Registration without an import: the start-up files, the finder, and what happens when something is wrong."""
+"""Registration without an explicit import: the start-up files, the import finder, and failures."""
 
 import base64
 import hashlib
@@ -28,7 +28,7 @@ def test_hook_can_be_switched_off(tmp_path):
     "order",
     [
         "import ultralytics.nn.tasks, yolo_lite",
-        pytest.param("import yolo_lite, ultralytics", marks=pytest.mark.slow),  # as with the hook, which is first
+        pytest.param("import yolo_lite, ultralytics", marks=pytest.mark.slow),  # like the hook, which runs first
     ],
 )
 def test_explicit_import_registers_in_both_orders(tmp_path, order):
@@ -67,7 +67,7 @@ def test_a_failure_of_ours_leaves_the_stock_command_working(tmp_path):
     assert "Traceback" not in process.stdout
 
 
-BESIDE = {  # other finders and loaders -> code that puts them in place before Ultralytics is imported
+BESIDE = {  # other finder or loader -> code that installs it before Ultralytics is imported
     "a finder of Python 2": """
 class Old:
     def find_module(self, name, path=None):

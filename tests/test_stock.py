@@ -1,4 +1,4 @@
-"""Stock models are the same, bit for bit, with and without the plugin."""
+"""Stock models are bit-for-bit identical with and without the plugin."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The script of the studies, and what the pages say of them."""
+"""Scripts of the studies, and their findings in the pages."""
 
 import csv
 import json
@@ -164,7 +164,8 @@ def test_no_photograph_is_committed(study):
     pages = {file.relative_to(study.DOCS).as_posix() for file in study.DOCS.rglob("*.html")}
     assert pages <= {"example-report/report.html"}
     found = {file.name for kind in ("jpg", "jpeg", "png", "npz") for file in study.DOCS.rglob(f"*.{kind}")}
-    assert found == {"report-light.png", "report-dark.png"}  # of that page, by scripts/release/pictures.py
+    # screenshots of that page, taken by scripts/release/pictures.py
+    assert found == {"report-light.png", "report-dark.png"}
 
 
 def test_an_unknown_study_is_refused(study):
@@ -186,7 +187,7 @@ def test_the_study_of_losses_trains_the_same_model_with_each(script, tmp_path, m
         losses.main(["data=bccd.yaml", "model=yolo99n"])
 
 
-@pytest.mark.slow  # another study is collected above
+@pytest.mark.slow  # collecting another study is tested above
 @pytest.mark.usefixtures("few_plots")
 def test_the_study_of_losses_is_collected_into_a_page(script, tmp_path, monkeypatch):
     losses = script("losses")

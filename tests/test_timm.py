@@ -1,4 +1,4 @@
-"""timm networks through TimmBackbone and Level."""
+"""timm networks as backbones with TimmBackbone and Level."""
 
 import copy
 import pickle
@@ -17,7 +17,7 @@ from yolo_lite.backbones.timm_backbone import Levels, TimmBackbone, _timm_rule, 
 from yolo_lite.ultralytics_hooks import configs
 
 pytestmark = pytest.mark.core
-NAMES = [  # a dozen of different build; scripts/release/sweep_timm.py tries many more
+NAMES = [  # a dozen different architectures; scripts/release/sweep_timm.py tries many more
     "convnext_atto", "edgenext_xx_small", "efficientvit_b0", "fasternet_t0", "hgnetv2_b0", "lcnet_050",
     "mobilenetv4_conv_small_050", "mobileone_s0", "mobilevit_xxs", "repghostnet_050", "repvit_m0_9", "starnet_s1",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A trained model's knowledge in another architecture: exact where it can be, refused where it cannot, never silent."""
+"""Weight transfer to another architecture: exact where possible, refused where impossible, never silent."""
 
 import itertools
 
@@ -84,18 +84,18 @@ def test_what_has_no_room_for_is_recovered_where_the_rest_says_it():
     half = {"scales": {"n": [0.33, 0.125, 1024]}}
     small, target = (build("yolov8n.yaml", seed, **half) for seed in (0, 1))
     source = widened(lively(small), build("yolov8n.yaml", 2)).eval()
-    assert (decoded(source) - decoded(small)).abs().max() < 0.05  # pixels, of boxes up to 670: rounding
+    assert (decoded(source) - decoded(small)).abs().max() < 0.05  # pixels, with coordinates up to 670: rounding error
     done = transfer.transfer(source, target, images(24, size=256))
     assert done.count("fitted") == len(done.fits)
     assert max(fit.error for fit in done.fits) < 1e-6
     ours, theirs = (decoded(model, size=256) for model in (target, source))
     assert (ours[:, 4:] - theirs[:, 4:]).abs().max() < 1e-2
-    assert (ours[:, :4] - theirs[:, :4]).abs().max() < 1.0  # pixels, of 256
+    assert (ours[:, :4] - theirs[:, :4]).abs().max() < 1.0  # pixels, at image size 256
 
 
 def test_a_fitted_model_computes_the_same_in_training_mode():
     """BatchNorm has the fitted maps' own statistics, so nothing is lost when training begins."""
-    seen = images(size=128)  # running variances are unbiased: of few pixels they differ
+    seen = images(size=128)  # running variances are unbiased, which makes a difference with few pixels
     source, target = lively(build("yolov8n.yaml"), seen), build("yolo26s-lite.yaml", 1)
     done = transfer.transfer(source, target, seen)
     fitted = {f"{fit.name}.bn" for fit in done.fits if fit.how == "fitted"}
@@ -116,7 +116,7 @@ def test_a_fitted_model_computes_the_same_in_training_mode():
 
 @pytest.mark.core
 def test_the_same_seed_gives_the_same_bits(monkeypatch):
-    monkeypatch.setattr("yolo_lite.weights.sampling.PIXELS", 300)  # fewer than the smallest maps have
+    monkeypatch.setattr("yolo_lite.weights.sampling.PIXELS", 300)  # fewer than in the smallest maps
     source = lively(build("yolov8n.yaml"))
     targets = [build("yolo26s-lite.yaml", 1) for _ in range(3)]
     for target, seed in zip(targets, (3, 3, 4), strict=True):
@@ -205,7 +205,7 @@ def test_a_layer_is_told_what_it_sees():
     by_name = {unit.name: unit for unit in found}
     first, second = by_name["model.0"].module, by_name["model.1"].module
     assert origins[second] == [(first, channel) for channel in range(16)]
-    neck = by_name["model.12"].module.cv1  # of the upsampled SPPF and of P4
+    neck = by_name["model.12"].module.cv1  # its inputs are the upsampled SPPF and P4
     pool, fourth = by_name["model.9"].module.cv2, by_name["model.6"].module.cv2
     assert origins[neck][:256] == [(pool, channel) for channel in range(256)]
     assert origins[neck][256:] == [(fourth, channel) for channel in range(128)]
@@ -309,7 +309,8 @@ def test_a_backbone_learns_the_sources_maps(monkeypatch):
     shown = []
     error = mimic(source, target, seen, 1, 0, lambda done, error: shown.append((done, error)))
     assert len(shown) == 59 and [done for done, _ in shown] == sorted(done for done, _ in shown)
-    assert 0.9 < shown[0][1] < 1.2 and shown[-1][1] < 0.75  # of noise, so that held-back images say nothing
+    # the training error falls; the images are noise, so the error on held-out ones is not informative
+    assert 0.9 < shown[0][1] < 1.2 and shown[-1][1] < 0.75
     assert 0 < error < 1.2
     after, backbone = target.state_dict(), tuple(f"model.{row}." for row in range(5))
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
@@ -317,7 +318,7 @@ def test_a_backbone_learns_the_sources_maps(monkeypatch):
     assert all(value.isfinite().all() for value in after.values())
     assert [each.momentum for each in target.modules() if isinstance(each, nn.BatchNorm2d)] == momenta
     done = transfer.transfer(source, target, seen)
-    assert {fit.how for fit in done.fits if fit.name.startswith(backbone)} == {"kept"}  # it stays what it has learned
+    assert {fit.how for fit in done.fits if fit.name.startswith(backbone)} == {"kept"}  # by the transfer that follows
 
 
 def test_mimicking_needs_other_blocks():

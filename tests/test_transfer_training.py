@@ -1,4 +1,4 @@
-"""Both ways to a transfer: `yolo-lite transfer`, and `pretrained=` of the stock command; once, alike on all workers."""
+"""Weight transfer by `yolo-lite transfer` and by the stock command's `pretrained=`: once, and equal on all workers."""
 
 import os
 import re
@@ -27,7 +27,7 @@ SETTINGS = {"imgsz": 64, "epochs": 1, "batch": 8, "workers": 0, "plots": False, 
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory):
-    """A stock model with the generated images' classes, and BatchNorms that let something through."""
+    """Return the path of a stock model with the generated dataset's classes and BatchNorm statistics of a batch."""
     torch.manual_seed(1)
     yolo = YOLO("yolov8n.yaml")
     yolo.model = type(yolo.model)("yolov8n.yaml", nc=len(shapes.NAMES), verbose=False)
@@ -112,11 +112,11 @@ def test_the_same_transfer_is_done_once(source, tiny_data, tmp_path, monkeypatch
     wanted = {"model": "yolo26s-lite.yaml", "data": tiny_data, "folder": tmp_path, "pretrained": str(source)}
     first = trainer_of(**wanted)
     (file,) = (tmp_path / "yolo_lite").iterdir()
-    monkeypatch.setattr(training, "transfer", None)  # not called any more
+    monkeypatch.setattr(training, "transfer", None)  # must not be called again
     again = trainer_of(**wanted, lr0=0.02)
     assert all(map(torch.equal, state(first), state(again)))
     assert str(training.transferred[again.model]) == str(training.transferred[first.model])
-    other = trainer_of(**wanted, seed=5)  # would have to be
+    other = trainer_of(**wanted, seed=5)  # would need another transfer, which fails
     assert not all(map(torch.equal, state(first), state(other)))
     assert not other.model.state_dict()["model.2.0.bn.running_mean"].any()
     file.write_bytes(b"torn")
@@ -137,7 +137,7 @@ def test_only_the_last_transfers_are_kept(tmp_path, monkeypatch):
 def test_switched_off(source, tiny_data, tmp_path, monkeypatch):
     from yolo_lite.ultralytics_hooks import configs
 
-    name = "model.2.0.bn.running_mean"  # at 0 until something is fitted
+    name = "model.2.0.bn.running_mean"  # 0 unless the layer was fitted
     assert trainer_of("yolo26s-lite.yaml", tiny_data, tmp_path, pretrained=str(source)).model.state_dict()[name].any()
     text = configs.configs()["yolo26-lite.yaml"].read_text("utf-8")
     (tmp_path / "yolo26s-mine.yaml").write_text(f"transfer: false\n{text}", "utf-8")
@@ -255,7 +255,7 @@ def test_notes_say_what_models_began_with():
     assert not list(_on_initial_weights([RunRecord("a", 0, initial_weights="random weights")]))
 
 
-@pytest.mark.slow  # mimicking itself is tested with test_transfer_fit.py, the command above
+@pytest.mark.slow  # mimicking itself is tested in test_transfer_fit.py, the command above
 def test_the_command_mimics_first(source, tiny_data, tmp_path, capsys):
     words = ["transfer", "model=yolov8n-mnv3.yaml", f"source={source}", f"data={tiny_data}", "images=8", "imgsz=64"]
     assert commands.main([*words, "mimic=0.05", "device=cpu", f"out={tmp_path / 'mine.pt'}"]) == 0

@@ -1,4 +1,4 @@
-"""UniRepLKNet against a derivation of its own, from the paper and the names in the authors' code; no package has it."""
+"""UniRepLKNet against an independent implementation after the paper and the authors' names; no package provides it."""
 
 import copy
 import inspect
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.core
 BLOCKS = (2, 2, 6, 2)
 BRANCHES = {5: [1], 7: [2], 3: [3, 4, 5]}  # kernel size -> dilations
 
-TRACED = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}  # torch from 2.5
+TRACED = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}  # torch 2.5 or later
 
 
 def norm(tensors, name, x, train):
@@ -137,7 +137,7 @@ def test_merged_equals_unmerged():
 
 
 @pytest.mark.parametrize(
-    "name, millions, multiply_adds",  # ImageNet-1K table of the authors' README, 224 px; merged, with a classifier
+    "name, millions, multiply_adds",  # from the ImageNet-1K table of the authors' README: 224 px, merged, classifier
     [("unireplknet_a", 4.4, 0.6), ("unireplknet_f", 6.2, 0.9), ("unireplknet_p", 10.7, 1.6)],
 )
 def test_published_costs(name, millions, multiply_adds):
@@ -186,7 +186,7 @@ def checkpoint(folder, width=0.25):
     c = backbone.channels[-1]
     tensors |= {"norm.weight": torch.ones(c), "norm.bias": torch.zeros(c)}
     tensors |= {"head.weight": torch.zeros(1000, c), "head.bias": torch.zeros(1000)}
-    order = sorted(tensors, key=lambda name: not name.startswith("downsample_layers"))  # as theirs are registered
+    order = sorted(tensors, key=lambda name: not name.startswith("downsample_layers"))  # in the authors' order
     torch.save({"model": {name: tensors[name] for name in order}}, folder / "unireplknet_a.pth")
     return backbone, folder / "unireplknet_a.pth"
 

@@ -1,4 +1,4 @@
-"""Files of weights that would load and be wrong are refused; those of every usual form load."""
+"""Weights files that would load but be wrong are refused; files in all usual forms load."""
 
 import pytest
 import timm
@@ -24,7 +24,7 @@ def weights():
     return net.state_dict()
 
 
-SPOILT = {  # what is done to one tensor -> tensor, change, what is said of it
+SPOILT = {  # change of one tensor -> (tensor, function, message)
     "int8": ("blocks.0.0.conv_dw.weight", lambda t: t.to(torch.int8), "is int8; needed floating-point numbers"),
     "int64": ("bn1.bias", lambda t: t.long(), "is int64; needed floating-point numbers"),
     "bool": ("conv_stem.weight", lambda t: t > 0, "is bool; needed floating-point numbers"),

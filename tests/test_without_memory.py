@@ -1,4 +1,4 @@
-"""Networks that the meta device cannot build, which depends on torch's and timm's releases; folds that go wrong."""
+"""Networks that cannot be built on the meta device, depending on the torch and timm releases; folding that fails."""
 
 import pytest
 import timm
@@ -9,7 +9,7 @@ from yolo_lite import ConfigError
 from yolo_lite.backbones.timm_backbone import TimmBackbone, levels_of
 
 pytestmark = pytest.mark.core
-ABOUT_META = [  # as torch 2.3 to 2.15 say it
+ABOUT_META = [  # errors of torch 2.3 to 2.15
     RuntimeError("Tensor.item() cannot be called on meta tensors"),
     NotImplementedError("aten::_unique2: attempted to run this operator with Meta tensors, but there was no fake impl"),
     NotImplementedError("Could not run 'aten::_unique2' with arguments from the 'Meta' backend."),
@@ -31,7 +31,7 @@ head:
 
 @pytest.fixture(params=ABOUT_META, ids=str)
 def no_meta(request, monkeypatch):
-    """timm's networks cannot be built on the meta device."""
+    """Make timm raise an error when it builds a network on the meta device."""
     create = timm.create_model
 
     def create_model(*args, **kwargs):

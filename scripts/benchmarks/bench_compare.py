@@ -1,13 +1,13 @@
-"""What `yolo-lite compare parallel=1` costs beside the `yolo train` runs that it makes, one after another.
+"""Measure the overhead of `yolo-lite compare parallel=1` over running the same `yolo train` commands in sequence.
 
     python scripts/benchmarks/bench_compare.py [rounds=2] [data=shapes.yaml] [epochs=3] [imgsz=160]
         [models=yolov8n,yolov8n-mnv3] [seeds=0,1]
 
-Each round times both, the second one first in every other round, after a warm-up that is not counted: what the first
-command pays for cold files is no difference between them. Measurements (evaluation, latency, parameters and GFLOPs)
-and report are left out, as what a comparison is for. CPU seconds stand beside the wall's, since they are what counts on
-a machine that others use too. A comparison's own part is constant, some seconds for starting, reading the dataset and
-building each model once, so it is the less the longer the runs are.
+Each round times both, in alternating order, after an uncounted warm-up, so that cold files do not bias the comparison.
+The time for measurements (evaluation, latency, parameters and GFLOPs) and the report is excluded, since they are the
+purpose of a comparison. CPU time is reported besides wall time, since it is the relevant one on a shared machine. The
+overhead is constant, a few seconds for starting, reading the dataset and building each model once, so it matters less
+the longer the runs are.
 """
 
 import json
@@ -24,7 +24,7 @@ from yolo_lite.compare.settings import parse
 BIN = Path(sys.executable).parent
 APART = """
 import os, sys
-import ultralytics  # a comparison has it when these begin
+import ultralytics  # a comparison has already imported it by then
 from yolo_lite import models
 from yolo_lite.compare import write_report
 folder, imgsz, *names = sys.argv[1:]
@@ -35,7 +35,7 @@ for model in built:
 write_report(folder)
 after = os.times()
 print(after.elapsed - before.elapsed, after.user + after.system - before.user - before.system)
-"""  # the measurements and the report, in a process of their own
+"""  # runs the measurements and the report in a separate process
 
 
 def main(words):
@@ -61,14 +61,14 @@ def main(words):
 
 
 def train(settings, models, seeds, folder):
-    """Train each model with each seed by the stock command; return wall and CPU seconds."""
+    """Train each model with each seed using the stock command; return wall and CPU seconds."""
     runs = [(f"model={model}.yaml", f"seed={seed}") for seed in seeds for model in models]
     each = [timed("yolo", "train", *as_words(settings), *run, f"project={folder}", "name=train") for run in runs]
     return [sum(seconds) for seconds in zip(*each, strict=True)]
 
 
 def compare(settings, models, seeds, folder):
-    """Compare them; return wall and CPU seconds, without those of measurements and report."""
+    """Compare the models; return wall and CPU seconds, without those of the measurements and the report."""
     lists = {"models": ",".join(models), "seeds": ",".join(seeds), "latency": False, "project": folder, "name": "all"}
     whole = timed("yolo-lite", "compare", *as_words({**settings, **lists}))
     records = [json.loads(file.read_text()) for file in folder.glob("all/runs/*/*/run.json")]
@@ -83,7 +83,7 @@ def as_words(settings):
 
 
 def timed(command, *words):
-    """Run a command; return its wall and CPU seconds, children included."""
+    """Run a command; return its wall and CPU seconds, including child processes."""
     before, start = os.times(), time.perf_counter()
     subprocess.run([BIN / command, *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     after = os.times()

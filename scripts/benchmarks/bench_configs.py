@@ -1,8 +1,8 @@
-"""Every shipped config at scale n against its base: writes docs/latency.csv and docs/latency.md.
+"""Measure the latency of every shipped config at scale n against its base; write docs/latency.csv and docs/latency.md.
 
-A base and all its configs run interleaved, with the base a second time as control, at 640 px with one thread. Results
-are appended as they come, and kept when started again; delete docs/latency.csv to measure anew. Takes about half an
-hour, on a machine that has nothing else to do.
+A base and all its configs run interleaved, with the base measured twice as a control, at 640 px with one thread.
+Results are saved as they come and kept when the script is restarted; delete docs/latency.csv to measure anew. Takes
+about half an hour on an otherwise idle machine.
 
     python scripts/benchmarks/bench_configs.py [configs=yolo*.yaml] [seconds=8] [imgsz=640] [out=docs]
 """
@@ -21,12 +21,12 @@ from yolo_lite.output import say
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIMES = ("onnxruntime", "openvino")
-EXPERIMENTS = ("-aspp", "-timm")  # that promise no speed
+EXPERIMENTS = ("-aspp", "-timm")  # suffixes of configs that need not be faster than their base
 FIELDS = ("config", "base", *report.FIELDS, "imgsz", "environment")
 
 
 class Pair(NamedTuple):
-    """A config at scale n, and the stock model that it changes."""
+    """Names of a config at scale n and of the stock model that it is based on."""
 
     config: str
     base: str
@@ -56,14 +56,14 @@ def main(configs="yolo*.yaml", seconds="8", imgsz="640", out=ROOT / "docs"):
 
 
 def pair(path):
-    """Name a config at scale n and its base: cfg/yolov8-mnv3.yaml is yolov8n-mnv3, of yolov8n."""
+    """Return the names of a config at scale n and its base: yolov8n-mnv3 and yolov8n for cfg/yolov8-mnv3.yaml."""
     base, _, rest = path.stem.partition("-")
     task = next((f"-{task}" for task in ("seg", "pose", "obb", "cls") if rest.endswith(f"-{task}")), "")
     return Pair(f"{base}n-{rest}", f"{base}n{task}")
 
 
 def records(base, configs, measured, imgsz, versions):
-    """Return a config's rows: its own, and its base's from the same run."""
+    """Return the rows of all configs: for each, its own measurements and those of its base from the same run."""
     versions = report.in_words(versions)
     return [
         {"config": config, "base": base, **asdict(row), "imgsz": imgsz, "environment": versions}
@@ -96,12 +96,12 @@ def markdown(configs, rows, imgsz):
 
 
 def titles(runtime, precision):
-    """Return the columns of a way of measuring; the control is in fp32 alone."""
+    """Return the column titles of a runtime and precision; only fp32 has a control."""
     return [f"{runtime} {precision}", *(["control"] if precision == "fp32" else [])]
 
 
 def compared(config, runtime, precision, rows):
-    """Return a config's ratio to its base and, in fp32, the control's, as text."""
+    """Return the ratios of a config and, in fp32, of the control to the base, as text."""
     mine = [row for row in rows if row["config"] == config and row["runtime"] == runtime]
     ours = [row for row in mine if row["model"] == config and row["precision"] == precision]
     if not ours:

@@ -1,12 +1,12 @@
-"""Whether the lite preset is as light and fast as it promises.
+"""Measure whether the lite preset meets its size and latency targets.
 
 Writes docs/lite.csv, the tables in docs/lite.md, and the figures in the README.
 
-All models run interleaved, at 640 px with one thread, in onnxruntime and OpenVINO. Needs a machine that does nothing
-else, for about five minutes. Exit status 1 where a promise is not kept.
+All models run interleaved, at 640 px with one thread, in onnxruntime and OpenVINO. Requires an otherwise idle machine
+for about five minutes. Exits with status 1 if a target is not met.
 
     python scripts/benchmarks/bench_lite.py [seconds=15]
-    python scripts/benchmarks/bench_lite.py --check     look at docs/lite.csv only
+    python scripts/benchmarks/bench_lite.py --check     check docs/lite.csv only
 """
 
 import csv
@@ -34,8 +34,8 @@ MODELS = [
     "yolo26s-lite-mnv4",
 ]
 RUNTIMES = ["onnxruntime", "openvino"]
-MILLIONS = {"yolo26s-lite": 1.7, "yolo26n-lite": 0.6}  # parameters at most
-TIMES = {  # at most so much of the other's time, fp32: model, other, runtime
+MILLIONS = {"yolo26s-lite": 1.7, "yolo26n-lite": 0.6}  # model -> maximum number of parameters in millions
+TIMES = {  # (model, other model, runtime) -> maximum ratio of their fp32 latencies
     ("yolo26s-lite", "yolov8n", "onnxruntime"): 0.53,
     ("yolo26s-lite", "yolo26n", "onnxruntime"): 0.8,
     ("yolo26s-lite", "yolov8n-ghost", "onnxruntime"): 0.83,
@@ -46,7 +46,7 @@ TIMES = {  # at most so much of the other's time, fp32: model, other, runtime
 
 
 class Promise(NamedTuple):
-    """A promise and what was measured."""
+    """A target and the measured value."""
 
     text: str
     promised: str
@@ -68,7 +68,7 @@ def read():
 
 
 def promises(rows):
-    """Hold every promise against the measurements."""
+    """Yield every target with its measured value."""
     mine = (row for row in rows if row["precision"] == "fp32" and row["control"] == "False")
     fp32 = {(row["model"], row["runtime"]): row for row in mine}
     for (model, other, runtime), most in TIMES.items():
@@ -81,7 +81,7 @@ def promises(rows):
 
 
 def with_table(page, rows):
-    """Put the measurements into the page, between its marks."""
+    """Return docs/lite.md with the measurements between its markers."""
     columns = list(dict.fromkeys((row["runtime"], row["precision"]) for row in rows))
     lines = [
         f"| model | parameters | GFLOPs | {' | '.join(f'{runtime} {precision}' for runtime, precision in columns)} |",
@@ -108,7 +108,7 @@ def with_table(page, rows):
 
 
 def with_figures(page, rows):
-    """Put the measurements into the README's sentence, each between its marks."""
+    """Return the README with each figure between its markers."""
     for letter in "sn":
         row = next(each for each in rows if each["model"] == f"yolo26{letter}-lite" and each["runtime"] == RUNTIMES[0])
         figures = {"": float(row["ratio"]), "-millions": int(row["parameters"]) / 1e6}
@@ -119,7 +119,7 @@ def with_figures(page, rows):
 
 
 def check():
-    """Print the promises that are not kept, and return the exit status."""
+    """Print the targets that are not met; return the exit status."""
     broken = [each for each in promises(read()) if not each.kept]
     print(*(f"{each.text}: {each.promised}, found {each.found}" for each in broken), sep="\n")
     return bool(broken)

@@ -1,7 +1,7 @@
-"""What the start-up file costs every Python start.
+"""Measure the time that the start-up file adds to every start of Python.
 
-Makes two empty virtual environments, puts the start-up file and what it imports into one of them, and runs
-`python -c pass` in the two in turn; prints the medians and the median of the paired differences.
+Creates two empty virtual environments, installs the start-up file and the package into one of them, and runs
+`python -c pass` in both alternately; prints the medians and the median of the paired differences.
 
     python scripts/benchmarks/bench_startup.py [rounds]
 """
@@ -35,7 +35,7 @@ def main(rounds=300):
         shutil.copytree(ROOT / "yolo_lite", packages / "yolo_lite", ignore=shutil.ignore_patterns("__pycache__"))
         for name, text in STARTUP_FILES.items():
             (packages / name).write_text(text)
-        subprocess.run([pythons[0], "-m", "compileall", "-q", packages], check=True)  # as pip does
+        subprocess.run([pythons[0], "-m", "compileall", "-q", packages], check=True)  # like pip
         check = "import sys; print(any('yolo_lite' in type(f).__module__ for f in sys.meta_path))"
         hooked = [subprocess.check_output([python, "-c", check], text=True).strip() for python in pythons]
         assert hooked == ["True", "False"], hooked

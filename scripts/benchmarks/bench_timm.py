@@ -1,7 +1,7 @@
-"""Light timm networks as YOLOv8n's backbone against YOLOv8n itself: writes docs/timm.csv and the times in docs/timm.md.
+"""Measure the latency of light timm networks as YOLOv8n's backbone; write docs/timm.csv and the table in docs/timm.md.
 
-Each is `yolov8n-timm.yaml` with that network's P3 to P5, at 640 px with one thread in onnxruntime, all interleaved with
-YOLOv8n, and YOLOv8n a second time as control. Takes about ten minutes, on a machine that has nothing else to do.
+Each model is `yolov8n-timm.yaml` with that network's P3 to P5, at 640 px with one thread in onnxruntime; all are
+interleaved with YOLOv8n, which is measured twice as a control. Takes about ten minutes on an otherwise idle machine.
 
     python scripts/benchmarks/bench_timm.py [networks=lcnet_100,...] [seconds=8] [imgsz=640] [out=docs]
 """
@@ -22,7 +22,7 @@ from yolo_lite.files import between, rows_as_csv, write
 from yolo_lite.output import say
 
 ROOT = Path(__file__).resolve().parents[2]
-FOR_CPUS = ("cpubone_*", "lcnetv2_*", "lowformer_*")  # made for them, by their authors' own words
+FOR_CPUS = ("cpubone_*", "lcnetv2_*", "lowformer_*")  # designed for CPUs according to their authors
 BESIDE = ("mobilenetv4_conv_small", "mobilenetv4_conv_small_050", "lcnet_100", "repghostnet_100")
 FIELDS = ("network", "params_m", "gflops", "p50", "ratio", "low", "high", "imgsz", "environment")
 BASE = "yolov8n"
@@ -51,7 +51,7 @@ def main(networks="", seconds="8", imgsz="640", out=ROOT / "docs"):
 
 
 def config(name, folder):
-    """Write the shipped pattern with a network's name, and the levels P3 to P5 only: some begin there."""
+    """Write yolov8n-timm.yaml with a network's name and the levels P3 to P5 only, since some networks have no P2."""
     d = {**yaml_model_load("yolov8n-timm.yaml")}
     d["backbone"][0][3], d["backbone"][1][3] = [name], [3]
     file = folder / f"yolov8n-{name}.yaml"
@@ -60,7 +60,7 @@ def config(name, folder):
 
 
 def times(docs):
-    """Return the page's table, fastest first."""
+    """Return the table of docs/timm.md, fastest first."""
     with (Path(docs) / "timm.csv").open(newline="", encoding="utf-8") as file:
         rows = sorted(csv.DictReader(file), key=lambda row: float(row["ratio"]))
     lines = [

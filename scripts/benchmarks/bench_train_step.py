@@ -1,7 +1,7 @@
-"""How much faster a CPU training step is with the depthwise layers' memory layout handled, as yolo_lite does.
+"""Measure the speed-up of a CPU training step by yolo_lite's channels-last conversion for depthwise layers.
 
-Times whole training steps (forward, loss, backward, optimizer) of one YOLOv8n with a MobileNetV3-Large backbone of
-width 1.0, with and without the conversion, in turn, and prints the medians and their ratio.
+Times whole training steps (forward, loss, backward, optimizer) of a YOLOv8n with a MobileNetV3-Large backbone of width
+1.0, alternately with and without the conversion, and prints the medians and their ratio.
 
     python scripts/benchmarks/bench_train_step.py [rounds]
 """
@@ -46,7 +46,7 @@ def main(rounds=15):
     for turn in range(rounds + 2):
         for name, layout in layouts.items():
             duration = step(layout)
-            if turn >= 2:  # the first two warm up
+            if turn >= 2:  # the first two are warm-up steps
                 seconds[name].append(duration)
         print(f"\r{turn + 1}/{rounds + 2}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)

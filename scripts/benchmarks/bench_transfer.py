@@ -1,6 +1,6 @@
-"""How long a transfer takes and how much memory it needs: YOLOv8n into yolo26s-lite, 320 px, 64 and 256 images.
+"""Measure time and memory of a transfer from YOLOv8n to yolo26s-lite, at 320 px with 64 and 256 images.
 
-Each in a process of its own, which says its peak of resident memory; images are made up, weights random.
+Each transfer runs in its own process, which reports its peak resident memory; images and weights are random.
 
     python scripts/benchmarks/bench_transfer.py [threads=2] [images=64,256] [imgsz=320]
 """
@@ -12,7 +12,7 @@ import time
 
 
 def main(words: list[str]) -> None:
-    """Measure in processes of their own, or, as one of those, measure once."""
+    """Measure each number of images in its own process; in such a process, with `one=`, measure once."""
     given = {"threads": "2", "images": "64,256", "imgsz": "320", **dict(word.split("=") for word in words)}
     if "one" in given:
         print(measure(int(given["one"]), int(given["imgsz"]), int(given["threads"])), flush=True)
@@ -23,7 +23,7 @@ def main(words: list[str]) -> None:
 
 
 def measure(count: int, imgsz: int, threads: int) -> str:
-    """Transfer once; say what it took."""
+    """Run one transfer; return its time and memory as text."""
     import torch
     from ultralytics.nn.tasks import DetectionModel
 
@@ -45,7 +45,7 @@ def measure(count: int, imgsz: int, threads: int) -> str:
 
 
 def _peak() -> int:
-    """Return the largest resident memory that this process has had, bytes."""
+    """Return the peak resident memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -1,13 +1,13 @@
-"""What only a GPU can show: precision, AMP, compilation, latency, two workers; writes docs/gpu.csv and docs/gpu.md.
+"""Run the checks that require a GPU: precision, AMP, compilation, latency, DDP; write docs/gpu.csv and docs/gpu.md.
 
     python scripts/benchmarks/gpu.py [device=0] [docs=docs] [only=latency]
-    python scripts/benchmarks/gpu.py device=cpu docs=      # a dry check of this script: small, says nothing about a GPU
+    python scripts/benchmarks/gpu.py device=cpu docs=      # a small dry run of this script, without meaning for GPUs
 
 For three shipped configs and the preset: outputs against the CPU's in float32 (TF32 off), an epoch with AMP on the
 generated dataset, half-precision prediction, a compiled training step, channels-last, the latency in fp16 as a ratio to
-YOLOv8n in the same run (interleaved), and two workers that average their gradients (gloo, both on the one device).
-Rows are kept as they come; `only=` makes the checks whose names begin so, and keeps the others' rows. Nothing else may
-run on the GPU while the latency is measured.
+YOLOv8n in the same run (interleaved), and two workers that average their gradients (gloo, both on the same device).
+Rows are written as they come; `only=` runs the checks whose names start with it, and keeps the rows of the others.
+Nothing else may run on the GPU while the latency is measured.
 """
 
 import copy
@@ -24,7 +24,7 @@ import torch
 from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
 
-import yolo_lite  # noqa: F401  # also where it is not installed, and in the workers
+import yolo_lite  # noqa: F401  # registers the models in workers, too, and if yolo_lite is not installed
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINE = "yolov8n.yaml"
@@ -59,7 +59,7 @@ def main(device: str = "0", docs: str = "docs", only: str = "") -> int:
 
 
 def forbid_tf32() -> None:
-    """Have float32 computed in float32; torch's older switch leaves cuDNN's convolutions to a default since 2.9."""
+    """Disable TF32; since torch 2.9 the older switch leaves cuDNN's convolutions at their default."""
     if hasattr(torch.backends.cudnn, "conv"):
         torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = "ieee"
     else:
@@ -72,13 +72,13 @@ def image(where: torch.device, batch: int = 2) -> torch.Tensor:
 
 
 def build(name: str, where: torch.device) -> torch.nn.Module:
-    """Return a model with the statistics of a batch in its BatchNorms, so that outputs depend on the image."""
+    """Return a model whose BatchNorms have the statistics of a batch, so that outputs depend on the image."""
     torch.manual_seed(0)
     network = YOLO(name).model.to(where)
     norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
-        norm.momentum = None  # a mean over the batches, instead of a moving one
+        norm.momentum = None  # cumulative instead of moving average
         norm.reset_running_stats()
     with torch.no_grad():
         network.train()(image(where, BATCH))
@@ -88,9 +88,9 @@ def build(name: str, where: torch.device) -> torch.nn.Module:
 
 
 def output(network: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Return the first of a model's outputs: boxes and scores, those of the one-to-many head where it has two."""
+    """Return a model's first output: boxes and scores, from the one-to-many head of an end-to-end model."""
     if getattr(network, "end2end", False):
-        network.end2end = False  # a choice of the best is not continuous
+        network.end2end = False  # top-k selection is not continuous
     with torch.no_grad():
         found = network(x)
     return (found[0] if isinstance(found, tuple | list) else found).float().cpu()
@@ -107,7 +107,7 @@ def against_cpu(name, where):
 
 
 def amp_epoch(name, where):
-    """Return the last training loss of an epoch; not finite, it is an error."""
+    """Train one epoch with AMP; return its training loss, or raise an error if it is not finite."""
     small = {} if where.type == "cuda" else {"fraction": 0.05, "imgsz": 64, "batch": 4}
     with tempfile.TemporaryDirectory() as folder:
         model = YOLO(name)
@@ -136,7 +136,7 @@ def channels_last(name, where):
 
 
 def step(network, forward, where):
-    """Make a training step; return its loss and the gradients' norm."""
+    """Run a forward and backward pass; return the loss and the norm of the gradients."""
     x = image(where)
     targets = {"batch_idx": [0.0, 1.0], "cls": [[0.0], [1.0]], "bboxes": [[0.5, 0.5, 0.4, 0.4], [0.4, 0.5, 0.3, 0.6]]}
     batch = {"img": x, **{key: torch.tensor(value, device=where) for key, value in targets.items()}}
@@ -149,7 +149,7 @@ def step(network, forward, where):
 
 
 def compiled_step(name, where):
-    """Return by how much a compiled step's loss or gradient differs from the plain one's."""
+    """Return the relative difference of a compiled step's loss or gradient norm to the eager one's, the larger one."""
     network = build(name, where).train()
     twin = copy.deepcopy(network)
     plain = step(twin, twin.predict, where)
@@ -159,7 +159,7 @@ def compiled_step(name, where):
 
 
 def latency(name, where):
-    """Return the median ratio to the baseline's time, of rounds that time both."""
+    """Return the latency relative to the baseline's: the median of the ratios in rounds that time both."""
     cuda = where.type == "cuda"
     dtype, rounds = (torch.float16, ROUNDS) if cuda else (torch.float32, 3)
     x = image(where, 1).to(dtype)
@@ -180,7 +180,7 @@ def latency(name, where):
 
 
 def two_workers(name, where):
-    """Return by how much the gradients of two workers differ after they were averaged."""
+    """Return the relative difference between the gradients of two workers after averaging."""
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(worker, (name, str(where), folder), nprocs=2)
         first, second = (torch.load(Path(folder, f"{rank}.pt")) for rank in (0, 1))
@@ -198,7 +198,7 @@ def worker(rank, name, where, folder):
     torch.distributed.destroy_process_group()
 
 
-CHECKS: dict[str, tuple[Callable[[str, torch.device], float], float | None]] = {  # what is measured -> how, at most
+CHECKS: dict[str, tuple[Callable[[str, torch.device], float], float | None]] = {  # name -> check, limit
     "outputs against the CPU, relative": (against_cpu, 1e-4),
     "AMP, an epoch: loss": (amp_epoch, None),
     "half precision, relative": (half_precision, 0.05),
@@ -210,7 +210,7 @@ CHECKS: dict[str, tuple[Callable[[str, torch.device], float], float | None]] = {
 
 
 def read(docs):
-    """Return the rows of an earlier run."""
+    """Return the rows in docs/gpu.csv, written by an earlier run."""
     file = docs / "gpu.csv"
     return list(csv.DictReader(file.read_text("utf-8").splitlines())) if file.exists() else []
 

@@ -1,8 +1,8 @@
-"""PEP 517 backend: setuptools, plus the files that setuptools has no place for.
+"""PEP 517 build backend: setuptools, plus files that setuptools cannot install.
 
-Next to the package go `yolo_lite.pth` and `yolo_lite.start`, one line each, which register the modules when Python
-starts (see yolo_lite/_startup.py). Setuptools could put them into a wheel through `data_files`, but not into an
-editable install. Into the package goes the top-level `cfg/`; an editable install reads it where it is.
+`yolo_lite.pth` and `yolo_lite.start`, one line each, are installed next to the package and register the modules when
+Python starts (see yolo_lite/_startup.py). Setuptools could add them to a wheel with `data_files`, but not to an
+editable install. The top-level `cfg/` is copied into the package; an editable install reads it in place.
 """
 
 import base64
@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 from setuptools import build_meta
-from setuptools.build_meta import *  # noqa: F403  (the hooks that need nothing added)
+from setuptools.build_meta import *  # noqa: F403  (re-export the hooks that are not overridden here)
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTUP_FILES = {
@@ -34,7 +34,7 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
 
 
 def _add_files(wheel, files):
-    """Rewrite `wheel` with `files` (name to text) added to its contents and to its RECORD."""
+    """Rewrite `wheel` with `files` (name -> text) added to its contents and to its RECORD."""
     with zipfile.ZipFile(wheel) as old:
         contents = {item: old.read(item) for item in old.infolist()}
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as new:

@@ -1,18 +1,19 @@
-"""A checkpoint to release: trained from what a published YOLO knows, evaluated, exported, timed, with its model card.
+"""Make a checkpoint to release: train it from a published YOLO, evaluate, export, time it, and write its model card.
 
     python scripts/release/checkpoints.py [model=yolo26s-lite] [source=yolov8n.pt] [data=coco.yaml]
         [folder=runs/checkpoints] [against=yolov8n] [formats=onnx] [runtimes=onnxruntime,openvino] [tag=v0.1.0]
         [epochs=300] [imgsz=640] [batch=128]
 
-Every other training argument of Ultralytics may follow, like device=0,1 or distill_model=yolov8m.pt. Kill it whenever
-you like: the same command goes on. It leaves FOLDER/MODEL.pt, its exports, its card MODEL.md, and MODEL.json, its row
-for yolo_lite/ultralytics_hooks/released.json: with that row, and the file among the release's assets, `model=MODEL.pt`
-works everywhere.
+Accepts any other training argument of Ultralytics, such as device=0,1 or distill_model=yolov8m.pt. It may be killed at
+any time: the same command resumes. It writes FOLDER/MODEL.pt, its exports, its card MODEL.md, and MODEL.json, its entry
+for yolo_lite/ultralytics_hooks/released.json: with that entry, and the file among the release's assets,
+`model=MODEL.pt` works everywhere.
 
-The defaults: 300 epochs, because Ultralytics' own schedules of 500 and more begin from random weights, and this does
-not; batch 128, twice the nominal 64 that Ultralytics' rates are made for, which its trainer allows for; all else as
-Ultralytics has it, which was tuned on COCO. No distillation: it showed no gain on the one small dataset where it was
-tried (docs/lite.md). Nobody has trained this on COCO yet. source=None begins from random weights.
+Defaults: 300 epochs, because Ultralytics' own schedules of 500 and more start from random weights and this one does
+not; batch 128, twice the nominal batch size of 64 that Ultralytics' learning rates are meant for, which its trainer
+compensates for; all else as in Ultralytics, whose settings were tuned on COCO. No distillation: it showed no gain on
+the one small dataset where it was tried (docs/lite.md). This has not been trained on COCO yet. source=None starts from
+random weights.
 """
 
 import io
@@ -38,7 +39,7 @@ OF_THIS_MACHINE = ("data", "project", "name", "save_dir", "model", "pretrained",
 
 
 def main(words: list[str]) -> int:
-    """Do what is left; return the exit status."""
+    """Run the steps that are not done yet; return the exit status."""
     _, settings = parse(words)
     settings = {**TRAINING, **settings}
     model, source = settings.pop("model", "yolo26s-lite"), settings.pop("source", "yolov8n.pt")
@@ -69,13 +70,13 @@ def main(words: list[str]) -> int:
 
 
 def clear(folder: Path) -> None:
-    """Remove what a killed command was writing."""
+    """Remove the temporary files of a killed command."""
     for each in folder.glob(".*"):
         shutil.rmtree(each) if each.is_dir() else each.unlink()
 
 
 def train(model: str, source: str, folder: Path, settings: dict[str, Any]) -> Path:
-    """Train as `yolo-lite compare` does, which goes on where it was killed; return the folder.
+    """Train with `yolo-lite compare`, which resumes a killed training; return the comparison's folder.
 
     Raises:
         ConfigError: The training failed.
@@ -92,7 +93,7 @@ def train(model: str, source: str, folder: Path, settings: dict[str, Any]) -> Pa
 
 
 def released(last: Path) -> bytes:
-    """Return a checkpoint without the paths of the machine that it was trained on."""
+    """Return a checkpoint's bytes without the paths of the machine that it was trained on."""
     checkpoint = torch.load(last, map_location="cpu", weights_only=False)
     for arguments in (checkpoint["train_args"], getattr(checkpoint["model"], "args", {})):
         for key in OF_THIS_MACHINE:
@@ -106,7 +107,7 @@ def released(last: Path) -> bytes:
 
 
 def export(checkpoint: Path, kind: str, imgsz: int) -> None:
-    """Export a checkpoint, complete or not at all; one that is here stays."""
+    """Export a checkpoint atomically; keep an existing export."""
     from ultralytics import YOLO
 
     if list(checkpoint.parent.glob(f"{checkpoint.stem}.{kind}*")) + list(checkpoint.parent.glob(f"*_{kind}_model")):
@@ -121,7 +122,7 @@ def export(checkpoint: Path, kind: str, imgsz: int) -> None:
 def card(
     model: str, source: str, results: Results, against: str, times: list[Any], row: dict[str, Any], command: str
 ) -> list[str]:
-    """Return the model card's lines."""
+    """Return the lines of the model card."""
     found, record, data = results.models[model], results.runs[0].record, results.comparison.data
     versions = ", ".join(f"{name} {version}" for name, version in (record.versions or {}).items())
     part = "" if results.comparison.fraction == 1 else f" (fraction={results.comparison.fraction})"

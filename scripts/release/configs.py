@@ -1,9 +1,9 @@
-"""The configs that are shipped: what `yolo-lite make` is asked for; writes cfg/*.yaml and the tables of their figures.
+"""Generate the shipped configs, cfg/*.yaml, with `yolo-lite make`, and the tables of their size, cost and latency.
 
-python scripts/release/configs.py             write all: configs, and the tables of docs/configs.md, docs/which.md
-                                              and the README; times are those of scripts/benchmarks/bench_configs.py
+python scripts/release/configs.py             write everything: configs and the tables of docs/configs.md, docs/which.md
+                                              and the README; latencies come from scripts/benchmarks/bench_configs.py
 python scripts/release/configs.py --tables    write the tables only
-python scripts/release/configs.py --check     recompute scale n only and compare; exit status 1 where something differs
+python scripts/release/configs.py --check     recompute scale n only and compare; exit with status 1 on any difference
 """
 
 import csv
@@ -48,10 +48,10 @@ BACKBONES = {
     "unireplknet": "unireplknet_a",
     "timm": "timm/mobilenetv4_conv_small",
 }
-# A width with published weights where one is lighter than the base
+# a width with published weights if one is lighter than the base
 ALPHAS = {"n": 0.5, "s": 1.0, "m": 1.0, "l": 1.0, "x": 1.0}
 SWAPPABLE = ("yolov5", "yolov8", "yolo11", "yolo26")
-OTHER_ALPHAS = {  # where the usual one is slower than the base, see docs/latency.md, or costs more
+OTHER_ALPHAS = {  # where the default width is slower (see docs/latency.md) or costs more than the base
     ("yolov5", "mnv1"): {"n": 0.25, "s": 0.75},
     **{(base, "efficientnet"): {"n": 0.35} for base in ("yolov5", "yolov8")},
     **{(base, "efficientnet-lite"): {"n": 0.35} for base in ("yolov5", "yolov8")},
@@ -64,7 +64,7 @@ OTHER_ALPHAS = {  # where the usual one is slower than the base, see docs/latenc
     ("yolov8", "unireplknet"): {"n": 0.35},
     **{(base, "shufflenetv2"): {"m": 1.5, "l": 2.0, "x": 2.0} for base in SWAPPABLE},
 }
-LITE = {  # the preset: what costs least time for what it finds, see docs/lite.md
+LITE = {  # the preset: the best trade-off between latency and accuracy, see docs/lite.md
     "base": "yolo26",
     "backbone": "csplite_100",
     "neck": "slim",
@@ -83,11 +83,11 @@ LATER_BASES = ("mnv3", "mnv4", "mnasnet", "ghostnet", "shufflenetv2")
 WITH_ASPP = ("mnasnet", "mnv1", "mnv2", "mnv3", "ghostnet", "shufflenetv1", "shufflenetv2")
 WITH_EXTRADW = (("yolov8", "mnv4"), ("yolo11", "mnv4"))
 
-Options = Mapping[str, Any]  # of `yolo-lite make`
+Options = Mapping[str, Any]  # options of `yolo-lite make`
 
 
 def shipped() -> dict[str, Options]:
-    """Return what `make` is asked for, for every config by its file's name."""
+    """Return the `make` options of every shipped config, by file name."""
     made: dict[str, Options] = {}
 
     def add(base: str, short: str, suffix: str = "", **options: Any) -> None:
@@ -113,12 +113,12 @@ def shipped() -> dict[str, Options]:
 
 
 def experiment(name: str) -> bool:
-    """Tell whether a config is one that may be heavier than its base."""
+    """Return whether a config is an experimental one, which may be heavier than its base."""
     return "-aspp" in name or "-timm" in name
 
 
 def figures(name: str, options: Options, letter: str = "n") -> Figures:
-    """Count what a shipped config costs at one scale, and its base."""
+    """Return the parameters and GFLOPs of a shipped config and of its base at one scale."""
     body = (ROOT / "cfg" / name).read_text("utf-8").partition("\n\n")[2]
     alphas = options["width"]
     return budget.figures(body, Recipe.of(options), letter, None if alphas is None else alphas[letter])
@@ -128,7 +128,7 @@ def figures(name: str, options: Options, letter: str = "n") -> Figures:
 
 
 def at_n(name: str) -> str:
-    """Return the name under which Ultralytics finds a config at scale n."""
+    """Return the name by which Ultralytics finds a config at scale n."""
     return name.removesuffix(".yaml").replace("-", "n-", 1)
 
 
@@ -140,7 +140,7 @@ HEAD = [
 
 
 def table_line(name: str, row: Figures) -> str:
-    """Write a config's line in the tables."""
+    """Return a config's row in the tables of docs/configs.md."""
     return (
         f"| `{at_n(name)}` | {'-' if row.alpha is None else f'{row.alpha:g}'} "
         f"| {'yes' if row.published else 'no'} | {row.parameters / 1e6:.2f} M | {row.gflops:.2f} "
@@ -154,7 +154,7 @@ README_HEAD = ["| config | parameters | GFLOPs | time | weights |", "|---|---|--
 
 
 def readme_line(name: str, row: Figures) -> str:
-    """Write a config's line in the README."""
+    """Return a config's row in the README's table."""
     options = shipped()[name]
     source = published(options["backbone"], row.alpha) if row.published and row.alpha is not None else None
     weights = LICENCES.get(source.licence, source.licence) if source else "no"
@@ -163,13 +163,13 @@ def readme_line(name: str, row: Figures) -> str:
 
 
 def in_readme(name: str) -> bool:
-    """Tell whether the README's table and the one of docs/which.md have a config."""
+    """Return whether a config is listed in the tables of the README and docs/which.md."""
     return name.startswith("yolov8") and not experiment(name)
 
 
 @functools.cache
 def measured_ratios() -> dict[tuple[str, str], float]:
-    """Return docs/latency.csv's time over the base's by config and runtime, in fp32."""
+    """Return the fp32 latency ratios to the base from docs/latency.csv, by config and runtime."""
     file = ROOT / "docs" / "latency.csv"
     rows = csv.DictReader(file.read_text("utf-8").splitlines()) if file.exists() else []
     return {
@@ -180,7 +180,7 @@ def measured_ratios() -> dict[tuple[str, str], float]:
 
 
 def time_of(name: str, runtime: str) -> str:
-    """Write a config's time at scale n over its base's, bold where it is slower."""
+    """Return the latency ratio of a config to its base at scale n as text, in bold if the config is slower."""
     ratio = measured_ratios().get((at_n(name), runtime))
     if ratio is None:
         return "not measured"
@@ -188,12 +188,12 @@ def time_of(name: str, runtime: str) -> str:
 
 
 def slower(ratio: float) -> bool:
-    """Tell whether a config is slower than its base, as far as two digits show it."""
+    """Return whether a config is slower than its base, with the ratio rounded to two decimals."""
     return round(ratio, 2) > 1
 
 
 def slower_line() -> str:
-    """Name the configs that are slower than their bases, the experiments apart."""
+    """Return a sentence naming the configs that are slower than their bases, experimental configs excluded."""
     found: dict[str, list[str]] = {}
     for (config, runtime), ratio in sorted(measured_ratios().items()):
         if slower(ratio) and not experiment(config):
@@ -204,7 +204,7 @@ def slower_line() -> str:
 
 
 def by_time(lines: Sequence[str]) -> list[str]:
-    """Return a table made from configs' lines: name, times, accuracy, size; the fastest in onnxruntime first."""
+    """Return a table of name, latencies, accuracy and size from the configs' rows, fastest in onnxruntime first."""
     order = (0, 7, 8, 9, 3, 2)
 
     def time(row: Sequence[str]) -> float:
@@ -219,14 +219,14 @@ def by_time(lines: Sequence[str]) -> list[str]:
 
 
 def accuracy_of(config: str) -> str:
-    """Write how far a model's mAP50-95 is from YOLOv8n's in docs/study-bccd, in points."""
+    """Return the difference of a model's mAP50-95 to YOLOv8n's in docs/study-bccd as text, in points."""
     study = json.loads((ROOT / "docs" / "study-bccd" / "results.json").read_text("utf-8"))
     difference = study["models"].get(config, {}).get("difference", {}).get("mAP50-95")
     return f"{100 * difference['mean']:+.1f}" if difference else "not measured"
 
 
 def tables(lines: Mapping[str, str]) -> list[str]:
-    """Return the tables of docs/configs.md, one a base, from each config's line."""
+    """Return the tables of docs/configs.md, one per base, from each config's row."""
     found: list[str] = []
     bases = sorted({options["base"] for options in shipped().values()}, key=lambda base: int(re.sub(r"\D", "", base)))
     for base in bases:
@@ -235,7 +235,7 @@ def tables(lines: Mapping[str, str]) -> list[str]:
 
 
 def write_pages(configs: bool = True) -> None:
-    """Write every config, if asked, and the tables."""
+    """Write the tables, and every config if `configs` is true."""
     lines: dict[str, str] = {}
     short = list(README_HEAD)
     for name, options in shipped().items():
@@ -254,7 +254,7 @@ def write_pages(configs: bool = True) -> None:
 
 
 def check() -> list[str]:
-    """Return what stands in the files and is not so: configs that `make` writes otherwise, and figures of scale n."""
+    """Return what is out of date in the files: configs that `make` now writes differently, and figures of scale n."""
     wrong = []
     stated = ((ROOT / "README.md").read_text("utf-8") + (ROOT / "docs" / "configs.md").read_text("utf-8")).splitlines()
     for name, options in shipped().items():

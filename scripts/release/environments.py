@@ -1,13 +1,13 @@
-"""The environments that users have, made from scratch: installs into each and tests it; writes docs/environments.md.
+"""Install and test yolo_lite in typical user environments, created from scratch; write docs/environments.md.
 
     python scripts/release/environments.py [rows=floors,Colab] [results=runs/environments.jsonl] [docs=docs]
                                            [any_python=False] [pytest="-m 'core and not slow'"]
 
-For each row: a fresh virtual environment, what a user has there is installed first, then this checkout, which must
-change none of it; then `yolo-lite doctor`, an epoch of the stock command, and the core tests. Results are appended to a
-file; started again, it goes on with the rows that are not in it (a named row is run again). A row takes about
-8 GB of disk while it runs; where it can be reached, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves
-most of that. `any_python=True` runs a row whose Python is not found on this one instead.
+For each row, create a virtual environment, install the packages of such a user, then install this checkout, which must
+not change any of them; then run `yolo-lite doctor`, one epoch of the stock command, and the core tests. Results are
+appended to a file; when restarted, the script skips the rows in it, except rows named with `rows=`. A row needs about
+8 GB of disk space while it runs; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu, if reachable, saves most of
+that. With `any_python=True`, a row whose Python version is not found runs on the current Python.
 """
 
 import csv
@@ -31,15 +31,15 @@ COLUMNS = ("environment", "Python", "torch", "timm", "Ultralytics", "numpy", "re
 
 
 class Row(NamedTuple):
-    """One environment: its Python, and what its user has installed before us."""
+    """A user environment: its Python version, and the packages installed before yolo_lite."""
 
     name: str
     python: str
     first: tuple[str, ...]
-    bounds: tuple[str, ...] = ()  # what these need, and every later command of pip has to be told
+    bounds: tuple[str, ...] = ()  # further requirements, installed together with `first`
 
 
-EXPORT = (  # releases that go together: left to itself, pip's resolver was still looking for them after 40 minutes
+EXPORT = (  # compatible releases: without them, pip's resolver had not finished after 40 minutes
     *("torch<2.15", "torchvision<0.30", "numpy==1.26.4", "protobuf==5.29.6", "onnx==1.21.0", "onnxruntime==1.32.0"),
     *("tensorflow==2.19.0", "keras==3.15.1", "ydf==0.12.0", "jax==0.7.1", "nncf==3.4.0", "coremltools==9.0"),
     *("litert-torch==0.10.0", "ai-edge-litert==2.3.0", "ai-edge-quantizer==0.10.0", "litert-lm-builder==0.18.1"),
@@ -76,26 +76,26 @@ def read(results):
 
 
 def good(entry):
-    """Tell whether all of a row's checks were made and passed."""
+    """Return whether all checks of a row ran and passed."""
     return entry.get("replaced") == "nothing" and entry.get("epoch") == "ok" and entry.get("failed") == 0
 
 
 def find_python(version):
-    """Return the command of a Python, on the path or of pyenv; None if there is none."""
+    """Return the path of a Python of this version, on the PATH or installed by pyenv; None if there is none."""
     folder = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     for command in (f"python{version}", *sorted(map(str, folder.glob(f"{version}.*/bin/python")))):
-        path = shutil.which(command)  # pyenv's stand-ins are on the path for Pythons that they then refuse
+        path = shutil.which(command)  # pyenv's shims are on the PATH even for Pythons that they refuse to run
         if path and subprocess.run([path, "-c", "import ensurepip"], capture_output=True).returncode == 0:
             return path
     return None
 
 
 class Failure(Exception):
-    """A step that failed, with the last words of its command."""
+    """A failed step; the message has the command and a line of its output."""
 
 
 def run(row, any_python, pytest):
-    """Return a row of the table; what could not be done has its reason in the note."""
+    """Run all checks of a row and return its table entry; if a step fails, the reason is in the note."""
     entry, python = {"environment": row.name, "Python": row.python}, find_python(row.python)
     if python is None:
         if not any_python:
@@ -130,7 +130,7 @@ def check(row, python, pytest, folder, entry):
     entry["doctor"] = "warns" if "\nwarn" in step("yolo-lite", "doctor") else "ok"
     step("yolo", "train", "model=yolov8n-mnv3.yaml", "data=shapes.yaml", "imgsz=64", "epochs=1", "device=cpu")
     entry["epoch"] = "ok"
-    # the tests' own packages may want others: those that the row is about stay
+    # the tests' requirements may ask for other versions: pin the packages that the row is about
     (folder / "keep.txt").write_text("\n".join(f"{k}=={after[k]}" for k in ("torch", "torchvision", "timm", "numpy")))
     step("pip", "install", "--quiet", "-c", folder / "keep.txt", f"{ROOT}[test]")
     report = folder / "tests.xml"
@@ -150,7 +150,7 @@ def versions(step):
 
 
 def count(report):
-    """Count a test run's cases, and name those that failed."""
+    """Count the passed, failed and skipped cases of a JUnit report, and name the failed ones in the note."""
     cases = list(ElementTree.parse(report).getroot().iter("testcase"))
     failed = [case.get("name") for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = sum(case.find("skipped") is not None for case in cases)
@@ -159,7 +159,7 @@ def count(report):
 
 
 def call(*command, cwd=None, **environment):
-    """Run a command; return its standard output, or raise its last line."""
+    """Run a command and return its standard output; if it fails, raise `Failure` with a line of its output."""
     inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTEST_ADDOPTS", "YOLO_LITE_HOOK")}
     process = subprocess.run(
         [str(part) for part in command], cwd=cwd, env={**inherited, **environment}, capture_output=True, text=True
@@ -174,7 +174,7 @@ def call(*command, cwd=None, **environment):
 
 
 def table(entries):
-    """Return the docs' table."""
+    """Return the table of docs/environments.md."""
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for entry in entries:
         lines.append(f"| {' | '.join(str(entry.get(column, '')) for column in COLUMNS)} |")

@@ -1,12 +1,12 @@
-"""Whether exports compute what PyTorch computes: every native family and preset, scale n, every runtime.
+"""Compare exports with PyTorch: every native family and preset at scale n, in every runtime.
 
 Writes docs/exports.csv and docs/exports.md.
 
 Each model gets the BatchNorm statistics of a batch, so that every layer's output is of order one and depends on the
-image, is exported with Ultralytics' own exporter, and run on the same image. Boxes are compared relative to the image's
-size, all other outputs relative to the largest value. A model runs in a process of its own and what comes of it is
-appended to docs/exports.csv; started again, the script goes on, and does anew what has another YAML now. Runtimes that
-are not installed are left for another time, or another environment (litert-torch wants an older torch).
+image; it is exported with Ultralytics' own exporter and run on the same image. Boxes are compared relative to the image
+size, all other outputs relative to the largest value. Each model runs in its own process, and its results are appended
+to docs/exports.csv. When restarted, the script resumes, and repeats models whose YAML has changed. Runtimes that are
+not installed are skipped; run them later or in another environment (litert-torch requires an older torch).
 
     python scripts/release/export_parity.py [results=docs/exports.csv] [configs=yolov8-*.yaml,yolo26-lite*.yaml]
         [runtimes=...]
@@ -32,10 +32,10 @@ from yolo_lite.files import write
 
 ROOT = Path(__file__).resolve().parents[2]
 IMGSZ = 160
-ROUNDING = "float64"  # the column of PyTorch in float64: what rounding does by itself
-OTHER = "another image"  # the column that shows how much there is to differ
+ROUNDING = "float64"  # column of PyTorch in float64: the effect of rounding alone
+OTHER = "another image"  # column of PyTorch on another image: the scale for the differences
 FIELDS = ("config", "digest", "runtime", "deviation", "problem", "versions", "date")
-CAUSES = {  # of what differs
+CAUSES = {  # (config, runtime) -> cause of the difference
     ("yolov8-ghostnetv2.yaml", "litert"): "`aten.upsample_nearest2d` by a non-integer ratio, here 2 to 5 "
     "pixels, in the attention. litert-torch 0.10 takes the pixels' centres (0 0 1 1 1), PyTorch their corners "
     "(0 0 0 1 1). Image sizes that are multiples of 64 have no such ratio.",
@@ -80,7 +80,7 @@ def main(results=ROOT / "docs" / "exports.csv", configs="yolov8-*.yaml,yolo26-li
 
 
 def read(results):
-    """Return what is done by config and runtime: of the YAMLs as they are, and references only that were computed."""
+    """Return the rows by config and runtime, without rows of changed YAMLs and references that failed."""
     rows = list(csv.DictReader(results.open())) if results.exists() else []
     return {
         (row["config"], row["runtime"]): row
@@ -90,16 +90,16 @@ def read(results):
 
 
 def digest(name):
-    """A short word for what a config's YAML says."""
+    """Return a short hash of the content of a config's YAML, "" if there is no such file."""
     file = ROOT / "cfg" / name
     if not file.exists():
         return ""
-    content = json.dumps(yaml.safe_load(file.read_text("utf-8")), sort_keys=True)  # comments change no export
+    content = json.dumps(yaml.safe_load(file.read_text("utf-8")), sort_keys=True)  # comments do not affect exports
     return hashlib.sha1(content.encode()).hexdigest()[:8]
 
 
 def in_processes(name, runtimes):
-    """Yield the rows of a model; a runtime that takes the process down is a result, the others go on in a new one."""
+    """Yield a model's rows; a runtime that crashes its process is recorded, and the rest continue in a new process."""
     left = list(runtimes)
     while left:
         command = [sys.executable, __file__, "model", name, *left]
@@ -137,7 +137,7 @@ def compare(name, runtimes):
                 exact = copy.deepcopy(network).double()
                 with torch.no_grad():
                     output = exact(image.double()) if runtime == ROUNDING else network(other)
-                actual = arrays(output)[:1]  # what exports give; the rest is of the head's training
+                actual = arrays(output)[:1]  # the output that exports have; the others are for training
             else:
                 with tempfile.TemporaryDirectory() as folder:
                     run, _ = RUNTIMES[runtime].open(export(model, runtime, folder, IMGSZ), 1, "fp32")
@@ -151,7 +151,7 @@ def compare(name, runtimes):
 
 
 def in_pixels(output, head):
-    """Ultralytics' LiteRT export gives boxes and keypoints in parts of the image."""
+    """Scale boxes and keypoints to pixels in place; Ultralytics' LiteRT export normalises them to the image size."""
     output[:, :4] *= IMGSZ
     if hasattr(head, "kpt_shape"):
         for axis in (0, 1):

@@ -1,20 +1,20 @@
-"""The file format: what checkpoints name of yolo_lite, in one committed list, so that nothing moves it unawares.
+"""Compare the checkpoint format with a committed reference, so that it never changes by accident.
 
-A checkpoint pickles modules by the paths of their classes, with attributes and tensors by name, and stores the model's
-YAML, whose rows name classes and give them arguments. `tests/file_format/format.json` lists all of it. What Ultralytics
-and timm name is theirs, and left out.
+A checkpoint pickles modules by the import paths of their classes, with attributes and tensors by name, and stores the
+model's YAML, whose rows name classes and their arguments. `tests/file_format/format.json` records all names that belong
+to yolo_lite; those of Ultralytics and timm are left out.
 
-    rows        YAML name -> a row's arguments, its class, and names and shapes of the tensors that they build
-    backbones   every native backbone, a quarter as wide -> how many tensors it has, a digest of their names and shapes
-    attributes  every class of ours in a checkpoint -> what it holds: attributes, submodules and tensors by name
-    globals     every name of ours in a checkpoint's pickle
-    packages    those of all the other names
-    record      what the stored YAML says of weights that were loaded
+    rows        YAML name -> arguments of the row, its class, and names and shapes of the tensors that it builds
+    backbones   native backbone at width 0.25 -> number of tensors, digest of their names and shapes
+    attributes  yolo_lite class in a checkpoint -> names of its attributes, submodules and tensors
+    globals     all yolo_lite names in a checkpoint's pickle
+    packages    packages of all other names in a checkpoint's pickle
+    record      what the stored YAML records about loaded weights
 
     python scripts/release/file_format.py              # compare the code with the list; exit status 1 if it differs
     python scripts/release/file_format.py write=True   # write it anew, after additions
 
-Any difference but an addition breaks checkpoints of earlier releases.
+Any difference other than an addition breaks the checkpoints of earlier releases.
 """
 
 import copy
@@ -44,7 +44,7 @@ from yolo_lite.ultralytics_hooks.configs import configs
 from yolo_lite_backbones import Distribution
 
 LIST = Path(__file__).parents[2] / "tests" / "file_format" / "format.json"
-ROWS = {  # YAML name -> arguments, for 16 channels that come in
+ROWS = {  # YAML name -> arguments, for 16 input channels
     "ASPP": [16],
     "LRASPP": [16],
     "C3k2ExtraDW": [16],
@@ -79,13 +79,13 @@ STAGES = {  # YAML name -> variant, and the level whose tensors are listed
     "ShuffleNetV2Stage": ["shufflenet_v2_x0_5", 3],
     "UniRepLKNetStage": ["unireplknet_a", 3],
 }
-UNLISTED = "no arguments in file_format.py"  # what the list has of a module that is in none of these
+UNLISTED = "no arguments in file_format.py"  # list entry of a module that is in none of ROWS, TASKS and STAGES
 SCALE = Scale(backbone_width=0.25, reg_max=4, end2end=True)
-OF_HEADS = re.compile(r"(one2one_)?cv[234]$|dfl$")  # what ours replace; all else in them is Ultralytics'
+OF_HEADS = re.compile(r"(one2one_)?cv[234]$|dfl$")  # what our heads replace; the rest of a head is Ultralytics'
 
 
 def main(write="False"):
-    """Compare the code with the list, or write it."""
+    """Compare the code with the list, or rewrite the list; return the exit status."""
     now = current()
     if write == "True":
         unlisted = [name for name, row in now["rows"].items() if row == UNLISTED]
@@ -99,7 +99,7 @@ def main(write="False"):
 
 
 def differences(now, kept, where=()):
-    """Return what differs between the code's list and the one that is kept, a sentence each."""
+    """Return the differences between the code's list and the committed one, one sentence each."""
     if isinstance(now, list) and isinstance(kept, list):
         now, kept = ({name: name for name in names} for names in (now, kept))
     if isinstance(now, dict) and isinstance(kept, dict):
@@ -112,7 +112,7 @@ def differences(now, kept, where=()):
 
 
 def current():
-    """Return the list of the code as it is."""
+    """Return the list of the current code."""
     built, backbones = small_modules(), {name: create_backbone(name, width=0.25) for name in list_backbones()}
     others = [Repeat(nn.Identity, [], []), VarifocalLoss(Remembering(nn.Identity())), SIoULoss(1)]
     modules = nn.ModuleList([*(module for _, module in built), *backbones.values(), *others])
@@ -162,26 +162,26 @@ def path(cls):
 
 
 def tensors(module):
-    """Return the tensors with their shapes, a line for each innermost module."""
+    """Return the names and shapes of a module's own tensors, one line per innermost submodule."""
     own, lines = held(module), {}
     for name, tensor in module.state_dict().items():
         child, _, _ = name.partition(".")
         owner, _, last = name.rpartition(".")
-        if (child in own or child.isdecimal()) and not child.startswith("one2one_"):  # those are copies
+        if (child in own or child.isdecimal()) and not child.startswith("one2one_"):  # one2one branches are copies
             lines.setdefault(owner, []).append(f"{last} {'x'.join(map(str, tensor.shape)) or 'scalar'}")
     return {owner: ", ".join(each) for owner, each in lines.items()}
 
 
 def digest(module):
-    """Return the number of a module's tensors, and a digest of their names and shapes."""
+    """Return the number of a module's tensors and a digest of their names and shapes."""
     lines = [f"{name} {tuple(tensor.shape)}" for name, tensor in module.state_dict().items()]
     return f"{len(lines)} tensors, {hashlib.sha256(repr(lines).encode()).hexdigest()[:12]}"
 
 
 def held(module):
-    """Return the names of ours that a module is pickled with."""
+    """Return the names of yolo_lite's own attributes, submodules and tensors in a module's pickle."""
     if not any("__init__" in vars(cls) for cls in type(module).__mro__ if path(cls).startswith(OURS)):
-        return set()  # all it has is its base's
+        return set()  # everything in it comes from its base class
     state = module.__reduce_ex__(2)[2]
     names = {name for key in ("_parameters", "_buffers", "_modules") for name in state.get(key, ())}
     names |= state.keys() - vars(nn.Module()).keys()
@@ -189,7 +189,7 @@ def held(module):
 
 
 def pickled(value):
-    """Return the globals that a checkpoint with a value in it names."""
+    """Return the names of the globals in the pickle of a checkpoint that holds a value."""
     buffer = io.BytesIO()
     torch.save({"model": value}, buffer)
     with zipfile.ZipFile(buffer) as archive:
@@ -200,7 +200,7 @@ def pickled(value):
 
 
 def record():
-    """Return what a checkpoint holds of a YAML that asks for weights; before they are loaded."""
+    """Return what a checkpoint stores for a YAML's `backbone_weights: imagenet` before the weights are loaded."""
     text = configs()["yolov8-mnv2.yaml"].read_text("utf-8")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "yolov8n-mnv2.yaml"

@@ -1,9 +1,9 @@
-"""Checkpoints and a comparison's folder as an earlier commit makes them, for the tests of the file format.
+"""Create checkpoints and a comparison folder with the code of an earlier commit, for the tests of the file format.
 
-The commit's own code trains them, for one epoch on a few drawn images, by the stock command in a virtual environment of
-its own, or (packages=here) with the packages of the Python that runs this. Each checkpoint has what it computes beside
-it. The small ones are committed in `tests/file_format/`; the tests look for the others in the folder that the variable
-YOLO_LITE_OLD_CHECKPOINTS names.
+The code of that commit trains them for one epoch on a few generated images, with the stock command, in a fresh virtual
+environment or, with packages=here, with the packages of the running Python. The outputs of each checkpoint are saved
+next to it. The small checkpoints are committed in `tests/file_format/`; the tests look for the others in the folder
+given by the environment variable YOLO_LITE_OLD_CHECKPOINTS.
 
     python scripts/release/old_checkpoints.py out=old [commit=541dc81] [packages=here]
     python scripts/release/old_checkpoints.py out=tests/file_format only=small     # what is committed
@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "tests" / "file_format"
-SMALL = {  # checkpoint -> model; committed
+SMALL = {  # checkpoint -> model; these are committed
     "native": "yolov8n-small.yaml",
     "interrupted": "yolo26n-small.yaml",
     "registered": "yolov8n-registered.yaml",
@@ -29,12 +29,12 @@ LARGE = {"lite": "yolo26n-lite.yaml", "timm": "yolov8n-timm.yaml"}
 TRAIN = ["data=data/data.yaml", "imgsz=64", "batch=4", "workers=0", "plots=False"]
 COMPARE = ["models=models/yolov8n-small.yaml,models/yolo26n-small.yaml", "seeds=0", "latency=False", "epochs=1"]
 COMPARE += ["project=.", "name=comparison", *TRAIN]
-YOLO = "import {}; from ultralytics.cfg import entrypoint; entrypoint()"  # the stock command, with us registered
+YOLO = "import {}; from ultralytics.cfg import entrypoint; entrypoint()"  # the stock command, with yolo_lite registered
 KEPT = {"comparison.json", "run.json", "results.csv", "attempts.json", "images.npz", "samples.json"}
 
 
 def main(out, commit="541dc81", packages="own", only="all"):
-    """Make the checkpoints of a commit in a folder."""
+    """Create the checkpoints and the comparison of a commit and copy them to a folder."""
     out = Path(out).absolute()
     with tempfile.TemporaryDirectory(prefix="old_checkpoints_") as folder:
         folder = Path(folder)
@@ -50,7 +50,7 @@ def main(out, commit="541dc81", packages="own", only="all"):
         work = folder / "work"
         shutil.copytree(FILES / "models", work / "models")
         write_data(work / "data")
-        paths = [source, FILES] if packages == "here" else [FILES]  # FILES for the user's module
+        paths = [source, FILES] if packages == "here" else [FILES]  # FILES holds the user's module
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "YOLO_CONFIG_DIR": str(folder)}
         names = SMALL if only == "small" else {**SMALL, **LARGE}
         for task, *rest in [*(("train", *pair) for pair in names.items()), ("compare", str(source))]:
@@ -67,7 +67,7 @@ def main(out, commit="541dc81", packages="own", only="all"):
 
 
 def write_data(folder, images=8):
-    """Write a dataset of two classes, bright and dark squares on grey noise; bitmaps, the same bytes everywhere."""
+    """Write a dataset of two classes, bright and dark squares on grey noise; BMP files, identical on all machines."""
     import numpy as np
     from PIL import Image
 
@@ -90,7 +90,7 @@ def write_data(folder, images=8):
 
 
 def outputs(checkpoint):
-    """Return what a checkpoint computes on an image that is the same everywhere; (1, 4 + classes, cells)."""
+    """Return a checkpoint's outputs for a fixed image; shape (1, 4 + classes, cells)."""
     import torch
     from ultralytics import YOLO
 
@@ -103,7 +103,7 @@ def outputs(checkpoint):
 
 
 def train(name, model):
-    """Train one model and leave its last checkpoint as `<name>.pt`, without a path of this machine."""
+    """Train one model and save its last checkpoint as `<name>.pt`, without paths of this machine, and its outputs."""
     import numpy as np
     import torch
 
@@ -131,7 +131,7 @@ def clean(checkpoint, file, name):
 
 
 def interrupted(file, name):
-    """Train three epochs in a process that ends within the second, as a killed one does."""
+    """Start a training of three epochs in a process that exits abruptly in the second, like a killed one."""
     settings = {key: int(each) if each.isdecimal() else each for key, each in (w.split("=") for w in TRAIN)}
     settings |= {"epochs": 3, "plots": False, "project": "runs", "name": name}
     code = f"""
@@ -145,12 +145,12 @@ model.train(**{settings!r})
 
 
 def compare(source):
-    """Make a comparison of two models."""
+    """Run a comparison of two models."""
     subprocess.run([*command(Path(source)), "compare", *COMPARE], check=True)
 
 
 def command(source):
-    """Return the command `yolo-lite` of a source tree, run by this Python."""
+    """Return the command line of a source tree's `yolo-lite`, run by this Python."""
     settings = configparser.ConfigParser()
     settings.read(source / "setup.cfg", "utf-8")
     module, _, function = settings["options.entry_points"]["console_scripts"].split("=")[1].strip().partition(":")

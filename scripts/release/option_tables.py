@@ -1,7 +1,7 @@
-"""The pages' tables of options, from the one table of all options.
+"""Generate the option tables of the documentation pages from the option definitions in `yolo_lite/options.py`.
 
-python scripts/release/option_tables.py           write them
-python scripts/release/option_tables.py --check   exit status 1 where a page has another one
+python scripts/release/option_tables.py           write the tables
+python scripts/release/option_tables.py --check   exit with status 1 if a page's table is out of date
 """
 
 import sys
@@ -22,7 +22,7 @@ PAGES = {
 
 
 def pages() -> dict[Path, str]:
-    """Return what the pages should be."""
+    """Return the up-to-date text of each page, by path."""
     found = {
         page: between(page.read_text("utf-8"), f"options {command}", table_of(command))
         for command, page in PAGES.items()
@@ -32,7 +32,7 @@ def pages() -> dict[Path, str]:
 
 
 def commands() -> list[str]:
-    """Return docs/commands.md's content: every command with its options."""
+    """Return the generated lines of docs/commands.md: every command with its options."""
     lines: list[str] = []
     for name, command in COMMANDS.items():
         lines += [f"## {name}", "", f"{command.summary[:1].upper()}{command.summary[1:]}.", ""]
@@ -45,7 +45,7 @@ def commands() -> list[str]:
 
 
 def check() -> list[str]:
-    """Return the pages that are not so."""
+    """Return a message for each page whose text is out of date."""
     return [f"{page.name} has another table" for page, text in pages().items() if page.read_text("utf-8") != text]
 
 

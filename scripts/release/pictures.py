@@ -1,8 +1,8 @@
-"""The README's pictures of a report: docs/assets/report-light.png and report-dark.png, of docs/example-report.
+"""Take the README's screenshots of docs/example-report: docs/assets/report-light.png and report-dark.png.
 
     python scripts/release/pictures.py
 
-Needs Chromium, or Chrome.
+Requires Chromium or Chrome.
 """
 
 import shutil
@@ -13,12 +13,12 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SIZE = (1280, 940)  # of the window, pixels: the page's top, as far as the first plots
-SCHEMES = {"dark": 0, "light": 1}  # Chromium's numbers of what the system prefers
+SIZE = (1280, 940)  # window size in pixels: shows the top of the page down to the first plots
+SCHEMES = {"dark": 0, "light": 1}  # Chromium's codes for the preferred colour scheme
 
 
 def main() -> int:
-    """Take both pictures; return the exit status."""
+    """Take both screenshots; return the exit status."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         print(f"pictures: found no browser; needed one of {', '.join(BROWSERS)}")
@@ -29,7 +29,7 @@ def main() -> int:
 
 
 def take(browser: str, page: Path, picture: Path, scheme: str) -> None:
-    """Write a page's picture."""
+    """Take a screenshot of a page in the given colour scheme and write it to `picture`."""
     with tempfile.TemporaryDirectory() as profile:
         command = [
             browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}",

@@ -1,13 +1,13 @@
-"""Do the tests notice? Plants faults, one at a time, in a copy of the tree, and runs the tests that fit each.
+"""Mutation testing: plant faults, one at a time, in a copy of the tree, and run the matching tests.
 
     python scripts/release/plant_faults.py [only=compare,backbones/mobilenetv2.py] [jobs=1]
 
-First the same tests run without a fault: all of them have to pass. A fault is killed when a test fails. The exit status
-is 1 if one survives, or if a text to replace is not there exactly once any more, so the list stays true; a test of the
-ordinary suite looks for the texts, too. About a minute for each fault.
+The same tests first run without a fault, and all of them must pass. A fault is killed if a test fails. The exit status
+is 1 if a fault survives, or if a text to replace no longer occurs exactly once, so that the list stays up to date; a
+test of the ordinary suite checks the texts, too. Takes about a minute per fault.
 
-A new room gets a line in FAULTS: a comparison turned, a side effect not undone, a wrong default, a table's row off by
-one. If it survives, the tests lack something.
+Add an entry to FAULTS for each new package: an inverted comparison, a side effect that is not undone, a wrong default,
+a table row that is off by one. If the fault survives, a test is missing.
 """
 
 import os
@@ -23,19 +23,19 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "yolo_lite"
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "*.onnx")
-MADE = ("build", "dist", "runs", "datasets")  # at the top, by building and training
-FAILED = 1  # pytest's exit status where tests failed; higher ones mean that it could not run them
-LONGEST = 900  # seconds for the tests of one fault
+MADE = ("build", "dist", "runs", "datasets")  # top-level folders created by building and training
+FAILED = 1  # pytest's exit status if tests failed; higher ones mean that it could not run them
+LONGEST = 900  # time limit for the tests of one fault, in seconds
 
 
 class Fault(NamedTuple):
     """A fault to plant.
 
     Attributes:
-        file: Below `yolo_lite`.
-        text: What stands there, once.
-        fault: What takes its place.
-        tests: The file in `tests`, and which of its tests have to notice, as pytest's `-k` selects them.
+        file: Path of the source file, relative to `yolo_lite`.
+        text: Text to replace, which must occur exactly once in the file.
+        fault: Replacement text.
+        tests: File in `tests`, and the pytest `-k` expression that selects the tests that must fail.
     """
 
     file: str
@@ -250,7 +250,7 @@ FAULTS = [
 
 
 def unfound(faults: Iterable[Fault] = FAULTS, root: Path = ROOT) -> list[str]:
-    """Return what a list of faults says that is not so: a text that is not there once, a file that is missing."""
+    """Return the errors in a list of faults: texts that do not occur exactly once, and missing test files."""
     wrong = []
     for fault in faults:
         source, tests = root / PACKAGE / fault.file, root / "tests" / fault.tests[0]
@@ -263,13 +263,13 @@ def unfound(faults: Iterable[Fault] = FAULTS, root: Path = ROOT) -> list[str]:
 
 
 def rooms(root: Path = ROOT) -> set[str]:
-    """Return the packages that hold code, `` for the top."""
+    """Return the paths of all subpackages of `yolo_lite` that contain code, "" for the top level."""
     folders = {file.parent.relative_to(root / PACKAGE) for file in (root / PACKAGE).rglob("*.py")}
     return {"" if folder == Path() else folder.as_posix() for folder in folders}
 
 
 def main(only: str = "", jobs: str = "1") -> int:
-    """Plant the faults and say what became of them; return the exit status."""
+    """Plant the faults and print the outcome of each; return the exit status."""
     chosen = [fault for fault in FAULTS if not only or any(fault.file.startswith(each) for each in only.split(","))]
     wrong = unfound(chosen, ROOT)
     for line in wrong:
@@ -302,7 +302,7 @@ def _made(path: str) -> tuple[str, ...]:
 
 
 def run(tests: tuple[str, str], fault: Fault | None = None) -> tuple[int, str]:
-    """Run tests in a copy of the tree, with a fault if one is given; return pytest's exit status and what it said."""
+    """Run tests in a copy of the tree, with a fault if one is given; return pytest's exit status and output."""
     file, which = tests
     with tempfile.TemporaryDirectory(prefix="yolo_lite_fault_") as folder:
         copy = Path(folder, "tree")

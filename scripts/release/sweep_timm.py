@@ -1,8 +1,8 @@
-"""Which timm networks work as backbones: builds and runs many of them through `TimmBackbone`, and writes docs/timm.md.
+"""Check which timm networks work as backbones: build and run many of them with `TimmBackbone`; write docs/timm.md.
 
-Every light network, and a random sample of the others with a fixed seed. Each either builds with the channels and
-strides that its description promises, runs forward and backward, and keeps its outputs when folded; or is refused with
-a sentence. Results are appended as they come to the file given, and kept when started again.
+Covers a list of light networks and a random sample of the others with a fixed seed. Each network either builds with the
+channels and strides that timm's metadata states, runs forward and backward, and keeps its outputs when folded; or it is
+refused with an error. Results are appended to the given file as they come, and kept when the script is restarted.
 
     python scripts/release/sweep_timm.py [results.csv]
 """
@@ -36,8 +36,8 @@ starnet_s2 starnet_s3 starnet_s4 swiftformer_xs test_convnext test_resnet test_v
 convnext_atto convnext_femto convnextv2_atto nextvit_small poolformer_s12 levit_128s vit_tiny_patch16_224
 """.split()  # noqa: SIM905
 FOR_CPUS = ("cpubone_*", "lcnetv2_*", "lowformer_*")  # newer; bench_timm.py measures them
-SAMPLE = 60  # of the others, up to the largest size that a small machine builds in a moment
-MAX_PARAMETERS = 60e6
+SAMPLE = 60  # number of other networks in the random sample
+MAX_PARAMETERS = 60e6  # larger networks are not built: too slow on a small machine
 
 
 def main(results="runs/sweep_timm.csv"):
@@ -86,7 +86,7 @@ def verdict(name):
             return {"levels": text(levels), "verdict": f"does not run: {' '.join(str(problem).split())[:120]}"}
         for level, output in outputs.items():
             want = (2, levels.channels[level], size // 2**level, size // 2**level)
-            if output.shape != want:  # its convolutions do not pad: a whole model has to be refused
+            if output.shape != want:  # unpadded convolutions: building a full model must be refused
                 DetectionModel(config(name), verbose=False)
                 raise AssertionError(f"P{level} is {tuple(output.shape)}, not {want}, and nobody noticed")
         sum(output.square().mean() for output in outputs.values()).backward()
@@ -110,7 +110,7 @@ def verdict(name):
 
 
 def config(name):
-    """The shipped pattern with a network's name, and the levels P3 to P5 only."""
+    """Return the config yolov8n-timm.yaml with a network's name and with the levels P3 to P5 only."""
     d = yaml_model_load("yolov8n-timm.yaml")
     d["backbone"][0][3] = [name]
     d["backbone"][1][3] = [3]

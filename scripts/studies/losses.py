@@ -1,12 +1,12 @@
-"""What `class_loss` and `box_loss` do: one model with and without each, from scratch, on any dataset; three seeds.
+"""Study of `class_loss` and `box_loss`: train a model with and without each, from scratch, with three seeds.
 
     python scripts/studies/losses.py data=path/to/bccd.yaml [model=yolov8n-mnv4] [folder=runs] [parallel=2]
-        train what is left; any other setting of `yolo-lite compare` goes before this script's, like epochs=1
+        train the remaining runs; any setting of `yolo-lite compare`, such as epochs=1, overrides this script's
     python scripts/studies/losses.py collect data=bccd,aquarium [model=yolov8n-mnv4] [folder=runs]
-        write the reports, keep their results in docs/study-losses-*, and write docs/losses.md
+        write the reports, copy their results to docs/study-losses-*, and write docs/losses.md
 
-Interrupt it whenever you like: the first command goes on with what its folder holds. 25 epochs, 192 px, batch and `nbs`
-16, the last epoch's weights, test split.
+It may be interrupted at any time: the first command resumes from its folder. Works with any dataset. 25 epochs, 192 px,
+batch and `nbs` 16, weights of the last epoch, test split.
 """
 
 import os
@@ -24,7 +24,7 @@ from yolo_lite.ultralytics_hooks.configs import configs, without_letter
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PLOT = "curve-mAP50-95"
-KEYS = {  # what stands behind the model's name -> keys of its YAML
+KEYS = {  # suffix of the model's name -> additional keys of its YAML
     "": {},
     "-varifocal": {"class_loss": "varifocal"},
     "-varifocal-aligned": {"class_loss": "varifocal-aligned"},
@@ -42,7 +42,7 @@ training this short shows how fast a model starts to learn with a loss, more tha
 
 
 def main(words: list[str]) -> int:
-    """Train, or collect, as the command line says; return the exit status."""
+    """Run the command given on the command line: train or collect; return the exit status."""
     _, settings = parse([word for word in words if word != "collect"])
     model, folder = settings.pop("model", "yolov8n-mnv4"), Path(settings.pop("folder", "runs")).absolute()
     data = settings.pop("data", None)
@@ -60,9 +60,9 @@ def study(data: str) -> str:
 
 
 def train(model: str, data: Path, folder: Path, settings: dict[str, Any]) -> int:
-    """Train what is left of a dataset's study; return the exit status."""
+    """Train the remaining runs of a dataset's study; return the exit status."""
     models = write_models(model, folder / f"{study(data.name)}-models")
-    if data.exists():  # the recorded commands then name the dataset without this machine's path
+    if data.exists():  # so that the recorded commands name the dataset without a path of this machine
         os.chdir(data.parent)
     outcome = compare(
         {**RECIPE, "models": models, "data": data.name, "project": str(folder), "name": study(data.name), **settings}
@@ -71,7 +71,7 @@ def train(model: str, data: Path, folder: Path, settings: dict[str, Any]) -> int
 
 
 def write_models(model: str, folder: Path) -> list[str]:
-    """Write a shipped config once for each set of keys; return the files' names with the model's scale letter.
+    """Write a copy of a shipped config for each set of `KEYS`; return the paths with the model's scale letter.
 
     Raises:
         ConfigError: There is no such config.
@@ -87,7 +87,7 @@ def write_models(model: str, folder: Path) -> list[str]:
 
 
 def collect(model: str, datasets: list[str], folder: Path) -> None:
-    """Keep the results of some datasets' studies, and write the page of them."""
+    """Copy the results of the datasets' studies to docs, and write docs/losses.md."""
     sections = []
     for data in datasets:
         results = keep(folder / study(data), DOCS / study(data), PLOT).to_plain()

