@@ -322,7 +322,8 @@ def test_a_source_is_where_candidates_begin(halving, tmp_path):
 
 
 def test_the_pace_is_measured_with_a_candidate_that_can_be_trained(halving):
-    first, second, third, *_ = halving(width)[0].candidates
+    labels = [*halving(width)[0].candidates]
+    first, second, third = labels[len(labels) // 2 :][:3]
     found, workers = halving(lambda label: None if label in (first, second) else width(label))
     found.run()
     assert [job.model for job in workers.jobs[:3]] == [first, second, third] and found.plan["rungs"] == [9, 27]
@@ -337,7 +338,8 @@ def test_a_failure_is_a_row_and_the_rest_goes_on(halving):
     found, workers = halving(lambda label: None if label == bad else width(label))
     found.run()
     assert {row.label: row.outcome for row in found.report_of([])}[bad] == "failed: it broke"
-    assert sum(job.model == bad for job in workers.jobs) == 1 and bad not in found.search.ranking()
+    jobs = [job for job in workers.jobs if "pilot" not in job.folder]
+    assert sum(job.model == bad for job in jobs) == 1 and bad not in found.search.ranking()
 
 
 def test_a_killed_halving_goes_on(halving):
@@ -369,10 +371,11 @@ def test_the_time_is_kept(halving):
 
 
 def test_too_few_to_choose_from(halving):
-    (first, *_) = halving(width)[0].candidates
-    found, _ = halving(lambda label: width(label) if label == first else None)
+    labels = [*halving(width)[0].candidates]
+    only = labels[len(labels) // 2]
+    found, _ = halving(lambda label: width(label) if label == only else None)
     found.run()
-    with pytest.raises(ConfigError, match="1 of 9 candidates were trained, too few to choose from; raise hours="):
+    with pytest.raises(ConfigError, match="1 of 8 candidates were trained, too few to choose from; raise hours="):
         run._finals(found, found.clock)
 
 

@@ -181,7 +181,7 @@ def collect(folder: Path) -> None:
     for path in studies:
         plot = path / "search" / "finals" / "plots" / PLOT
         write(DOCS / "assets" / f"search-{path.name}.svg", plot.read_text("utf-8"))
-    write(DOCS / "searches.md", page())
+    write(DOCS / "searches.md", page(DOCS))
 
 
 def read_rows(file: Path) -> list[dict[str, str]]:

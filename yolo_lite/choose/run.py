@@ -155,7 +155,9 @@ class Halving:
     def _make_plan(self, at_work: Workers) -> None:
         """Measure the pace with a run of two epochs; plan rungs and epochs for the time that is left."""
         pace = None
-        for label in list(self.candidates)[:PILOTS]:
+        labels = list(self.candidates)  # the slowest first: the one in the middle is typical
+        middle = len(labels) // 2
+        for label in (labels[middle:] + labels[:middle])[:PILOTS]:
             at_work.begin(self._job(Step(-1, label, 0, 2), self.folder / "pilot" / label))
             ended: list[tuple[Job, RunRecord]] = []
             while not ended:
