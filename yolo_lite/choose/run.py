@@ -254,9 +254,9 @@ class Halving:
     @property
     def _warmup(self) -> float:
         """Epochs of the finalists' warm-up."""
-        from ultralytics.utils import DEFAULT_CFG
+        from ultralytics.utils import DEFAULT_CFG_DICT
 
-        return float(self.wanted.train.get("warmup_epochs", DEFAULT_CFG.warmup_epochs))
+        return float(self.wanted.train.get("warmup_epochs", DEFAULT_CFG_DICT["warmup_epochs"]))
 
     def report(self) -> reported.Search:
         """Return the description of the search for the report."""
