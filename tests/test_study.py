@@ -317,3 +317,40 @@ def test_searches_are_collected_into_a_page(script, tmp_path, monkeypatch):
     assert "Measured: 2 candidates; trained: 1; finalists: 1." in page
     assert "2 candidates within the budget, drawn at random" in page and "; 1 of them are ahead" in page
     assert (docs / "assets" / "search-shapes.svg").exists() and study.page(docs) == page
+
+
+def test_gains_are_added_to_those_of_earlier_sessions(script, tmp_path, monkeypatch):
+    transfer, docs = script("transfer"), tmp_path / "docs"
+    monkeypatch.setattr(transfer, "DOCS", docs)
+    write(docs / "transfer.md", "<!-- gain -->\n<!-- /gain -->\n")
+    monkeypatch.setattr(transfer, "kept", lambda rows, key: [])
+    monkeypatch.setattr(transfer, "between", lambda text, mark, lines: "\n".join(lines) if mark == "gain" else text)
+
+    def collect(folder, results):
+        for (model, start, seed), score in results.items():
+            task = transfer.Task("gain", "bccd.yaml", model, start, seed)
+            recipe = {"data": "bccd", "epochs": 40, "precision": "bf16"}
+            scores = {split: {"mAP50": 1.0, "mAP50-95": score} for split in ("val", "test")}
+            write_json(tmp_path / folder / f"{task}.json", {**task._asdict(), **recipe, **scores})
+        transfer.collect(tmp_path / folder)
+
+    collect(
+        "one",
+        {
+            ("yolov8n", start, seed): 0.5 + 0.1 * (start == "transfer")
+            for start in ("random", "transfer")
+            for seed in (0, 1)
+        },
+    )
+    collect("two", {("yolov8n", "random", 2): 0.5, ("yolov8n", "transfer", 2): 0.6, ("yolov8n", "transfer", 0): 0.6})
+    lines = (docs / "transfer.md").read_text("utf-8").splitlines()
+    assert [line.split("|")[3:6] for line in lines[2:]] == [
+        [" random ", " 3 ", " 50.0 "],
+        [" transfer ", " 3 ", " 60.0 "],
+    ]
+    assert lines[3].split("|")[6].strip().startswith("+10.0 (")
+    tasks = transfer.gains(["bccd.yaml"], transfer.DEFAULTS | {"models": "yolov8n", "seeds": "0,3"})
+    assert [str(task) for task in transfer.left(tasks, tmp_path / "one")] == [
+        "bccd-yolov8n-random-3",
+        "bccd-yolov8n-transfer-3",
+    ]

@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from study_bccd import interval
+from study_bccd import interval, read_rows
 
 from yolo_lite.bench.interleaved import measure
 from yolo_lite.choose import choose
@@ -182,12 +182,6 @@ def collect(folder: Path) -> None:
         plot = path / "search" / "finals" / "plots" / PLOT
         write(DOCS / "assets" / f"search-{path.name}.svg", plot.read_text("utf-8"))
     write(DOCS / "searches.md", page(DOCS))
-
-
-def read_rows(file: Path) -> list[dict[str, str]]:
-    """Read a CSV file."""
-    with file.open(newline="", encoding="utf-8") as lines:
-        return list(csv.DictReader(lines))
 
 
 def write_rows(file: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

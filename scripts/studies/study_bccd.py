@@ -327,6 +327,14 @@ def start_table(results: Results, file: Path) -> Lines:
     return lines
 
 
+def read_rows(file: Path) -> list[dict[str, str]]:
+    """Read a CSV file; return no rows if there is none."""
+    if not file.exists():
+        return []
+    with file.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
 def by_accuracy(results: Results) -> list[str]:
     """Return the names of the models, most accurate first."""
     models = results["models"]
