@@ -39,7 +39,7 @@ class Shape:
     colour: tuple[int, int, int]
 
 
-def generate(folder: str | Path, task: str = "detect", splits: Mapping[str, int] = SPLITS) -> None:
+def generate(folder: str | Path, task: str = "detect", splits: Mapping[str, int] | None = None) -> None:
     """Draw the dataset in the layout that Ultralytics reads for a task; all tasks use the same drawings.
 
     The layout is image and label files, or for "classify" a folder per class with one cut-out shape per image. Splits
@@ -48,9 +48,9 @@ def generate(folder: str | Path, task: str = "detect", splits: Mapping[str, int]
     Args:
         folder: Folder to write to.
         task: Key of `LABELS`, or "classify".
-        splits: Number of images per split; splits after the standard ones do not change those.
+        splits: Number of images per split; None for `SPLITS`. Splits after the standard ones do not change those.
     """
-    for number, (split, count) in enumerate(splits.items()):
+    for number, (split, count) in enumerate((splits or SPLITS).items()):
         # images last, since their folder marks a complete split
         places = [Path(folder, split)] if task == "classify" else [Path(folder, k, split) for k in ("labels", "images")]
         if places[-1].exists():
