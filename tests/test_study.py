@@ -4,6 +4,7 @@ import csv
 import json
 import os
 from pathlib import Path
+from statistics import mean
 from types import SimpleNamespace
 
 import pytest
@@ -354,3 +355,17 @@ def test_gains_are_added_to_those_of_earlier_sessions(script, tmp_path, monkeypa
         "bccd-yolov8n-random-3",
         "bccd-yolov8n-transfer-3",
     ]
+
+
+def test_the_page_says_what_searches_found(script):
+    study = script("search")
+    page = (study.DOCS / "searches.md").read_text("utf-8")
+    assert study.page(study.DOCS) == page
+    rows = study.read_rows(study.DOCS / "searches.csv")
+    for name in {row["study"] for row in rows}:
+        own = [row for row in rows if row["study"] == name]
+        (winner,) = study.by_model(own, "recommended").values()
+        rivals = study.by_model(own, "rivals").values()
+        assert len(winner) >= 3 and rivals
+        if name == study.GENERATED:  # at most a point behind the best of our configs within the budget
+            assert mean(winner.values()) >= max(mean(seeds.values()) for seeds in rivals) - 0.01

@@ -197,7 +197,7 @@ def runs_of(study: Path) -> Iterator[tuple[object, ...]]:
     known = {f"{each.name} {each.imgsz}": field.times.get(each, told) for each, told in field.predicted.items()}
     known |= {f"{name} {SMALL['imgsz']}": time for name, time in (read_json(study / "latencies.json") or {}).items()}
     for group in ("rivals", "drawn"):
-        if not (study / group).exists():
+        if not (study / group / "results.json").exists():
             continue
         sizes = read_json(study / group / "results.json")["comparison"]["train"]["imgsz"]
         for model, by_seed in scores(study / group).items():
@@ -224,9 +224,20 @@ def page(docs: Path = DOCS) -> str:
     sections = []
     for study in dict.fromkeys(row["study"] for row in runs):
         own, tried = ([row for row in rows if row["study"] == study] for rows in (runs, candidates))
-        sections.append("\n".join([f"## {study}", "", *table(own), "", *sentences(own, tried), ""]))
+        sections.append("\n".join([f"## {study}", "", setting(study), "", *table(own), "", *sentences(own, tried), ""]))
         sections.append(f"![The search's finalists](assets/search-{study}.svg)\n")
     return "\n".join([INTRODUCTION, *sections])
+
+
+def setting(study: str) -> str:
+    """Say what a study searched for."""
+    if study == GENERATED:
+        return (
+            f"Generated dataset, at most {SMALL['imgsz']} px, {SMALL['epochs']} epochs; budget: {PART} of YOLOv8n's "
+            f"latency. Compared with our configs within the budget."
+        )
+    data, _, like = study.partition("-")
+    return f"{data}, at most {REAL['imgsz']} px, {REAL['epochs']} epochs; budget: the latency of `{like}`."
 
 
 def by_model(rows: Sequence[Mapping[str, str]], *groups: str) -> dict[str, dict[int, float]]:
