@@ -261,9 +261,9 @@ def test_candidates_beyond_the_first_are_chosen_by_the_sampler(search):
 
 def planted(search, seed, count=100):
     """Return how far the answer of a search is from the best of known accuracies, and what part of all it trained."""
-    generator, epochs = np.random.default_rng(seed), 27
-    finals = 6 * 2 * epochs
-    rungs = schedule.rungs_within(count * epochs / 3 - finals, schedule.Pace(0, 1), count, epochs, 1)
+    generator, epochs, pace = np.random.default_rng(seed), 27, schedule.Pace(0, 1)
+    time = count * epochs / 3
+    rungs = schedule.rungs_within(time - schedule.reserve(time, pace, epochs, 1), pace, count, epochs, 1)
     assert len(rungs) == 3
     truth = generator.normal(0, 3, count)
     misleads = generator.normal(0, 1, count)  # systematic error of short runs, smaller for longer runs
@@ -273,9 +273,12 @@ def planted(search, seed, count=100):
     while (step := found.next()) is not None:
         number, trained = int(step.candidate[1:]), trained + step.epochs - step.done
         found.report(step, truth[number] + scale[step.epochs] * misleads[number] + generator.normal(0, 1))
-    means = {label: truth[int(label[1:])] + generator.normal(0, 1, 2).mean() for label in found.ranking()[:6]}
+    finals = schedule.finals_within(time - trained, [pace] * count, epochs, 1)
+    ranking = found.ranking()[: finals.candidates]
+    means = {label: truth[int(label[1:])] + generator.normal(0, 1, finals.seeds).mean() for label in ranking}
     best = max(means, key=means.get)
-    return truth.max() - truth[int(best[1:])], (trained + finals) / (count * epochs)
+    trained += finals.candidates * finals.seeds * finals.epochs
+    return truth.max() - truth[int(best[1:])], trained / (count * epochs)
 
 
 def test_a_planted_answer_is_found(search):
