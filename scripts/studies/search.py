@@ -199,9 +199,9 @@ def runs_of(study: Path) -> Iterator[tuple[object, ...]]:
     for group in ("rivals", "drawn"):
         if not (study / group / "results.json").exists():
             continue
-        sizes = read_json(study / group / "results.json")["comparison"]["train"]["imgsz"]
+        comparison = read_json(study / group / "results.json")["comparison"]
         for model, by_seed in scores(study / group).items():
-            imgsz = sizes[model] if isinstance(sizes, dict) else sizes
+            imgsz = comparison["models"][model].get("imgsz") or comparison["train"]["imgsz"]
             time = known.get(f"{model} {imgsz}")
             kind = "recommended" if group == "rivals" and f"{model}-{imgsz}" == label else group
             for seed, value in by_seed.items():
