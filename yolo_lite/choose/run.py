@@ -154,7 +154,6 @@ class Halving:
 
     def _make_plan(self, at_work: Workers) -> None:
         """Measure the pace with a run of two epochs; plan rungs and epochs for the time that is left."""
-        pace = None
         labels = list(self.candidates)  # the slowest first: the one in the middle is typical
         middle = len(labels) // 2
         for label in (labels[middle:] + labels[:middle])[:PILOTS]:
