@@ -14,7 +14,9 @@ from ultralytics import YOLO
 
 from yolo_lite.choose import candidates, cost_model, held_out, schedule, timing
 from yolo_lite.choose.candidates import Candidate
-from yolo_lite.compare import baselines
+from yolo_lite.compare import baselines, significance
+from yolo_lite.compare.report.recommendation import Candidate as Compared
+from yolo_lite.compare.report.recommendation import recommend
 from yolo_lite.errors import ConfigError
 from yolo_lite.files import write
 from yolo_lite.ultralytics_hooks.configs import configs
@@ -210,16 +212,16 @@ def parts(count):
     return {f"c{number}": {"base": "ab"[number % 2], "width": number // 2} for number in range(count)}
 
 
-def test_halving_goes_on_with_a_third(search):
-    found = search.Search(parts(30), [1, 3, 9], first=30)
-    scores = dict(zip(parts(30), random.Random(0).sample(range(30), 30), strict=True))
-    trained = {1: [], 3: [], 9: []}
+def test_halving_goes_on_with_a_half(search):
+    found = search.Search(parts(32), [1, 2, 4], first=32)
+    scores = dict(zip(parts(32), random.Random(0).sample(range(32), 32), strict=True))
+    trained = {1: [], 2: [], 4: []}
     while (step := found.next()) is not None:
-        assert step.done in (0, step.epochs // 3)
+        assert step.done in (0, step.epochs // 2)
         trained[step.epochs].append(step.candidate)
         found.report(step, scores[step.candidate] + step.epochs)
-    assert sorted(trained[1]) == sorted(parts(30)) and 5 <= len(trained[3]) <= 15 and 2 <= len(trained[9]) <= 8
-    assert scores[found.ranking()[0]] == 29 and len(found.ranking()) == 30
+    assert sorted(trained[1]) == sorted(parts(32)) and 12 <= len(trained[2]) <= 22 and 5 <= len(trained[4]) <= 15
+    assert scores[found.ranking()[0]] == 31 and len(found.ranking()) == 32
 
 
 def test_a_failed_candidate_is_out_and_the_rest_goes_on(search):
@@ -259,28 +261,56 @@ def test_candidates_beyond_the_first_are_chosen_by_the_sampler(search):
     assert statistics.mean(order[20:]) > 40.5  # mean index of the remaining candidates is 39.5
 
 
-def planted(search, seed, count=100):
-    """Return how far the answer of a search is from the best of known accuracies, and what part of all it trained."""
+def planted(search, seed, count=100, spread=3.0):
+    """Simulate a search among candidates of known accuracies.
+
+    Args:
+        search: Module under test.
+        seed: Random seed.
+        count: Number of candidates; their latencies do not depend on their accuracies.
+        spread: Standard deviation of the accuracies, in points; the noise between seeds is one point.
+
+    Returns:
+        (tuple): How far the recommended candidate is from the best, in points; how far the more accurate of the last
+            two is; whether the recommended one is the cheaper of these; the part of training everything that was spent.
+    """
     generator, epochs, pace = np.random.default_rng(seed), 27, schedule.Pace(0, 1)
     time = count * epochs / 3
     rungs = schedule.rungs_within(time - schedule.reserve(time, pace, epochs, 1), pace, count, epochs, 1)
-    assert len(rungs) == 3
-    truth = generator.normal(0, 3, count)
+    assert len(rungs) == 4
+    truth, cost = generator.normal(0, spread, count), generator.random(count)
     misleads = generator.normal(0, 1, count)  # systematic error of short runs, smaller for longer runs
-    scale = {done: (9 / like**2 - 9 - 1) ** 0.5 for done, like in zip(rungs, (0.7, 0.78, 0.86), strict=True)}
+    likeness = [0.7 + 0.08 * np.log(done / rungs[0]) / np.log(3) for done in rungs]  # correlation with the truth
+    scale = {done: (9 / like**2 - 9 - 1) ** 0.5 for done, like in zip(rungs, likeness, strict=True)}
     found = search.Search({f"c{number}": {"number": number} for number in range(count)}, rungs, count, seed=seed)
     trained = 0
     while (step := found.next()) is not None:
         number, trained = int(step.candidate[1:]), trained + step.epochs - step.done
         found.report(step, truth[number] + scale[step.epochs] * misleads[number] + generator.normal(0, 1))
     finals = schedule.finals_within(time - trained, [pace] * count, epochs, 1)
-    ranking = found.ranking()[: finals.candidates]
-    means = {label: truth[int(label[1:])] + generator.normal(0, 1, finals.seeds).mean() for label in ranking}
+    ranking = [int(label[1:]) for label in found.ranking()[: finals.candidates]]
+    runs = {number: {0: truth[number] + generator.normal(0, 1)} for number in ranking}
+    trained += finals.candidates * epochs
+    last = sorted(runs, key=lambda number: -runs[number][0])[: schedule.LAST]
+    seeds = schedule.seeds_within(time - trained, [pace] * len(last), epochs, 1)
+    for number in last:
+        runs[number] |= {seed: truth[number] + generator.normal(0, 1) for seed in range(1, seeds)}
+    trained += len(last) * (seeds - 1) * epochs
+    means = {number: statistics.mean(runs[number].values()) for number in last}
     best = max(means, key=means.get)
-    trained += finals.candidates * finals.seeds * finals.epochs
-    return truth.max() - truth[int(best[1:])], trained / (count * epochs)
+    differences = significance.differences(runs, {number: best for number in last if number != best})
+    chosen = recommend(
+        {number: Compared(100 + means[number], cost[number], (), differences.get(number)) for number in last}
+    ).model
+    gaps = (truth.max() - truth[number] for number in (chosen, best))
+    return *gaps, chosen == min(last, key=lambda number: cost[number]), trained / (count * epochs)
 
 
 def test_a_planted_answer_is_found(search):
-    results = [planted(search, seed) for seed in range(12)]
-    assert sum(gap <= 1 for gap, _ in results) >= 9 and max(share for _, share in results) < 1 / 3
+    gaps, of_best, _, spent = zip(*(planted(search, seed) for seed in range(12)), strict=True)
+    assert sum(gap <= 1 for gap in gaps) >= 9 and sum(gap <= 1 for gap in of_best) >= 10
+    assert max(spent) < 0.34
+
+
+def test_of_equal_finalists_the_cheaper_is_recommended(search):
+    assert sum(planted(search, seed, spread=0.0)[2] for seed in range(12)) >= 10

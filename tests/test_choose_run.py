@@ -20,6 +20,7 @@ from yolo_lite.choose import settings as given
 from yolo_lite.choose.candidates import Candidate
 from yolo_lite.choose.field import Field
 from yolo_lite.choose.schedule import Clock, Finals, Pace
+from yolo_lite.compare.process import Job
 from yolo_lite.compare.record import Evaluation, RunRecord
 from yolo_lite.compare.report import search as reported
 from yolo_lite.errors import ConfigError
@@ -100,23 +101,25 @@ def test_a_folder_of_another_search_is_refused(settings, tmp_path):
 
 def test_rungs_are_as_long_as_the_time_allows():
     pace = Pace(start=10, epoch=2)
-    assert schedule.rungs_within(1e9, pace, 30, 27, 1) == [9, 27]
-    assert schedule.rungs_within(1e9, pace, 30, 300, 1) == [100, 300]
-    assert schedule.rungs_within(1e9, pace, 30, 2, 1) == [1] == schedule.rungs_within(1e9, pace, 30, 1, 1)
-    assert schedule.rungs_within(0, pace, 30, 27, 1) == [1, 3, 9]
-    three = schedule.EARLY * (27 * pace.seconds(3) + 9 * pace.seconds(6) + 3 * pace.seconds(18))
+    assert schedule.rungs_within(1e9, pace, 30, 27, 1) == [9, 18]
+    assert schedule.rungs_within(1e9, pace, 30, 300, 1) == [100, 200]
+    assert schedule.rungs_within(1e9, pace, 30, 2, 1) == [1, 2]
+    assert schedule.rungs_within(1e9, pace, 30, 1, 1) == [1]
+    assert schedule.rungs_within(0, pace, 30, 27, 1) == [1, 2, 4, 8]
+    counts, epochs = (32, 16, 8, 4), (3, 3, 6, 12)
+    three = schedule.EARLY * sum(count * pace.seconds(done) for count, done in zip(counts, epochs, strict=True))
     assert (
-        schedule.rungs_within(three + 1, pace, 27, 100, 1)
-        == [3, 9, 27]
-        == schedule.rungs_within(three / 2 + 1, pace, 27, 100, 2)
+        schedule.rungs_within(three + 1, pace, 32, 100, 1)
+        == [3, 6, 12, 24]
+        == schedule.rungs_within(three / 2 + 1, pace, 32, 100, 2)
     )
-    assert schedule.rungs_within(three - 1, pace, 27, 100, 1) == [2, 6, 18]
+    assert schedule.rungs_within(three - 1, pace, 32, 100, 1) == [2, 4, 8, 16]
 
 
 def test_no_more_time_is_reserved_for_the_finalists_than_they_need():
     pace = Pace(start=10, epoch=2)
     assert schedule.reserve(3600, pace, 300, 1) == schedule.FINAL * 3600
-    assert schedule.reserve(36000, pace, 5, 2) == pytest.approx(1.1 * 30 * 20 / 2)
+    assert schedule.reserve(36000, pace, 5, 2) == pytest.approx(1.1 * 22 * 20 / 2)
 
 
 def test_what_fits_into_the_time():
@@ -124,16 +127,27 @@ def test_what_fits_into_the_time():
     epochs = schedule.epochs_within(3600, pace, parallel=1)
     assert 0.8 * schedule.FINAL * 3600 < 9 * pace.seconds(epochs) < schedule.FINAL * 3600
     assert schedule.epochs_within(60, pace, 1) == schedule.LEAST
-    paces = [pace] * 6
-    assert schedule.finals_within(30 * pace.seconds(20), paces, 20, 1) == Finals(6, 5, 20)
-    assert schedule.finals_within(12 * pace.seconds(20), paces, 20, 1) == Finals(4, 3, 20)
-    assert schedule.finals_within(12 * pace.seconds(20) - 1, paces, 20, 1) == Finals(3, 3, 20)
-    assert schedule.finals_within(6 * pace.seconds(20), paces, 20, 1) == Finals(3, 2, 20)
-    assert schedule.finals_within(6 * pace.seconds(20), paces, 20, 2) == Finals(4, 3, 20)
+    paces = [pace] * 8
+    assert schedule.finals_within(22 * pace.seconds(20), paces, 20, 1) == Finals(8, 8, 20)
+    assert schedule.finals_within(14 * pace.seconds(20), paces, 20, 1) == Finals(8, 4, 20)
+    assert schedule.finals_within(14 * pace.seconds(20) - 1, paces, 20, 1) == Finals(6, 4, 20)
+    assert schedule.finals_within(14 * pace.seconds(20), paces[:7], 20, 1) == Finals(6, 4, 20)
+    assert schedule.finals_within(5 * pace.seconds(20), paces, 20, 1) == Finals(3, 2, 20)
+    assert schedule.finals_within(5 * pace.seconds(20), paces, 20, 2) == Finals(6, 3, 20)
     assert schedule.finals_within(4 * pace.seconds(20), paces, 20, 1) == Finals(2, 2, 20)
     assert schedule.finals_within(4 * pace.seconds(7), paces, 20, 1) == Finals(2, 2, 7)
     assert schedule.finals_within(-100, paces, 20, 1) == Finals(2, 2, 1)
     assert schedule.finals_within(-100, [Pace(0, 0)] * 6, 20, 1) == Finals(2, 2, 1)
+    slow = Pace(start=10, epoch=4)
+    assert schedule.finals_within(22 * slow.seconds(20), [pace, *[slow] * 7], 20, 1) == Finals(8, 8, 20)
+
+
+def test_the_last_finalists_get_the_seeds_that_fit():
+    paces = [Pace(start=10, epoch=2), Pace(start=10, epoch=4)]
+    each = 50 + 90
+    for seconds, parallel, seeds in ((-9, 1, 2), (each, 1, 2), (2 * each, 1, 3), (2 * each, 2, 5), (99 * each, 1, 8)):
+        assert schedule.seeds_within(seconds, paces, 20, parallel) == seeds
+    assert schedule.seeds_within(100, [Pace(0, 0)] * 2, 20, 1) == 2  # unknown pace
 
 
 def test_the_clock_goes_on(tmp_path):
@@ -283,23 +297,61 @@ def test_halving(halving):
     assert over and not {each.label for each in over} & {job.model for job in workers.jobs}
     pilot, *jobs = workers.jobs
     assert pilot.settings["epochs"] == 2 and "warmup_epochs" not in pilot.settings
-    first = [job for job in jobs if job.settings["epochs"] == 9]
+    first = [job for job in jobs if job.folder.endswith("/9")]
     assert {job.model for job in first} == {*found.candidates} and all(job.source.endswith(".yaml") for job in first)
     assert all(job.settings["warmup_epochs"] == 1 for job in first)  # a third of the finalists' three
-    later = [job for job in jobs if job not in first]
-    assert {job.settings["epochs"] for job in later} == {18}
+    later = [job for job in jobs if "/18" in job.folder]
+    assert {job.settings["epochs"] for job in jobs} == {9}  # 18 in all for those that continue
     assert later and all(job.source.endswith("weights/last.pt") and job.settings["imgsz"] == 64 for job in later)
     assert len({job.folder for job in workers.jobs}) == len(workers.jobs) < 3 * len(first)
-    finals = run._finals(found, found.clock)
-    known = read_json(found.wanted.folder / "finals.json")
-    assert finals == Finals(6, 5, 27) and max(found.candidates, key=width) in known["models"]
-    assert "csplite" not in known["models"][0]  # a stock model is always included, and is the baseline
+    run._choose_finalists(found, found.clock)
+    known = read_json(found.wanted.folder / run.FINALS)
+    assert len(known["models"]) == 8 and known["epochs"] == 27 and max(found.candidates, key=width) in known["models"]
     assert {path.stem for path in (found.wanted.folder / "models").iterdir()} == {*known["models"]}
-    settings = run._comparison(found.wanted, finals)
-    assert settings["epochs"] == 27 and settings["seeds"] == [0, 1, 2, 3, 4] and len(settings["models"]) == 6
+    settings = run._comparison(found.wanted)
+    assert settings["epochs"] == 27 and settings["seeds"] == {"all": [0]} and len(settings["models"]) == 8
     rows = {row.label: row for row in found.report().rows}
     assert rows[over[0].label].outcome == "over the budget" and rows[known["models"][0]].outcome == "finalist"
-    assert any(row.outcome.startswith("dropped after") for row in rows.values())
+    few = {row.label: row.outcome for row in found.report_of(known["models"][:2])}
+    assert any(outcome.startswith("dropped after") for outcome in few.values())
+
+
+def trained_finalists(found, scores):
+    """Write the records of finalists trained with one seed; return their plan."""
+    runs = []
+    for label, score in scores.items():
+        folder = found.wanted.folder / "finals/runs" / label / "0"
+        workers = Workers(lambda _, score=score: score)
+        workers.begin(Job(str(folder), label, "", 0, "", "", {}))
+        runs.append(SimpleNamespace(model=SimpleNamespace(label=label), seed=0, folder=folder))
+    return SimpleNamespace(runs=runs)
+
+
+def test_the_two_best_finalists_get_further_seeds(halving):
+    found, _ = halving(width)
+    found.run()
+    run._choose_finalists(found, found.clock)
+    ours, other, third, *_ = [label for label in found.candidates if "csplite" in label]  # slowest first
+    stock = next(label for label in found.candidates if "csplite" not in label)
+    run._choose_last(found, trained_finalists(found, {third: 0.1, ours: 0.5, other: 0.4, stock: None}), found.clock)
+    known = read_json(found.wanted.folder / run.FINALS)
+    assert known["last"] == [ours, other] and known["seeds"] == 8 and len(known["models"]) == 8
+    settings = run._comparison(found.wanted)
+    assert settings["seeds"] == {"all": [0], ours: [*range(8)], other: [*range(8)]} and settings["baseline"] == ours
+    run._choose_last(found, trained_finalists(found, {ours: 0.5, other: 0.5, third: 0.5, stock: 0.3}), found.clock)
+    assert read_json(found.wanted.folder / run.FINALS)["last"] == [third, other]  # of equal ones the faster
+    run._choose_last(found, trained_finalists(found, {ours: 0.5, other: 0.4, third: 0.3, stock: 0.45}), found.clock)
+    assert read_json(found.wanted.folder / run.FINALS)["last"] == [stock, ours]  # the stock model is the baseline
+
+
+def test_without_two_trained_finalists_none_gets_further_seeds(halving):
+    found, _ = halving(width)
+    found.run()
+    run._choose_finalists(found, found.clock)
+    first, second = [*found.candidates][:2]
+    run._choose_last(found, trained_finalists(found, {first: 0.5, second: None}), found.clock)
+    assert "last" not in read_json(found.wanted.folder / run.FINALS)
+    assert run._comparison(found.wanted)["seeds"] == {"all": [0]}
 
 
 def test_a_stock_model_is_always_asked(halving, monkeypatch):
@@ -307,9 +359,10 @@ def test_a_stock_model_is_always_asked(halving, monkeypatch):
     found.run()
     ranking = sorted(found.candidates, key=lambda label: "csplite" not in label)  # stock models ranked last
     monkeypatch.setattr(found.search, "ranking", lambda: ranking)
-    run._finals(found, found.clock)
+    monkeypatch.setattr(schedule, "SIZES", ((6, 2),))
+    run._choose_finalists(found, found.clock)
     stock = next(label for label in ranking if "csplite" not in label)
-    assert read_json(found.wanted.folder / "finals.json")["models"] == [stock, *ranking[:5]]
+    assert read_json(found.wanted.folder / run.FINALS)["models"] == [*ranking[:5], stock]
 
 
 def test_a_source_is_where_candidates_begin(halving, tmp_path):
@@ -318,7 +371,8 @@ def test_a_source_is_where_candidates_begin(halving, tmp_path):
     found.run()
     for job in workers.jobs:
         assert job.settings.get("pretrained") == (str(tmp_path / "source.pt") if job.source.endswith(".yaml") else None)
-    assert run._comparison(found.wanted, run._finals(found, found.clock))["pretrained"] == str(tmp_path / "source.pt")
+    run._choose_finalists(found, found.clock)
+    assert run._comparison(found.wanted)["pretrained"] == str(tmp_path / "source.pt")
 
 
 def test_the_pace_is_measured_with_a_candidate_that_can_be_trained(halving):
@@ -326,7 +380,7 @@ def test_the_pace_is_measured_with_a_candidate_that_can_be_trained(halving):
     first, second, third = labels[len(labels) // 2 :][:3]
     found, workers = halving(lambda label: None if label in (first, second) else width(label))
     found.run()
-    assert [job.model for job in workers.jobs[:3]] == [first, second, third] and found.plan["rungs"] == [9, 27]
+    assert [job.model for job in workers.jobs[:3]] == [first, second, third] and found.plan["rungs"] == [9, 18]
     found, workers = halving(lambda label: None, name="other")
     with pytest.raises(ConfigError, match=f"{third} cannot be trained: it broke"):
         found.run()
@@ -367,7 +421,8 @@ def test_the_time_is_kept(halving):
     found.run()
     assert 2 <= len(workers.jobs) < 9 and time.monotonic() - began < 30
     assert found.clock.left > schedule.FINAL * 90 - 20
-    assert run._finals(found, found.clock).epochs < 27
+    run._choose_finalists(found, found.clock)
+    assert read_json(found.wanted.folder / run.FINALS)["epochs"] < 27
 
 
 def test_too_few_to_choose_from(halving):
@@ -376,7 +431,7 @@ def test_too_few_to_choose_from(halving):
     found, _ = halving(lambda label: width(label) if label == only else None)
     found.run()
     with pytest.raises(ConfigError, match="1 of 8 candidates were trained, too few to choose from; raise hours="):
-        run._finals(found, found.clock)
+        run._choose_finalists(found, found.clock)
 
 
 # The command ----------------------------------------------------------------------------------------------------------

@@ -93,6 +93,16 @@ def test_a_report_recommends_and_says_what_part_of_the_images_was_trained_on(tmp
     assert "a part of them (fraction=0.2)" in page and "Recommended: heavy" in page
 
 
+def test_a_single_lucky_seed_is_not_the_best(tmp_path):
+    folder = write_comparison(tmp_path / "made-up", {"lucky": 0.6, "good": 0.5, "fair": 0.3})
+    plain = json.loads((folder / "comparison.json").read_text("utf-8"))
+    plain["seeds"]["lucky"] = [0]
+    (folder / "comparison.json").write_text(json.dumps(plain), "utf-8")
+    found = write_report(folder)
+    assert found.models["lucky"].metrics["mAP50-95"].mean > found.models["good"].metrics["mAP50-95"].mean
+    assert found.recommendation.model == "good"
+
+
 def test_where_nothing_was_learned_nothing_wins(tmp_path):
     folder = write_comparison(tmp_path / "short", {"a": 0.1, "b": 0.1}, seeds=(0, 1))
     for file in folder.rglob("run.json"):

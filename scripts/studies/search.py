@@ -4,8 +4,10 @@
         search on the generated dataset; compare the recommended model with the shipped configs within the budget and
         with candidates drawn at random
     python scripts/studies/search.py data=path/to/bccd.yaml [like=yolo26s-lite] [hours=1.5] ...
-        search at the latency of a model; compare the recommended model with that one, YOLO26n, and YOLOv8n shrunk to
-        the same latency
+        search at the latency of a preset
+    python scripts/studies/search.py rivals data=path/to/bccd.yaml ...
+        train what the recommended models are compared with: the presets, YOLO26n, and YOLOv8n shrunk to the presets'
+        latencies
     python scripts/studies/search.py collect [folder=runs/search]
         keep the figures and plots in docs, and write docs/searches.md
 
@@ -22,6 +24,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from study_bccd import interval, read_rows
+from ultralytics import YOLO
 
 from yolo_lite.bench.interleaved import measure
 from yolo_lite.choose import choose
@@ -48,6 +51,7 @@ SHIPPED = (  # at most 0.75 of YOLOv8n's latency in docs/latency.csv and docs/li
 )  # fmt: skip
 FEW, SEEDS, BEST = [0, 1], list(range(6)), 3  # all shipped configs get a few seeds, the best of them all
 DRAWN = 20
+PRESETS = ("yolo26s-lite", "yolo26n-lite")
 MAIN = "mAP50-95"
 PLOT = "latency-onnxruntime-fp32-1-thread.svg"
 COLUMNS = ("study", "group", "model", "imgsz", "milliseconds", "seed", MAIN)
@@ -64,7 +68,7 @@ mAP50-95, in percent, on a test split that no search saw.
 
 def main(words: list[str]) -> int:
     """Search and train, or collect, as the command line says; return the exit status."""
-    _, settings = parse([word for word in words if word != "collect"])
+    _, settings = parse([word for word in words if word not in ("collect", "rivals")])
     folder = Path(settings.pop("folder", "runs/search")).absolute()
     if "collect" in words:
         collect(folder)
@@ -75,7 +79,11 @@ def main(words: list[str]) -> int:
     if data == GENERATED:
         on_generated(folder / GENERATED, settings)
     else:
-        on_real(Path(data).absolute(), like, folder / f"{Path(data).stem}-{like}", settings)
+        common = {**COMMON, **REAL, "data": str(Path(data).absolute()), "parallel": 2, **settings}
+        if "rivals" in words:
+            rivals(common, folder, f"{Path(data).stem}-rivals")
+        else:
+            on_real(common, like, folder / f"{Path(data).stem}-{like}")
     return 0
 
 
@@ -95,14 +103,25 @@ def on_generated(folder: Path, settings: Mapping[str, Any]) -> None:
     compare({**compared(common, drawn(folder / "search"), "drawn"), "seeds": [0]})
 
 
-def on_real(data: Path, like: str, folder: Path, settings: Mapping[str, Any]) -> None:
-    """Search at a model's latency; train that model and its rivals."""
-    common = {**COMMON, **REAL, "data": str(data), "parallel": 2, "project": str(folder), **settings}
-    budget = round(latencies(folder / "latencies.json", ["yolov8n", like], common["imgsz"])[like], 3)
-    winner = searched({"hours": 1.5, **common, "budget": budget}, folder)
-    models = {**dict.fromkeys(["yolov8n", like, "yolo26n"], common["imgsz"]), **winner}
-    matched = {"match": "latency", "match_for": [f"{like}:yolov8n"]}
-    compare({**compared(common, models, "rivals"), **matched, "seeds": FEW + [2]})
+def on_real(common: Mapping[str, Any], like: str, folder: Path) -> None:
+    """Search at a model's latency; evaluate the recommended model's runs on the test split."""
+    times = latencies(folder / "latencies.json", ["yolov8n", "yolo26n", like], common["imgsz"])
+    searched({"hours": 1.5, **common, "project": str(folder), "budget": round(times[like], 3)}, folder)
+    label = recommended(folder)
+    found = {}
+    for run in sorted((folder / "search" / "finals" / "runs" / str(label)).iterdir()):
+        _, imgsz = model_of(folder / "search", str(label))
+        settings = {"imgsz": imgsz, "batch": common["batch"], "plots": False, "project": str(folder / "tested")}
+        trained = YOLO(run / "weights" / "last.pt")
+        found[run.name] = trained.val(data=common["data"], split="test", verbose=False, **settings).box.map
+    write_json(folder / "test.json", found)
+
+
+def rivals(common: Mapping[str, Any], folder: Path, name: str) -> None:
+    """Train the presets and their rivals."""
+    matched = {"match": "latency", "match_for": [f"{preset}:yolov8n" for preset in PRESETS]}
+    models = dict.fromkeys((PRESETS[0], "yolo26n", PRESETS[1]), common["imgsz"])
+    compare({**compared({**common, "project": str(folder)}, models, name), **matched, "seeds": FEW + [2]})
 
 
 def latencies(file: Path, models: Sequence[str], imgsz: int) -> Mapping[str, float]:
@@ -175,13 +194,23 @@ def scores(folder: Path) -> dict[str, dict[int, float]]:
 
 def collect(folder: Path) -> None:
     """Keep what a folder's studies found, and write the page."""
-    studies = [path for path in sorted(folder.iterdir()) if (path / "rivals" / "results.json").exists()]
+    studies = [path for path in sorted(folder.iterdir()) if is_complete(path)]
     write_rows(DOCS / "searches.csv", COLUMNS, [row for path in studies for row in runs_of(path)])
     write_rows(DOCS / "search-candidates.csv", OUTCOMES, [row for path in studies for row in candidates_of(path)])
     for path in studies:
         plot = path / "search" / "finals" / "plots" / PLOT
         write(DOCS / "assets" / f"search-{path.name}.svg", plot.read_text("utf-8"))
     write(DOCS / "searches.md", page(DOCS))
+
+
+def is_complete(study: Path) -> bool:
+    """Return whether a folder holds a search and what its model is compared with."""
+    return (study / "search").exists() and (rivals_of(study) / "results.json").exists()
+
+
+def rivals_of(study: Path) -> Path:
+    """Return the folder of the comparison that has a study's rivals; searches on the same dataset share it."""
+    return study / "rivals" if study.name == GENERATED else study.parent / f"{study.name.partition('-')[0]}-rivals"
 
 
 def write_rows(file: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -191,21 +220,44 @@ def write_rows(file: Path, header: Sequence[str], rows: Sequence[Sequence[object
 
 
 def runs_of(study: Path) -> Iterator[tuple[object, ...]]:
-    """Yield a row for each run that was compared on the test split."""
+    """Yield a row for each run that was evaluated on the test split."""
     field = Field.from_plain(read_json(study / "search" / "field.json"))
-    label = recommended(study)
-    known = {f"{each.name} {each.imgsz}": field.times.get(each, told) for each, told in field.predicted.items()}
-    known |= {f"{name} {SMALL['imgsz']}": time for name, time in (read_json(study / "latencies.json") or {}).items()}
-    for group in ("rivals", "drawn"):
-        if not (study / group / "results.json").exists():
+    label = str(recommended(study))
+    name, winner = Path(model_of(study / "search", label)[0]).stem, model_of(study / "search", label)[1]
+    known = {(each.name, each.imgsz): field.times.get(each, told) for each, told in field.predicted.items()}
+    for seed, value in (read_json(study / "test.json") or {}).items():
+        yield row(study, "recommended", name, winner, known, seed, value)
+    for group, folder in (("rivals", rivals_of(study)), ("drawn", study / "drawn")):
+        if not (folder / "results.json").exists():
             continue
-        comparison = read_json(study / group / "results.json")["comparison"]
-        for model, by_seed in scores(study / group).items():
+        comparison = read_json(folder / "results.json")["comparison"]
+        times = known | same_latency(study, comparison)
+        for model, by_seed in scores(folder).items():
             imgsz = comparison["models"][model].get("imgsz") or comparison["train"]["imgsz"]
-            time = known.get(f"{model} {imgsz}")
-            kind = "recommended" if group == "rivals" and f"{model}-{imgsz}" == label else group
-            for seed, value in by_seed.items():
-                yield study.name, kind, model, imgsz, "" if time is None else f"{time:.2f}", seed, f"{value:.4f}"
+            is_winner = study.name == GENERATED and group == "rivals" and f"{model}-{imgsz}" == label
+            if study.name == GENERATED or (model, imgsz) in times:
+                for seed, value in by_seed.items():
+                    yield row(study, "recommended" if is_winner else group, model, imgsz, times, seed, value)
+
+
+def row(
+    study: Path, group: str, model: str, imgsz: int, times: Mapping[tuple[str, int], float], seed: object, value: float
+) -> tuple[object, ...]:
+    """Return a row of `searches.csv`."""
+    time = times.get((model, imgsz))
+    return study.name, group, model, imgsz, "" if time is None else f"{time:.2f}", seed, f"{value:.4f}"
+
+
+def same_latency(study: Path, comparison: Mapping[str, Any]) -> dict[tuple[str, int], float]:
+    """Return the latencies of a study's rivals: those measured, and that of the model shrunk to the same latency."""
+    measured = read_json(study / "latencies.json") or {}
+    imgsz = comparison["train"]["imgsz"]
+    found = {(model, imgsz): time for model, time in measured.items()}
+    for model, record in comparison["models"].items():
+        for like, match in ((record.get("size_matched") or {}).get("match_for") or {}).items():
+            if like in measured:
+                found[model, imgsz] = match["ratio"] * measured[like]
+    return found
 
 
 def candidates_of(study: Path) -> Iterator[tuple[object, ...]]:

@@ -11,20 +11,31 @@ from typing import Any
 from yolo_lite.choose import held_out
 from yolo_lite.choose.candidates import Candidate
 from yolo_lite.choose.field import Field, find
-from yolo_lite.choose.schedule import Clock, Finals, Pace, epochs_within, finals_within, reserve, rungs_within
+from yolo_lite.choose.schedule import (
+    LAST,
+    Clock,
+    Pace,
+    epochs_within,
+    finals_within,
+    reserve,
+    rungs_within,
+    seeds_within,
+)
 from yolo_lite.choose.search import Search, Step
 from yolo_lite.choose.settings import Settings
 from yolo_lite.compare import run as comparing
 from yolo_lite.compare.local import locked
-from yolo_lite.compare.plan import Run, make_plan, write_folder
+from yolo_lite.compare.plan import Plan, Run, make_plan, write_folder
 from yolo_lite.compare.process import Job, Workers
 from yolo_lite.compare.record import RunRecord, is_finished, read_run
 from yolo_lite.compare.report import search as reported
+from yolo_lite.compare.settings import ALL
 from yolo_lite.datasets import scan
 from yolo_lite.errors import ConfigError, one_line
 from yolo_lite.files import read_json, write, write_json
 
-FORMAT = 2
+FORMAT = 3
+FINALS = "finals.json"  # finalists, their epochs and image sizes, then the last of them with their seeds
 PILOTS = 3  # candidates that are tried to measure the pace, until one can be trained
 IMPORTS = 5.0  # seconds that a process takes before it counts its own
 MAIN = "mAP50-95"
@@ -79,12 +90,16 @@ def execute(wanted: Settings) -> Outcome:
             field = find(wanted, data.record | {"nc": len(data.content.classes)}, _say)
             halving = Halving(wanted, field, clock, lock)
             halving.run()
-            finals = _finals(halving, clock)
+            _choose_finalists(halving, clock)
             clock.tick(0)
-            plan = make_plan(_comparison(wanted, finals))
+            plan = make_plan(_comparison(wanted))
             write_folder(plan)
             write_json(plan.folder / reported.FILE, asdict(halving.report()))  # shown on the page that compare writes
-            outcome = comparing.execute(plan)
+            if "last" not in read_json(wanted.folder / FINALS):
+                comparing.train(plan)
+                _choose_last(halving, plan, clock)
+                clock.tick(0)
+            outcome = comparing.execute(make_plan(_comparison(wanted)))
         finally:
             clock.tick(0)
     return Outcome(outcome.folder, outcome.finished, outcome.failed)
@@ -257,6 +272,10 @@ class Halving:
 
         return float(self.wanted.train.get("warmup_epochs", DEFAULT_CFG_DICT["warmup_epochs"]))
 
+    def is_stock(self, label: str) -> bool:
+        """Return whether a candidate is a stock model, possibly shrunk."""
+        return self.candidates[label].backbone is None
+
     def report(self) -> reported.Search:
         """Return the description of the search for the report."""
         wanted = self.wanted
@@ -269,7 +288,7 @@ class Halving:
             candidates=len(self.field.predicted),
             error=self.field.error,
             data=Path(wanted.data).name,
-            rows=self.report_of(read_json(wanted.folder / "finals.json")["models"]),
+            rows=self.report_of(read_json(wanted.folder / FINALS)["models"]),
         )
 
     def report_of(self, finalists: Sequence[str]) -> list[reported.Row]:
@@ -308,45 +327,59 @@ def _parts(candidate: Candidate) -> dict[str, str | int | float]:
     return {**asdict(candidate), "backbone": candidate.backbone or "its own"}
 
 
-def _finals(halving: Halving, clock: Clock) -> Finals:
+def _choose_finalists(halving: Halving, clock: Clock) -> None:
     """Select the finalists and write their YAMLs; a resumed search keeps its finalists."""
     folder = halving.wanted.folder
-    known = read_json(folder / "finals.json")
-    if known:
-        return Finals(len(known["models"]), known["seeds"], known["epochs"])
+    if read_json(folder / FINALS):
+        return
     assert halving.search is not None
     ranking = halving.search.ranking()
     if len(ranking) < 2:
         raise ConfigError(
             f"{len(ranking)} of {len(halving.candidates)} candidates were trained, too few to choose from; raise hours="
         )
-    epochs = halving.plan["epochs"]
-    paces = [halving.pace(label) for label in ranking]
-    found = finals_within(clock.left, paces, epochs, halving.wanted.parallel)
+    shorter = 1 - held_out.PART  # an epoch of the halving has fewer images
+    paces = [Pace(pace.start, pace.epoch / shorter) for pace in map(halving.pace, ranking)]
+    found = finals_within(clock.left, paces, halving.plan["epochs"], halving.wanted.parallel)
     chosen = ranking[: found.candidates]
-    stock = [label for label in ranking if halving.candidates[label].backbone is None]
+    stock = [label for label in ranking if halving.is_stock(label)]
     if stock and not set(stock) & set(chosen):
         chosen[-1] = stock[0]  # at least one: a smaller YOLO may be the better choice
-    chosen.sort(key=lambda label: label not in stock)  # stock and shrunk models first: the first one is the baseline
     for label in chosen:
         source = folder / "candidates" / f"{halving.candidates[label].name}.yaml"
         write(folder / "models" / f"{label}.yaml", source.read_text("utf-8"))
     sizes = {label: halving.candidates[label].imgsz for label in chosen}
-    write_json(folder / "finals.json", {"models": chosen, "seeds": found.seeds, "epochs": found.epochs, "imgsz": sizes})
-    return found
+    write_json(folder / FINALS, {"models": chosen, "epochs": found.epochs, "imgsz": sizes})
 
 
-def _comparison(wanted: Settings, finals: Finals) -> Mapping[str, Any]:
-    """Return the settings of the finalists' comparison."""
-    known = read_json(wanted.folder / "finals.json")
-    models: Sequence[str] = known["models"]
+def _choose_last(halving: Halving, plan: Plan, clock: Clock) -> None:
+    """Select the finalists that get further seeds, the best of those trained with one, and the number of seeds."""
+    known = read_json(halving.wanted.folder / FINALS)
+    records = {each.model.label: read_run(each.folder, each.model.label, each.seed) for each in plan.runs}
+    scores = {label: record.metrics.figures[MAIN] for label, record in records.items() if record.metrics}
+    if len(scores) < LAST:
+        return
+    times = {label: halving.field.times[halving.candidates[label]] for label in scores}
+    last = sorted(scores, key=lambda label: (-scores[label], times[label]))[:LAST]
+    last.sort(key=lambda label: not halving.is_stock(label))  # the first one is the baseline
+    paces = [_pace(records[label], known["epochs"]) or halving.pace(label) for label in last]
+    seeds = seeds_within(clock.left, paces, known["epochs"], halving.wanted.parallel)
+    write_json(halving.wanted.folder / FINALS, {**known, "last": last, "seeds": seeds})
+
+
+def _comparison(wanted: Settings) -> Mapping[str, Any]:
+    """Return the settings of the finalists' comparison: one seed each, and further ones for the last of them."""
+    known = read_json(wanted.folder / FINALS)
+    last: Sequence[str] = known.get("last", [])
+    files = {label: str(wanted.folder / "models" / f"{label}.yaml") for label in known["models"]}
     settings = {
         **wanted.train,
-        "models": [str(wanted.folder / "models" / f"{label}.yaml") for label in models],
-        "imgsz": {str(wanted.folder / "models" / f"{label}.yaml"): known["imgsz"][label] for label in models},
+        "models": [*files.values()],
+        "baseline": last[0] if last else None,
+        "imgsz": {file: known["imgsz"][label] for label, file in files.items()},
         "data": wanted.data,
-        "seeds": list(range(finals.seeds)),
-        "epochs": finals.epochs,
+        "seeds": {ALL: [0], **{label: list(range(known["seeds"])) for label in last}},
+        "epochs": known["epochs"],
         "split": wanted.split,
         "parallel": wanted.parallel,
         "latency": wanted.latency is None,

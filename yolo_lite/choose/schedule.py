@@ -8,21 +8,15 @@ from pathlib import Path
 from yolo_lite.files import read_json, write_json
 
 FINAL = 0.45  # largest part of the hours that is reserved for the finalists' comparison
-REDUCTION = 3  # one of this many candidates continues, to this many times as many epochs
-RUNGS = 3  # at most
+REDUCTION = 2  # one of this many candidates continues, to this many times as many epochs
+RUNGS = 4  # at most
+FIRST = 3  # candidates are compared for the first time after at most this fraction (1/3) of the finalists' epochs
 EARLY = 1.3  # asynchronous halving trains this much longer: the first candidates continue against few others
 LEAST, MOST = 9, 300  # epochs of the finalists if the user does not set them
-SIZES = ((6, 5), (5, 4), (4, 3), (3, 3), (3, 2), (2, 2))  # finalists and seeds, in order of preference
-USUAL = (3, 3)  # finalists and seeds for which the default number of epochs is computed
-
-
-@dataclass(frozen=True)
-class Finals:
-    """Size of the final comparison: candidates, seeds per candidate, epochs per run."""
-
-    candidates: int
-    seeds: int
-    epochs: int
+LAST = 2  # finalists that get further seeds: with more, each would have too few to tell them apart
+SIZES = ((8, 8), (8, 6), (8, 5), (8, 4), (6, 4), (6, 3), (5, 3), (4, 3), (3, 3), (3, 2), (2, 2))
+"""Finalists, and seeds of the last two, in order of preference."""
+USUAL = (5, 3)  # finalists and seeds for which the default number of epochs is computed
 
 
 @dataclass(frozen=True)
@@ -35,6 +29,26 @@ class Pace:
     def seconds(self, epochs: int) -> float:
         """Return the seconds that a run of this many epochs takes."""
         return self.start + epochs * self.epoch
+
+
+@dataclass(frozen=True)
+class Finals:
+    """Size of the final comparison.
+
+    Attributes:
+        candidates: Number of finalists; each is trained with one seed.
+        seeds: Number of seeds of the `LAST` of them.
+        epochs: Epochs per run.
+    """
+
+    candidates: int
+    seeds: int
+    epochs: int
+
+    def seconds(self, paces: Sequence[Pace], parallel: int) -> float:
+        """Return the duration of the comparison; `paces` are those of its finalists."""
+        each = sum(pace.seconds(self.epochs) for pace in paces) / len(paces)
+        return runs(self.candidates, self.seeds) * each / parallel
 
 
 def rungs_within(seconds: float, pace: Pace, candidates: int, epochs: int, parallel: int) -> list[int]:
@@ -51,7 +65,7 @@ def rungs_within(seconds: float, pace: Pace, candidates: int, epochs: int, paral
         parallel: Number of runs side by side.
     """
     rungs: list[int] = [1]
-    for first in range(1, max(1, epochs // REDUCTION) + 1):
+    for first in range(1, max(1, epochs // FIRST) + 1):
         longer = [first * REDUCTION**power for power in range(RUNGS) if first * REDUCTION**power <= max(epochs, first)]
         if first > 1 and EARLY * _halving(longer, pace, candidates) > seconds * parallel:
             break
@@ -68,10 +82,14 @@ def _halving(rungs: Sequence[int], pace: Pace, candidates: int) -> float:
     return seconds
 
 
+def runs(candidates: int, seeds: int) -> int:
+    """Return the number of runs of a final comparison: one per candidate, further seeds for the last of them."""
+    return candidates + LAST * (seeds - 1)
+
+
 def reserve(seconds: float, pace: Pace, epochs: int, parallel: int) -> float:
     """Return the seconds of a search that are reserved for its finalists, at most `FINAL` of them."""
-    count, seeds = SIZES[0]
-    return min(FINAL * seconds, 1.1 * count * seeds * pace.seconds(epochs) / parallel)
+    return min(FINAL * seconds, 1.1 * runs(*SIZES[0]) * pace.seconds(epochs) / parallel)
 
 
 def epochs_within(seconds: float, pace: Pace, parallel: int) -> int:
@@ -82,8 +100,7 @@ def epochs_within(seconds: float, pace: Pace, parallel: int) -> int:
         pace: Pace of a typical candidate.
         parallel: Number of runs at a time.
     """
-    count, seeds = USUAL
-    each = 0.9 * FINAL * seconds * parallel / (count * seeds)
+    each = 0.9 * FINAL * seconds * parallel / runs(*USUAL)
     return int(min(max((each - pace.start) / pace.epoch, LEAST), MOST))
 
 
@@ -97,12 +114,27 @@ def finals_within(seconds: float, paces: Sequence[Pace], epochs: int, parallel: 
         parallel: Number of runs at a time.
     """
     for count, seeds in SIZES:
-        if len(paces) >= count and seeds * sum(pace.seconds(epochs) for pace in paces[:count]) / parallel <= seconds:
-            return Finals(count, seeds, epochs)
-    count, seeds = min(SIZES[-1][0], len(paces)), SIZES[-1][1]
-    fits = seconds * parallel / seeds - sum(pace.start for pace in paces[:count])
-    each = sum(pace.epoch for pace in paces[:count]) or float("inf")  # unknown pace
-    return Finals(count, seeds, max(1, min(int(fits / each), epochs)))
+        found = Finals(count, seeds, epochs)
+        if len(paces) >= count and found.seconds(paces[:count], parallel) <= seconds:
+            return found
+    count, seeds = SIZES[-1]
+    start, epoch = (sum(getattr(pace, part) for pace in paces[:count]) for part in ("start", "epoch"))
+    fits = (seconds * parallel / seeds - start) / epoch if epoch else 0  # 0: unknown pace
+    return Finals(count, seeds, max(1, min(int(fits), epochs)))
+
+
+def seeds_within(seconds: float, paces: Sequence[Pace], epochs: int, parallel: int) -> int:
+    """Return the number of seeds for the last finalists, which have been trained with one; at least `SIZES[-1]` has.
+
+    Args:
+        seconds: Remaining time, in seconds.
+        paces: Paces of the last finalists.
+        epochs: Epochs per run.
+        parallel: Number of runs at a time.
+    """
+    each = sum(pace.seconds(epochs) for pace in paces) / parallel
+    more = int(seconds / each) if each else 0
+    return min(max(1 + more, SIZES[-1][1]), SIZES[0][1])
 
 
 class Clock:

@@ -26,7 +26,8 @@ def read_folder(folder: Path) -> Comparison | None:
 
 
 def check_same(old: Comparison | None, new: Comparison, folder: Path) -> None:
-    """Check that a folder holds the same comparison. Models and seeds may be added, but not removed.
+    """Check that a folder holds the same comparison. Models and seeds may be added, but not removed; the baseline
+    may be another one, since no run depends on it.
 
     Raises:
         ConfigError: The folder holds another comparison.
@@ -34,9 +35,8 @@ def check_same(old: Comparison | None, new: Comparison, folder: Path) -> None:
     if old is None:
         return
     where = f"{folder} holds another comparison"
-    for key in ("baseline", "match"):
-        if getattr(old, key) != getattr(new, key):
-            raise ConfigError(f"{where}: {key}={getattr(old, key)}, found {key}={getattr(new, key)}; {_ADVICE}")
+    if old.match != new.match:
+        raise ConfigError(f"{where}: match={old.match}, found match={new.match}; {_ADVICE}")
     _check_data(old, new, where)
     for key in sorted({*old.train, *new.train}):
         if old.train.get(key) != new.train.get(key):

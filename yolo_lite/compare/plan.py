@@ -1,7 +1,7 @@
 """Turn settings into a checked list of runs; nothing is trained or written before everything is checked.
 
-The same settings resume the comparison in the folder, additional models and seeds extend it, and any other change is
-refused.
+The same settings resume the comparison in the folder, additional models and seeds extend it, another baseline changes
+its report, and any other change is refused.
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,16 @@ class Outcome:
     failed: Sequence[Run]
 
 
+def train(plan: Plan) -> None:
+    """Execute the remaining runs of a plan, without a report.
+
+    Raises:
+        ConfigError: Another command uses the folder or has changed its content, or the Ray cluster cannot be reached.
+    """
+    with _ready(plan) as lock:
+        _train(plan, lock)
+
+
 def execute(plan: Plan) -> Outcome:
     """Execute the remaining runs of a plan, then write the report and measure latency.
 
@@ -40,14 +50,7 @@ def execute(plan: Plan) -> Outcome:
         ConfigError: Another command uses the folder or has changed its content, the Ray cluster cannot be reached, or
             the latency cannot be measured.
     """
-    if plan.settings.ray:
-        from yolo_lite.compare.cluster import connect
-
-        connect(plan.settings.ray)
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    with locked(plan.folder) as lock:
-        check_folder(plan)
-        write_folder(plan)
+    with _ready(plan) as lock:
         _train(plan, lock)
         finished = [run for run in plan.runs if is_finished(run.folder)]
         failed = [run for run in plan.runs if run not in finished]
@@ -57,6 +60,20 @@ def execute(plan: Plan) -> Outcome:
         if finished:
             _report(plan)
     return Outcome(plan.folder, finished, failed)
+
+
+@contextlib.contextmanager
+def _ready(plan: Plan) -> Iterator[int | None]:
+    """Connect to the cluster if there is one, lock the folder and write the comparison; yield the lock."""
+    if plan.settings.ray:
+        from yolo_lite.compare.cluster import connect
+
+        connect(plan.settings.ray)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with locked(plan.folder) as lock:
+        check_folder(plan)
+        write_folder(plan)
+        yield lock
 
 
 def _train(plan: Plan, lock: int | None) -> None:

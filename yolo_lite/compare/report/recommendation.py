@@ -18,7 +18,7 @@ class Candidate:
         accuracy: Mean mAP50-95 over seeds.
         gflops: GFLOPs of the fused model.
         latency: Latency measurements of the model.
-        to_best: Difference to the model with the highest accuracy; None for that model.
+        to_best: Difference to the best model; None for that model.
     """
 
     accuracy: float
@@ -53,13 +53,14 @@ class Recommendation:
         }
 
 
-def recommend(candidates: Mapping[str, Candidate]) -> Recommendation:
+def recommend(candidates: Mapping[str, Candidate], best: str | None = None) -> Recommendation:
     """Recommend one of several models.
 
     Args:
         candidates: Properties of at least one model, by label.
+        best: Label of the best model; None for the one with the highest accuracy.
     """
-    best = max(candidates, key=lambda label: candidates[label].accuracy)
+    best = best or max(candidates, key=lambda label: candidates[label].accuracy)
     if candidates[best].accuracy < NOTHING:
         why = f"every mAP50-95 is below {NOTHING}. Train longer; with few images, set nbs to the batch size."
         return Recommendation(None, f"No recommendation: {why}")

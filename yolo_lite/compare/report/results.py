@@ -204,14 +204,16 @@ def _differences(runs: Mapping[str, Sequence[RunRecord]], pairs: Mapping[str, st
 
 
 def _recommendation(runs: Mapping[str, Sequence[RunRecord]], models: Mapping[str, ModelResult]) -> Recommendation:
-    best = max(models, key=lambda label: models[label].metrics[MAIN].mean)
+    """Return the recommendation; where two or more models have several seeds, the best one is among these."""
+    several = [label for label in models if len(runs[label]) > 1]
+    asked = several if len(several) > 1 else list(models)
+    best = max(asked, key=lambda label: models[label].metrics[MAIN].mean)
     to_best = _differences(runs, {label: best for label in models if label != best})
-    return recommend(
-        {
-            label: Candidate(model.metrics[MAIN].mean, model.record.gflops, model.latency, to_best[label].get(MAIN))
-            for label, model in models.items()
-        }
-    )
+    candidates = {
+        label: Candidate(each.metrics[MAIN].mean, each.record.gflops, each.latency, to_best[label].get(MAIN))
+        for label, each in models.items()
+    }
+    return recommend(candidates, best)
 
 
 def _image_intervals(

@@ -89,7 +89,8 @@ def faster(results: "Results") -> str | None:
     if label == chosen.model:
         return None
     accuracy, best = (results.models[each].metrics["mAP50-95"].mean for each in (label, chosen.model))
+    seeds = len(results.models[label].seeds)
     return (
         f"Faster: {label}, {times[label].p50:.1f} ms; its mAP50-95 differs from {chosen.model}'s by "
-        f"{accuracy - best:+.3f}."
+        f"{accuracy - best:+.3f}{' (one seed)' if seeds == 1 else ''}."
     )
