@@ -108,12 +108,24 @@ def test_rungs_are_as_long_as_the_time_allows():
     assert schedule.rungs_within(0, pace, 30, 27, 1) == [1, 2, 4, 8]
     counts, epochs = (32, 16, 8, 4), (3, 3, 6, 12)
     three = schedule.EARLY * sum(count * pace.seconds(done) for count, done in zip(counts, epochs, strict=True))
+    assert schedule.candidates_within(three + 1, pace, [3, 6, 12, 24], 1) == 32
+    assert schedule.candidates_within(three + 1, pace, [3, 6, 12, 24], 2) == 64
     assert (
         schedule.rungs_within(three + 1, pace, 32, 100, 1)
         == [3, 6, 12, 24]
         == schedule.rungs_within(three / 2 + 1, pace, 32, 100, 2)
     )
     assert schedule.rungs_within(three - 1, pace, 32, 100, 1) == [2, 4, 8, 16]
+    assert schedule.rungs_within(three - 1, pace, 32, 100, 1, least=5) == [5, 10, 20, 40]
+    assert schedule.rungs_within(three + 1, pace, 32, 100, 1, least=2) == [3, 6, 12, 24]
+
+
+def test_a_pilot_is_trained_up_to_a_third_of_the_epochs():
+    done = [2]
+    while (longer := schedule.longer_pilot(done[-1], 40)) > done[-1]:
+        done.append(longer)
+    assert done == [2, 3, 4, 6, 9, 13]
+    assert schedule.longer_pilot(2, 5) == 2 == schedule.longer_pilot(2, 1)
 
 
 def test_no_more_time_is_reserved_for_the_finalists_than_they_need():
@@ -385,6 +397,19 @@ def test_the_pace_is_measured_with_a_candidate_that_can_be_trained(halving):
     with pytest.raises(ConfigError, match=f"{third} cannot be trained: it broke"):
         found.run()
     assert len(workers.jobs) == run.PILOTS
+
+
+def test_candidates_are_compared_no_earlier_than_one_learns(halving):
+    """The pilot finds something after six epochs; as there is no time for all, the sampler chooses some."""
+    scores = iter([0.0, 0.001, 0.01, 0.03])
+    found, workers = halving(lambda label: next(scores, width(label)), hours=220 / 3600)
+    found.run()
+    pilots = [job for job in workers.jobs if "pilot" in job.folder]
+    folders = [Path(job.folder) for job in pilots]
+    assert [path.name for path in folders] == ["2", "3", "4", "6"] and len({path.parent for path in folders}) == 1
+    assert [job.settings["epochs"] for job in pilots] == [2, 1, 1, 2]
+    assert [job.source for job in pilots[1:]] == [str(path / "weights/last.pt") for path in folders[:3]]
+    assert found.plan["rungs"] == [6, 12, 24] and found.plan["first"] == 2
 
 
 def test_a_failure_is_a_row_and_the_rest_goes_on(halving):

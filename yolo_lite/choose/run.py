@@ -15,8 +15,10 @@ from yolo_lite.choose.schedule import (
     LAST,
     Clock,
     Pace,
+    candidates_within,
     epochs_within,
     finals_within,
+    longer_pilot,
     reserve,
     rungs_within,
     seeds_within,
@@ -37,6 +39,7 @@ from yolo_lite.files import read_json, write, write_json
 FORMAT = 3
 FINALS = "finals.json"  # finalists, their epochs and image sizes, then the last of them with their seeds
 PILOTS = 3  # candidates that are tried to measure the pace, until one can be trained
+LEARNED = 0.02  # with a lower mAP50-95 after a number of epochs, scores do not tell candidates apart yet
 IMPORTS = 5.0  # seconds that a process takes before it counts its own
 MAIN = "mAP50-95"
 SAME = (
@@ -168,26 +171,46 @@ class Halving:
             self._work(at_work, self.search)
 
     def _make_plan(self, at_work: Workers) -> None:
-        """Measure the pace with a run of two epochs; plan rungs and epochs for the time that is left."""
+        """Plan rungs and epochs for the time that is left, from the pace of a candidate and what it has learned when.
+
+        The candidate is trained until it finds objects: before that, scores would not tell candidates apart.
+        """
         labels = list(self.candidates)  # the slowest first: the one in the middle is typical
         middle = len(labels) // 2
         for label in (labels[middle:] + labels[:middle])[:PILOTS]:
-            at_work.begin(self._job(Step(-1, label, 0, 2), self.folder / "pilot" / label))
-            ended: list[tuple[Job, RunRecord]] = []
-            while not ended:
-                ended = at_work.ended()
-            pace = _pace(ended[0][1], 2)
+            record = self._pilot(at_work, label, 0, 2)
+            pace = _pace(record, 2)
             if pace is not None:
                 break
         else:
-            raise ConfigError(f"{label} cannot be trained: {ended[0][1].error}")
+            raise ConfigError(f"{label} cannot be trained: {record.error}")
         seconds, parallel = self.clock.seconds, self.wanted.parallel
         epochs = self.wanted.train.get("epochs") or epochs_within(seconds, pace, parallel)
+        self.plan, done = {"epochs": epochs}, 2
+        while record.metrics and record.metrics.figures[MAIN] < LEARNED and longer_pilot(done, epochs) > done:
+            record = self._pilot(at_work, label, done, longer_pilot(done, epochs))
+            done = longer_pilot(done, epochs)
+        least = done if done > 2 else 1
         kept = reserve(seconds, pace, epochs, parallel)
-        rungs = rungs_within(self.clock.left - kept, pace, len(self.candidates), epochs, parallel)
-        self.plan = {"epochs": epochs, "rungs": rungs, "reserve": kept}
-        _say(f"finalists get {epochs} epochs, candidates are compared after {', '.join(map(str, rungs))}")
+        left = self.clock.left - kept
+        rungs = rungs_within(left, pace, len(self.candidates), epochs, parallel, least)
+        tried = candidates_within(left, pace, rungs, parallel)
+        first = len(labels) if tried >= len(labels) else max(1, tried // 2)  # the sampler chooses the others
+        self.plan = {"epochs": epochs, "rungs": rungs, "reserve": kept, "first": first}
+        _say(
+            f"finalists get {epochs} epochs, candidates are compared after {', '.join(map(str, rungs))}; there is time "
+            f"for about {min(tried, len(labels))} of {len(labels)}"
+        )
         write_json(self.wanted.folder / "schedule.json", self.plan)
+
+    def _pilot(self, at_work: Workers, label: str, done: int, epochs: int) -> RunRecord:
+        """Train a candidate to see its pace and its progress."""
+        at_work.begin(self._job(Step(-1, label, done, epochs), self.folder / "pilot"))
+        ended: list[tuple[Job, RunRecord]] = []
+        while not ended:
+            ended = at_work.ended()
+        self.clock.tick()
+        return ended[0][1]
 
     def _open(self) -> Search:
         for label in self.candidates:  # paces of runs before an interruption
@@ -198,7 +221,7 @@ class Halving:
                 done = epochs
         parts = {label: _parts(each) for label, each in self.candidates.items()}
         storage = f"sqlite:///{self.wanted.folder / 'halving.db'}"
-        return Search(parts, self.plan["rungs"], len(parts), storage)
+        return Search(parts, self.plan["rungs"], self.plan["first"], storage)
 
     def _work(self, at_work: Workers, search: Search) -> None:
         steps: dict[str, Step] = {}
@@ -216,7 +239,7 @@ class Halving:
                     over = True
                 else:
                     steps[str(folder)] = step
-                    at_work.begin(self._job(step, folder))
+                    at_work.begin(self._job(step, self.folder))
             if not steps:
                 return
             for job, record in at_work.ended():
@@ -252,7 +275,7 @@ class Halving:
         return self.folder / step.candidate / str(step.epochs)
 
     def _job(self, step: Step, folder: Path) -> Job:
-        """Return the job of a step, which continues from the checkpoint of the candidate's previous step, if any."""
+        """Return the job of a step, which continues from the checkpoint of the previous step in the folder, if any."""
         candidate = self.candidates[step.candidate]
         epochs = step.epochs - step.done
         settings: dict[str, Any] = {**self.wanted.train, "imgsz": candidate.imgsz, "epochs": epochs}
@@ -260,10 +283,11 @@ class Halving:
             settings["warmup_epochs"] = self._warmup * epochs / self.plan["epochs"]
         source = self.wanted.folder / "candidates" / f"{candidate.name}.yaml"
         if step.done:
-            source = self.folder / step.candidate / str(step.done) / "weights" / "last.pt"
+            source = folder / step.candidate / str(step.done) / "weights" / "last.pt"
         elif self.wanted.source:
             settings["pretrained"] = self.wanted.source
-        return Job(str(folder), step.candidate, str(source), 0, "", str(self.data), settings)
+        own = folder / step.candidate / str(step.epochs)
+        return Job(str(own), step.candidate, str(source), 0, "", str(self.data), settings)
 
     @property
     def _warmup(self) -> float:

@@ -51,7 +51,7 @@ class Finals:
         return runs(self.candidates, self.seeds) * each / parallel
 
 
-def rungs_within(seconds: float, pace: Pace, candidates: int, epochs: int, parallel: int) -> list[int]:
+def rungs_within(seconds: float, pace: Pace, candidates: int, epochs: int, parallel: int, least: int = 1) -> list[int]:
     """Return the epochs after which candidates are compared, the largest that the time allows.
 
     After very few epochs all scores are near 0 and say nothing, so the first comparison is made as late as there is
@@ -63,23 +63,34 @@ def rungs_within(seconds: float, pace: Pace, candidates: int, epochs: int, paral
         candidates: Number of candidates.
         epochs: Epochs of the finalists.
         parallel: Number of runs side by side.
+        least: Epochs before the first comparison, even if there is no time to train all candidates for so long.
     """
     rungs: list[int] = [1]
     for first in range(1, max(1, epochs // FIRST) + 1):
         longer = [first * REDUCTION**power for power in range(RUNGS) if first * REDUCTION**power <= max(epochs, first)]
-        if first > 1 and EARLY * _halving(longer, pace, candidates) > seconds * parallel:
+        if first > least and candidates_within(seconds, pace, longer, parallel) < candidates:
             break
         rungs = longer
     return rungs
 
 
-def _halving(rungs: Sequence[int], pace: Pace, candidates: int) -> float:
-    """Return the seconds that synchronous successive halving takes in a single process."""
-    seconds, count, done = 0.0, float(candidates), 0
-    for epochs in rungs:
-        seconds += count * pace.seconds(epochs - done)
-        count, done = count / REDUCTION, epochs
-    return seconds
+def candidates_within(seconds: float, pace: Pace, rungs: Sequence[int], parallel: int) -> int:
+    """Return the number of candidates that can be tried within the seconds for the halving."""
+    each, done = 0.0, 0
+    for power, epochs in enumerate(rungs):
+        each += pace.seconds(epochs - done) / REDUCTION**power
+        done = epochs
+    return int(seconds * parallel / (EARLY * each))
+
+
+def longer_pilot(done: int, epochs: int) -> int:
+    """Return the epochs after which a pilot that has learned nothing yet is looked at again.
+
+    Args:
+        done: Epochs that the pilot has been trained for.
+        epochs: Epochs of the finalists.
+    """
+    return min(max(done + 1, done * 3 // 2), max(done, epochs // FIRST))
 
 
 def runs(candidates: int, seeds: int) -> int:
