@@ -28,9 +28,6 @@ MODELS = [
     "yolov8n-ghost",
     "yolo26s-lite",
     "yolo26n-lite",
-    "yolo26m-lite",
-    "yolov8s",
-    "yolo26l-lite",
     "yolo26s-lite-mnv4",
 ]
 RUNTIMES = ["onnxruntime", "openvino"]

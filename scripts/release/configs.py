@@ -69,12 +69,8 @@ LITE = {  # the preset: the best trade-off between latency and accuracy, see doc
     "backbone": "csplite_100",
     "neck": "slim",
     "head": "slim",
-    "width": {"s": 1.0, "n": 0.5, "m": 1.5, "l": 2.0},
-    "keys": {
-        "scales": {"s": [0.33, 0.25, 1024], "n": [0.33, 0.125, 1024], "m": [0.67, 0.375, 1024], "l": [0.67, 0.5, 1024]},
-        "reg_max": 8,
-        "end2end": False,
-    },
+    "width": {"s": 1.0, "n": 0.5},
+    "keys": {"scales": {"s": [0.33, 0.25, 1024], "n": [0.33, 0.125, 1024]}, "reg_max": 8, "end2end": False},
     "note": "The preset for edge devices: docs/lite.md.",
 }
 LITE_MNV4 = "The preset with a backbone that has ImageNet weights: docs/lite.md."

@@ -7,7 +7,7 @@
         search at the latency of a preset
     python scripts/studies/search.py rivals data=path/to/bccd.yaml ...
         train what the recommended models are compared with: the presets, YOLO26n, and YOLOv8n shrunk to the presets'
-        latencies
+        latencies; on BCCD, those that the preset's own study (study_bccd.py study=lite) does not have
     python scripts/studies/search.py collect [folder=runs/search]
         keep the figures and plots in docs, and write docs/searches.md
 
@@ -52,6 +52,7 @@ SHIPPED = (  # at most 0.75 of YOLOv8n's latency in docs/latency.csv and docs/li
 FEW, SEEDS, BEST = [0, 1], list(range(6)), 3  # all shipped configs get a few seeds, the best of them all
 DRAWN = 20
 PRESETS = ("yolo26s-lite", "yolo26n-lite")
+STUDIED = "bccd"  # dataset of the preset's own study, whose settings are the same
 MAIN = "mAP50-95"
 PLOT = "latency-onnxruntime-fp32-1-thread.svg"
 COLUMNS = ("study", "group", "model", "imgsz", "milliseconds", "seed", MAIN)
@@ -119,9 +120,11 @@ def on_real(common: Mapping[str, Any], like: str, folder: Path) -> None:
 
 def rivals(common: Mapping[str, Any], folder: Path, name: str) -> None:
     """Train the presets and their rivals."""
-    matched = {"match": "latency", "match_for": [f"{preset}:yolov8n" for preset in PRESETS]}
-    models = dict.fromkeys((PRESETS[0], "yolo26n", PRESETS[1]), common["imgsz"])
-    compare({**compared({**common, "project": str(folder)}, models, name), **matched, "seeds": FEW + [2]})
+    presets = PRESETS[1:] if name.startswith(STUDIED) else PRESETS
+    models = [*presets] if name.startswith(STUDIED) else [*presets, "yolo26n"]
+    matched = {"match": "latency", "match_for": [f"{preset}:yolov8n" for preset in presets]}
+    settings = compared({**common, "project": str(folder)}, dict.fromkeys(models, common["imgsz"]), name)
+    compare({**settings, **matched, "seeds": FEW + [2]})
 
 
 def latencies(file: Path, models: Sequence[str], imgsz: int) -> Mapping[str, float]:
@@ -205,7 +208,11 @@ def collect(folder: Path) -> None:
 
 def is_complete(study: Path) -> bool:
     """Return whether a folder holds a search and what its model is compared with."""
-    return (study / "search").exists() and (rivals_of(study) / "results.json").exists()
+    if not (study / "search" / "finals" / "results.json").exists():
+        return False
+    groups = {(group, model) for _, group, model, *_ in runs_of(study)}
+    like = study.name.partition("-")[2]
+    return any(group == "rivals" and like in (model, "") for group, model in groups)
 
 
 def rivals_of(study: Path) -> Path:
@@ -227,6 +234,8 @@ def runs_of(study: Path) -> Iterator[tuple[object, ...]]:
     known = {(each.name, each.imgsz): field.times.get(each, told) for each, told in field.predicted.items()}
     for seed, value in (read_json(study / "test.json") or {}).items():
         yield row(study, "recommended", name, winner, known, seed, value)
+    if study.name.startswith(STUDIED):
+        yield from studied(study)
     for group, folder in (("rivals", rivals_of(study)), ("drawn", study / "drawn")):
         if not (folder / "results.json").exists():
             continue
@@ -238,6 +247,18 @@ def runs_of(study: Path) -> Iterator[tuple[object, ...]]:
             if study.name == GENERATED or (model, imgsz) in times:
                 for seed, value in by_seed.items():
                     yield row(study, "recommended" if is_winner else group, model, imgsz, times, seed, value)
+
+
+def studied(study: Path) -> Iterator[tuple[object, ...]]:
+    """Yield a row for each run of the preset's own study that a search on its dataset is compared with."""
+    like, measured = study.name.partition("-")[2], read_json(study / "latencies.json")
+    runs = read_rows(DOCS / "study-lite" / "results.csv")
+    latency = {run["model"]: float(run["onnxruntime fp32 1 thread_p50_ms"]) for run in runs}
+    for run in runs:
+        model = run["model"]
+        if like == PRESETS[0] or model in ("yolov8n", "yolo26n"):
+            times = {(model, REAL["imgsz"]): measured["yolov8n"] * latency[model] / latency["yolov8n"]}
+            yield row(study, "rivals", model, REAL["imgsz"], times, run["seed"], float(run[MAIN]))
 
 
 def row(

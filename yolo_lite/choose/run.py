@@ -38,7 +38,7 @@ from yolo_lite.files import read_json, write, write_json
 
 FORMAT = 3
 FINALS = "finals.json"  # finalists, their epochs and image sizes, then the last of them with their seeds
-PILOTS = 3  # candidates that are tried to measure the pace, until one can be trained
+PILOTS = (2, 1, 3)  # quartiles, by latency, of the candidates that are trained first
 LEARNED = 0.02  # with a lower mAP50-95 after a number of epochs, scores do not tell candidates apart yet
 IMPORTS = 5.0  # seconds that a process takes before it counts its own
 MAIN = "mAP50-95"
@@ -171,29 +171,30 @@ class Halving:
             self._work(at_work, self.search)
 
     def _make_plan(self, at_work: Workers) -> None:
-        """Plan rungs and epochs for the time that is left, from the pace of a candidate and what it has learned when.
+        """Plan rungs and epochs for the time that is left, from what a few candidates learn and how long it takes.
 
-        The candidate is trained until it finds objects: before that, scores would not tell candidates apart.
+        They are trained until most of them find objects: before that, scores would not tell candidates apart.
         """
-        labels = list(self.candidates)  # the slowest first: the one in the middle is typical
-        middle = len(labels) // 2
-        for label in (labels[middle:] + labels[:middle])[:PILOTS]:
-            record = self._pilot(at_work, label, 0, 2)
-            pace = _pace(record, 2)
-            if pace is not None:
-                break
-        else:
-            raise ConfigError(f"{label} cannot be trained: {record.error}")
-        seconds, parallel = self.clock.seconds, self.wanted.parallel
+        labels = list(self.candidates)  # the slowest first
+        pilots = list(dict.fromkeys(labels[len(labels) * part // 4] for part in PILOTS))
+        records = self._pilots(at_work, pilots, 0, 2)
+        paces = [pace for pace in (_pace(record, 2) for record in records) if pace is not None]
+        if not paces:
+            raise ConfigError(f"{pilots[0]} cannot be trained: {records[0].error}")
+        pace, seconds, parallel = _median(paces), self.clock.seconds, self.wanted.parallel
         epochs = self.wanted.train.get("epochs") or epochs_within(seconds, pace, parallel)
         self.plan, done = {"epochs": epochs}, 2
-        while record.metrics and record.metrics.figures[MAIN] < LEARNED and longer_pilot(done, epochs) > done:
-            record = self._pilot(at_work, label, done, longer_pilot(done, epochs))
-            done = longer_pilot(done, epochs)
-        least = done if done > 2 else 1
+        while True:
+            records = [record for record in records if record.metrics is not None]
+            scores = [record.metrics.figures[MAIN] for record in records if record.metrics is not None]
+            longer = longer_pilot(done, epochs)
+            if not scores or statistics.median(scores) >= LEARNED or longer == done:
+                break
+            records = self._pilots(at_work, [record.model for record in records], done, longer)
+            done = longer
         kept = reserve(seconds, pace, epochs, parallel)
         left = self.clock.left - kept
-        rungs = rungs_within(left, pace, len(self.candidates), epochs, parallel, least)
+        rungs = rungs_within(left, pace, len(labels), epochs, parallel, done if done > 2 else 1)
         tried = candidates_within(left, pace, rungs, parallel)
         first = len(labels) if tried >= len(labels) else max(1, tried // 2)  # the sampler chooses the others
         self.plan = {"epochs": epochs, "rungs": rungs, "reserve": kept, "first": first}
@@ -203,14 +204,17 @@ class Halving:
         )
         write_json(self.wanted.folder / "schedule.json", self.plan)
 
-    def _pilot(self, at_work: Workers, label: str, done: int, epochs: int) -> RunRecord:
-        """Train a candidate to see its pace and its progress."""
-        at_work.begin(self._job(Step(-1, label, done, epochs), self.folder / "pilot"))
-        ended: list[tuple[Job, RunRecord]] = []
-        while not ended:
-            ended = at_work.ended()
-        self.clock.tick()
-        return ended[0][1]
+    def _pilots(self, at_work: Workers, labels: Sequence[str], done: int, epochs: int) -> list[RunRecord]:
+        """Train candidates, side by side, to see their pace and what they learn."""
+        jobs = [self._job(Step(-1, label, done, epochs), self.folder / "pilots") for label in labels]
+        waiting = [job for job in jobs if not is_finished(Path(job.folder))]
+        working = len(waiting)
+        while working:
+            while waiting and at_work.has_room():
+                at_work.begin(waiting.pop(0))
+            working -= len(at_work.ended())
+            self.clock.tick()
+        return [read_run(Path(job.folder), job.model, job.seed) for job in jobs]
 
     def _open(self) -> Search:
         for label in self.candidates:  # paces of runs before an interruption
@@ -269,7 +273,7 @@ class Halving:
     def pace(self, label: str) -> Pace:
         """Return the pace of a candidate, or the median pace of the others if it has not been trained."""
         known = [self.paces[label]] if label in self.paces else list(self.paces.values()) or [Pace(0.0, 0.0)]
-        return Pace(*(statistics.median(getattr(each, part) for each in known) for part in ("start", "epoch")))
+        return _median(known)
 
     def _folder(self, step: Step) -> Path:
         return self.folder / step.candidate / str(step.epochs)
@@ -341,6 +345,10 @@ def _pace(record: RunRecord, epochs: int) -> Pace | None:
     if record.status != "finished" or not record.wall_seconds or record.train_seconds is None:
         return None
     return Pace(IMPORTS + record.wall_seconds - record.train_seconds, record.train_seconds / epochs)
+
+
+def _median(paces: Sequence[Pace]) -> Pace:
+    return Pace(*(statistics.median(getattr(each, part) for each in paces) for part in ("start", "epoch")))
 
 
 def _epochs(number: int) -> str:
