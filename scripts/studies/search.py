@@ -51,6 +51,7 @@ SHIPPED = (  # at most 0.75 of YOLOv8n's latency in docs/latency.csv and docs/li
 )  # fmt: skip
 FEW, SEEDS, BEST = [0, 1], list(range(6)), 3  # all shipped configs get a few seeds, the best of them all
 DRAWN = 20
+ROOM = 1.02  # of a preset's latency is the budget on real datasets, so that the preset itself is within it
 PRESETS = ("yolo26s-lite", "yolo26n-lite")
 STUDIED = "bccd"  # dataset of the preset's own study, whose settings are the same
 MAIN = "mAP50-95"
@@ -107,7 +108,7 @@ def on_generated(folder: Path, settings: Mapping[str, Any]) -> None:
 def on_real(common: Mapping[str, Any], like: str, folder: Path) -> None:
     """Search at a model's latency; evaluate the recommended model's runs on the test split."""
     times = latencies(folder / "latencies.json", ["yolov8n", "yolo26n", like], common["imgsz"])
-    searched({"hours": 1.5, **common, "project": str(folder), "budget": round(times[like], 3)}, folder)
+    searched({"hours": 1.5, **common, "project": str(folder), "budget": round(ROOM * times[like], 3)}, folder)
     label = recommended(folder)
     found = {}
     for run in sorted((folder / "search" / "finals" / "runs" / str(label)).iterdir()):
@@ -310,7 +311,7 @@ def setting(study: str) -> str:
             f"latency. Compared with our configs within the budget."
         )
     data, _, like = study.partition("-")
-    return f"{data}, at most {REAL['imgsz']} px, {REAL['epochs']} epochs; budget: the latency of `{like}`."
+    return f"{data}, at most {REAL['imgsz']} px, {REAL['epochs']} epochs; budget: {ROOM} of the latency of `{like}`."
 
 
 def by_model(rows: Sequence[Mapping[str, str]], *groups: str) -> dict[str, dict[int, float]]:

@@ -19,7 +19,7 @@ from yolo_lite.files import read_json, write, write_json
 
 FILE = "field.json"
 PART = 0.08  # maximum fraction of the hours spent on building candidates
-NEAR = 24  # number of candidates per hour that are measured because they may fit the budget
+NEAR = 40  # number of candidates per hour that are measured because they may fit the budget
 STOCK, OURS = 6, 8  # minimum numbers of stock or shrunk models and of our configs among these, if there are as many
 
 
@@ -68,14 +68,17 @@ class Field:
 
     @property
     def within(self) -> list[Candidate]:
-        """Measured candidates within the budget, slowest first; every fifth is a stock or shrunk model, if possible."""
-        fits = sorted((each for each, time in self.times.items() if time <= self.budget), key=self.times.__getitem__)
-        own = [each for each in fits[::-1] if each.backbone is not None]
-        stock = [each for each in fits[::-1] if each.backbone is None]
+        """Measured candidates within the budget, slowest first; stock models and our configs take turns with others."""
+        fits = [
+            each for each in sorted(self.times, key=self.times.__getitem__)[::-1] if self.times[each] <= self.budget
+        ]
+        stock = [each for each in fits if each.family is None]
+        ours = [each for each in fits if each.family == SHIPPED]
+        others = [each for each in fits if each.family not in (None, SHIPPED)]
         mixed: list[Candidate] = []
-        while own or stock:
-            mixed += [*stock[:1], *own[:4]]
-            own, stock = own[4:], stock[1:]
+        while stock or ours or others:
+            mixed += [*stock[:1], *ours[:1], *others[:3]]
+            stock, ours, others = stock[1:], ours[1:], others[3:]
         return mixed
 
 
@@ -127,7 +130,7 @@ def _find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
     say(f"the cost model's median error is {model.error:.1%}, its 90th percentile {model.worst:.1%}")
     predicted = {each: model.predict(done) for each, done in works.items()}
     check_budget(predicted.values(), wanted.budget)
-    timings.measure(_near(predicted, wanted.budget, max(8, round(NEAR * wanted.hours))))
+    timings.measure(_near(predicted, wanted.budget, max(8, round(NEAR * wanted.hours)), model.error))
     measured = timings.known
     times = {each: measured[each.label] for each in works if each.label in measured}
     found = Field(times, predicted, parameters, wanted.budget, model.error, timings.failed)
@@ -137,9 +140,9 @@ def _find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
     return found
 
 
-def _near(predicted: Mapping[Candidate, float], budget: float, count: int) -> list[Candidate]:
+def _near(predicted: Mapping[Candidate, float], budget: float, count: int, error: float) -> list[Candidate]:
     """Return the candidates that are worth measuring, including some stock models and some of our configs."""
-    found = within(predicted, budget, count)
+    found = within(predicted, budget, count, error)
     for family, least in ((None, STOCK), (SHIPPED, OURS)):
         found += within({each: time for each, time in predicted.items() if each.family == family}, budget, least)
     return list(dict.fromkeys(found))

@@ -1,5 +1,6 @@
 """Latency of the candidates: a few dozen are measured, the others predicted, and those near the budget measured too."""
 
+import itertools
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,22 +113,31 @@ def fitted(timings: Timings, works: Mapping[Candidate, Work], first: int = FIRST
     return fit([works[each] for each in known], [measured[each.label] for each in known])
 
 
-def within(predicted: Mapping[Candidate, float], budget: float, count: int) -> list[Candidate]:
-    """Return the candidates that are worth measuring: those that may fit the budget, slowest first.
+def within(predicted: Mapping[Candidate, float], budget: float, count: int, error: float = 0.0) -> list[Candidate]:
+    """Return the candidates that are worth measuring: those that will probably fit the budget, slowest first.
 
-    Slower models have more capacity, but a quarter of the places goes to an even sample of the faster ones.
+    Slower models have more capacity. So families take turns with their slowest candidates, but a quarter of the places
+    goes to an even sample of the faster ones. Candidates that may be over the budget only fill places that are left.
 
     Args:
         predicted: Predicted latency of each candidate, in milliseconds.
         budget: Maximum latency, in milliseconds.
         count: Maximum number of candidates.
+        error: Relative error of the predictions.
     """
-    fits = sorted((each for each, time in predicted.items() if time <= SLACK * budget), key=predicted.__getitem__)
+    slowest = sorted(predicted, key=predicted.__getitem__, reverse=True)
+    fits = [each for each in slowest if predicted[each] * (1 + error) <= budget]
     if len(fits) <= count:
-        return fits[::-1]
+        beyond = [each for each in slowest[::-1] if each not in fits and predicted[each] <= SLACK * budget]
+        return fits + beyond[: count - len(fits)]
+    groups: dict[str | None, list[Candidate]] = {}
+    for each in fits:
+        groups.setdefault(each.family, []).append(each)
+    turns = [each for turn in itertools.zip_longest(*groups.values()) for each in turn if each is not None]
     few = count // 4
-    rest = fits[: len(fits) - (count - few)]
-    return fits[: -(count - few) - 1 : -1] + rest[:: max(len(rest) // max(few, 1), 1)][:few]
+    chosen = turns[: count - few]
+    rest = [each for each in fits if each not in chosen]
+    return chosen + rest[:: max(len(rest) // max(few, 1), 1)][:few]
 
 
 def check_budget(predicted: Iterable[float], budget: float) -> None:
