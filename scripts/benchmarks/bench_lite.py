@@ -106,13 +106,21 @@ def with_table(page, rows):
 
 def with_figures(page, rows):
     """Return the README with each figure between its markers."""
+    figures = {"lite-cpu": re.search(r"CPU: (.+?);", rows[0]["environment"])[1], "lite-s-gpu": on_gpu("yolo26s-lite")}
     for letter in "sn":
         row = next(each for each in rows if each["model"] == f"yolo26{letter}-lite" and each["runtime"] == RUNTIMES[0])
-        figures = {"": float(row["ratio"]), "-millions": int(row["parameters"]) / 1e6}
-        for name, value in figures.items():
-            mark = f"lite-{letter}{name}"
-            page = re.sub(rf"(<!-- {mark} -->).*?(<!-- /{mark} -->)", rf"\g<1>{value:.2f}\2", page)
+        figures[f"lite-{letter}"] = f"{float(row['ratio']):.2f}"
+        figures[f"lite-{letter}-millions"] = f"{int(row['parameters']) / 1e6:.2f}"
+    for mark, value in figures.items():
+        page = re.sub(rf"(<!-- {mark} -->).*?(<!-- /{mark} -->)", rf"\g<1>{value}\2", page)
     return page
+
+
+def on_gpu(model):
+    """Return a model's latency relative to YOLOv8n's on a GPU, from scripts/benchmarks/gpu.py."""
+    with (DOCS / "gpu.csv").open(encoding="utf-8") as file:
+        found = {row["model"]: row["value"] for row in csv.DictReader(file) if row["check"].startswith("latency")}
+    return f"{float(found[model]):.2f}"
 
 
 def check():
