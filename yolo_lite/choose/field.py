@@ -13,7 +13,7 @@ import yaml
 from yolo_lite.choose.candidates import SHIPPED, Candidate, space
 from yolo_lite.choose.cost_model import Work, at_size, work
 from yolo_lite.choose.settings import Settings
-from yolo_lite.choose.timing import FIRST, Device, Say, Timings, check_budget, fitted, within
+from yolo_lite.choose.timing import FIRST, SLACK, Device, Say, Timings, check_budget, fitted, within
 from yolo_lite.errors import ConfigError, one_line
 from yolo_lite.files import read_json, write, write_json
 
@@ -141,10 +141,14 @@ def _find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
 
 
 def _near(predicted: Mapping[Candidate, float], budget: float, count: int, error: float) -> list[Candidate]:
-    """Return the candidates that are worth measuring, including some stock models and some of our configs."""
+    """Return the candidates that are worth measuring, including some stock models and some of our configs.
+
+    Of these, the ones that may be over the budget are measured as well: they are few, and known to be good.
+    """
     found = within(predicted, budget, count, error)
     for family, least in ((None, STOCK), (SHIPPED, OURS)):
-        found += within({each: time for each, time in predicted.items() if each.family == family}, budget, least)
+        own = {each: time for each, time in predicted.items() if each.family == family}
+        found += within(own, SLACK * budget, least)
     return list(dict.fromkeys(found))
 
 
