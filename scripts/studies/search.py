@@ -99,10 +99,16 @@ def on_generated(folder: Path, settings: Mapping[str, Any]) -> None:
     (label,) = (Path(path).stem for path in winner)
     shipped = [name for name in SHIPPED if times[name] <= budget and name != label]  # it may be one of them
     against = compared(common, {**dict.fromkeys(shipped, common["imgsz"]), **winner}, "rivals")
-    compare({**against, "seeds": {"all": FEW, label: SEEDS}})
+    compare({**against, "seeds": with_earlier(folder, {"all": FEW, label: SEEDS})})
     best = sorted(shipped, key=lambda name: -mean(scores(folder / "rivals")[name].values()))[:BEST]
-    compare({**against, "seeds": {"all": FEW, **dict.fromkeys([*best, label], SEEDS)}})
+    compare({**against, "seeds": with_earlier(folder, {"all": FEW, **dict.fromkeys([*best, label], SEEDS)})})
     compare({**compared(common, drawn(folder / "search"), "drawn"), "seeds": [0]})
+
+
+def with_earlier(folder: Path, seeds: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
+    """Return the seeds, with those that the models of an earlier search already have."""
+    earlier = (read_json(folder / "rivals" / "comparison.json") or {"seeds": {}})["seeds"]
+    return {**seeds, **{label: sorted({*own, *seeds.get(label, FEW)}) for label, own in earlier.items()}}
 
 
 def on_real(common: Mapping[str, Any], like: str, folder: Path) -> None:
