@@ -317,7 +317,10 @@ def test_searches_are_collected_into_a_page(script, tmp_path, monkeypatch):
     ]
     assert lines[0][5] == "**recommended**" and float(lines[1][5].split()[0]) == pytest.approx(-10, abs=0.5)
     assert "Measured: 2 candidates; trained: 1; finalists: 1." in page
-    assert "2 candidates within the budget, drawn at random" in page and "; 1 of them are ahead" in page
+    assert (
+        "2 candidates within the budget, drawn at random" in page
+        and "; 1 other than the recommended one is ahead" in page
+    )
     assert (docs / "assets" / "search-shapes.svg").exists() and study.page(docs) == page
 
 

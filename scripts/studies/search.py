@@ -350,14 +350,15 @@ def sentences(rows: Sequence[Mapping[str, str]], candidates: Sequence[Mapping[st
     trained = [row for row in candidates if row["epochs"] != "0"]
     final = [row for row in candidates if row["outcome"] == "finalist"]
     lines = [f"Measured: {len(candidates)} candidates; trained: {len(trained)}; finalists: {len(final)}."]
-    random_ones = [100 * value for seeds in by_model(rows, "drawn").values() for value in seeds.values()]
-    if random_ones:
-        (ours,) = ([100 * value for value in seeds.values()] for seeds in by_model(rows, "recommended").values())
-        better = sum(value > mean(ours) for value in random_ones)
+    drawn_ones = {model: 100 * mean(seeds.values()) for model, seeds in by_model(rows, "drawn").items()}
+    if drawn_ones:
+        ((winner, seeds),) = by_model(rows, "recommended").items()
+        ahead = sum(value > 100 * mean(seeds.values()) for model, value in drawn_ones.items() if model != winner)
+        values = drawn_ones.values()
         lines.append(
-            f"{len(random_ones)} candidates within the budget, drawn at random, one seed each: "
-            f"{mean(random_ones):.1f} on average, from {min(random_ones):.1f} to {max(random_ones):.1f}; {better} of "
-            f"them are ahead of the recommended model's mean."
+            f"{len(values)} candidates within the budget, drawn at random, one seed each: {mean(values):.1f} on "
+            f"average, from {min(values):.1f} to {max(values):.1f}; {ahead} other than the recommended one "
+            f"{'is' if ahead == 1 else 'are'} ahead of its mean."
         )
     return lines
 
