@@ -89,8 +89,13 @@ def execute(wanted: Settings) -> Outcome:
         _check_folder(wanted, data.content.digest)
         write_json(wanted.folder / "choose.json", _known_by(wanted, data.content.digest))
         clock = Clock(wanted.folder / "clock.json", wanted.hours)
+
+        def say(line: str) -> None:
+            clock.tick()
+            _say(line)
+
         try:
-            field = find(wanted, data.record | {"nc": len(data.content.classes)}, _say)
+            field = find(wanted, data.record | {"nc": len(data.content.classes)}, say)
             halving = Halving(wanted, field, clock, lock)
             halving.run()
             _choose_finalists(halving, clock)
@@ -99,10 +104,9 @@ def execute(wanted: Settings) -> Outcome:
             write_folder(plan)
             write_json(plan.folder / reported.FILE, asdict(halving.report()))  # shown on the page that compare writes
             if "last" not in read_json(wanted.folder / FINALS):
-                comparing.train(plan)
+                comparing.train(plan, clock.tick)
                 _choose_last(halving, plan, clock)
-                clock.tick(0)
-            outcome = comparing.execute(make_plan(_comparison(wanted)))
+            outcome = comparing.execute(make_plan(_comparison(wanted)), clock.tick)
         finally:
             clock.tick(0)
     return Outcome(outcome.folder, outcome.finished, outcome.failed)
@@ -425,7 +429,6 @@ def _comparison(wanted: Settings) -> Mapping[str, Any]:
     return settings | ({"ray": wanted.ray, "cpus": wanted.cpus, "gpus": wanted.gpus} if wanted.ray else {})
 
 
-def _say(*lines: str) -> None:
-    for line in lines:
-        if not line.endswith("\r"):
-            print(line, file=sys.stderr, flush=True)
+def _say(line: str) -> None:
+    if not line.endswith("\r"):
+        print(line, file=sys.stderr, flush=True)

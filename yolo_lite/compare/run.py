@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,25 +33,33 @@ class Outcome:
     failed: Sequence[Run]
 
 
-def train(plan: Plan) -> None:
+def train(plan: Plan, tick: Callable[[], object] = lambda: None) -> None:
     """Execute the remaining runs of a plan, without a report.
+
+    Args:
+        plan: The plan.
+        tick: Callback that is called again and again while runs are executed.
 
     Raises:
         ConfigError: Another command uses the folder or has changed its content, or the Ray cluster cannot be reached.
     """
     with _ready(plan) as lock:
-        _train(plan, lock)
+        _train(plan, lock, tick)
 
 
-def execute(plan: Plan) -> Outcome:
+def execute(plan: Plan, tick: Callable[[], object] = lambda: None) -> Outcome:
     """Execute the remaining runs of a plan, then write the report and measure latency.
+
+    Args:
+        plan: The plan.
+        tick: Callback that is called again and again while runs are executed.
 
     Raises:
         ConfigError: Another command uses the folder or has changed its content, the Ray cluster cannot be reached, or
             the latency cannot be measured.
     """
     with _ready(plan) as lock:
-        _train(plan, lock)
+        _train(plan, lock, tick)
         finished = [run for run in plan.runs if is_finished(run.folder)]
         failed = [run for run in plan.runs if run not in finished]
         if failed:
@@ -76,7 +84,7 @@ def _ready(plan: Plan) -> Iterator[int | None]:
         yield lock
 
 
-def _train(plan: Plan, lock: int | None) -> None:
+def _train(plan: Plan, lock: int | None, tick: Callable[[], object]) -> None:
     """Execute the remaining runs."""
     waiting = [run for run in plan.runs if not is_finished(run.folder)]
     if not waiting:
@@ -97,6 +105,7 @@ def _train(plan: Plan, lock: int | None) -> None:
             for job, record in at_work.ended():
                 progress.ended(working.pop(job.folder), record)
             progress.show()
+            tick()
 
 
 def workers(
