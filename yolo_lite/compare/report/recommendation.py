@@ -84,19 +84,21 @@ def _common_way(candidates: Sequence[Candidate]) -> str | None:
     return next((way for way in ways if all(way in {row.way for row in each.latency} for each in candidates)), None)
 
 
-def _measured_first(candidates: Mapping[str, Candidate]) -> str:
-    """Return the model that latency ratios are relative to: the one that was measured again as control."""
+def _measured_first(candidates: Mapping[str, Candidate]) -> str | None:
+    """Return the model that latency ratios are relative to; its own ratio is exactly 1."""
     return next(
-        (label for label, each in candidates.items() if any(r.control for r in each.latency)), "the first model"
+        (label for label, each in candidates.items() if any(row.low == row.high == 1 for row in each.latency)), None
     )
 
 
 def _sentence(
-    label: str, best: str, candidate: Candidate, time: Row | None, first: str, to_best: Difference | None
+    label: str, best: str, candidate: Candidate, time: Row | None, first: str | None, to_best: Difference | None
 ) -> str:
     cost = f"{candidate.gflops:.2f} GFLOPs; latency has not been measured"
     if time is not None:
-        cost = f"{time.p50:.1f} ms in {time.way}, {time.ratio:.2f} [{time.low:.2f}, {time.high:.2f}] of {first}'s time"
+        cost = f"{time.p50:.1f} ms in {time.way}"
+        if first not in (None, label):
+            cost += f", {time.ratio:.2f} [{time.low:.2f}, {time.high:.2f}] of {first}'s time"
     if to_best is None:
         return f"Recommended: {label}, the most accurate, and the cheapest of those not shown to be worse ({cost})."
     return (
