@@ -96,6 +96,7 @@ def on_generated(folder: Path, settings: Mapping[str, Any]) -> None:
     data = str(dataset(folder / "dataset"))
     common = {**COMMON, **SMALL, "data": data, "parallel": 2, "project": str(folder), **settings}
     winner = searched({"hours": 1, **common, "budget": budget}, folder)
+    test(folder, common)
     (label,) = (Path(path).stem for path in winner)
     shipped = [name for name in SHIPPED if times[name] <= budget and name != label]  # it may be one of them
     against = compared(common, {**dict.fromkeys(shipped, common["imgsz"]), **winner}, "rivals")
@@ -115,11 +116,15 @@ def on_real(common: Mapping[str, Any], like: str, folder: Path) -> None:
     """Search at a model's latency; evaluate the recommended model's runs on the test split."""
     times = latencies(folder / "latencies.json", ["yolov8n", "yolo26n", like], common["imgsz"])
     searched({"hours": 1.5, **common, "project": str(folder), "budget": round(ROOM * times[like], 3)}, folder)
-    label = recommended(folder)
-    found = {}
-    for run in sorted((folder / "search" / "finals" / "runs" / str(label)).iterdir()):
-        _, imgsz = model_of(folder / "search", str(label))
-        settings = {"imgsz": imgsz, "batch": common["batch"], "plots": False, "project": str(folder / "tested")}
+    test(folder, common)
+
+
+def test(folder: Path, common: Mapping[str, Any]) -> None:
+    """Evaluate the recommended model's runs in the search's final comparison on the test split."""
+    label, found = str(recommended(folder)), {}
+    _, imgsz = model_of(folder / "search", label)
+    settings = {"imgsz": imgsz, "batch": common["batch"], "plots": False, "project": str(folder / "tested")}
+    for run in sorted((folder / "search" / "finals" / "runs" / label).iterdir()):
         trained = YOLO(run / "weights" / "last.pt")
         found[run.name] = trained.val(data=common["data"], split="test", verbose=False, **settings).box.map
     write_json(folder / "test.json", found)
@@ -239,8 +244,7 @@ def runs_of(study: Path) -> Iterator[tuple[object, ...]]:
     label = str(recommended(study))
     name, winner = Path(model_of(study / "search", label)[0]).stem, model_of(study / "search", label)[1]
     known = {(each.name, each.imgsz): field.times.get(each, told) for each, told in field.predicted.items()}
-    for seed, value in (read_json(study / "test.json") or {}).items():
-        yield row(study, "recommended", name, winner, known, seed, value)
+    winners = {int(seed): value for seed, value in (read_json(study / "test.json") or {}).items()}
     if study.name.startswith(STUDIED):
         yield from studied(study)
     for group, folder in (("rivals", rivals_of(study)), ("drawn", study / "drawn")):
@@ -250,10 +254,13 @@ def runs_of(study: Path) -> Iterator[tuple[object, ...]]:
         times = known | same_latency(study, comparison)
         for model, by_seed in scores(folder).items():
             imgsz = comparison["models"][model].get("imgsz") or comparison["train"]["imgsz"]
-            is_winner = study.name == GENERATED and group == "rivals" and f"{model}-{imgsz}" == label
-            if study.name == GENERATED or (model, imgsz) in times:
+            if study.name == GENERATED and group == "rivals" and f"{model}-{imgsz}" == label:
+                winners |= by_seed  # more seeds
+            elif study.name == GENERATED or (model, imgsz) in times:
                 for seed, value in by_seed.items():
-                    yield row(study, "recommended" if is_winner else group, model, imgsz, times, seed, value)
+                    yield row(study, group, model, imgsz, times, seed, value)
+    for seed, value in winners.items():
+        yield row(study, "recommended", name, winner, known, seed, value)
 
 
 def studied(study: Path) -> Iterator[tuple[object, ...]]:
