@@ -16,6 +16,7 @@ import pytest
 pytest.importorskip("optuna")
 
 from yolo_lite.choose import candidates, field, run, schedule, timing
+from yolo_lite.choose import halving as halves
 from yolo_lite.choose import settings as given
 from yolo_lite.choose.candidates import Candidate
 from yolo_lite.choose.field import Field
@@ -291,9 +292,9 @@ def halving(settings, monkeypatch):
             (wanted.folder / "candidates").mkdir(parents=True, exist_ok=True)
             (wanted.folder / "candidates" / f"{each.name}.yaml").write_text(f"# {each.name}\n")
         workers = Workers(accuracy, limit)
-        monkeypatch.setattr(run.comparing, "workers", lambda *args, **kwargs: workers)
+        monkeypatch.setattr(halves.comparing, "workers", lambda *args, **kwargs: workers)
         found = Field(times, times, dict.fromkeys(names, 1.0), 7.5, 0.05)
-        return run.Halving(wanted, found, Clock(wanted.folder / "clock.json", hours), None), workers
+        return halves.Halving(wanted, found, Clock(wanted.folder / "clock.json", hours), None), workers
 
     return make
 
@@ -323,7 +324,7 @@ def test_halving(halving):
     assert {path.stem for path in (found.wanted.folder / "models").iterdir()} == {*known["models"]}
     settings = run._comparison(found.wanted)
     assert settings["epochs"] == 27 and settings["seeds"] == {"all": [0]} and len(settings["models"]) == 8
-    rows = {row.label: row for row in found.report().rows}
+    rows = {row.label: row for row in found.report(known["models"]).rows}
     assert rows[over[0].label].outcome == "over the budget" and rows[known["models"][0]].outcome == "finalist"
     few = {row.label: row.outcome for row in found.report_of(known["models"][:2])}
     assert any(outcome.startswith("dropped after") for outcome in few.values())
@@ -397,7 +398,7 @@ def test_the_pace_is_measured_with_candidates_that_can_be_trained(halving):
     found, workers = halving(lambda label: None, name="other")
     with pytest.raises(ConfigError, match=f"{middle} cannot be trained: it broke"):
         found.run()
-    assert len(workers.jobs) == len(run.PILOTS)
+    assert len(workers.jobs) == len(halves.PILOTS)
 
 
 def test_candidates_are_compared_no_earlier_than_most_pilots_learn(halving):

@@ -6,7 +6,8 @@ cost_model.py    latency predicted from the work of a model's layers
 timing.py        latency of the candidates: measured for some, predicted for the others
 field.py         candidates as YAML files; latency of those near the budget
 held_out.py      held-out part of the training images, used to rank candidates
-search.py        successive halving with Optuna
+search.py        which candidate is trained next, by Optuna
+halving.py       successive halving: the candidates' trainings
 schedule.py      how the hours are divided
 run.py           the whole search: field, successive halving, comparison of the finalists
 """

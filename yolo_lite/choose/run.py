@@ -1,35 +1,19 @@
 """Run a search: the field, successive halving on a split of the training images, the comparison of the finalists."""
 
-import contextlib
-import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from yolo_lite.choose import held_out
-from yolo_lite.choose.candidates import Candidate
-from yolo_lite.choose.field import Field, find
-from yolo_lite.choose.schedule import (
-    LAST,
-    Clock,
-    Pace,
-    candidates_within,
-    epochs_within,
-    finals_within,
-    longer_pilot,
-    reserve,
-    rungs_within,
-    seeds_within,
-)
-from yolo_lite.choose.search import Search, Step
+from yolo_lite.choose.field import find
+from yolo_lite.choose.halving import MAIN, Halving, pace_of, say
+from yolo_lite.choose.schedule import LAST, Clock, Pace, finals_within, seeds_within
 from yolo_lite.choose.settings import Settings
 from yolo_lite.compare import run as comparing
 from yolo_lite.compare.local import locked
 from yolo_lite.compare.plan import Plan, Run, make_plan, write_folder
-from yolo_lite.compare.process import Job, Workers
-from yolo_lite.compare.record import RunRecord, is_finished, read_run
+from yolo_lite.compare.record import read_run
 from yolo_lite.compare.report import search as reported
 from yolo_lite.compare.settings import ALL
 from yolo_lite.datasets import scan
@@ -38,10 +22,6 @@ from yolo_lite.files import read_json, write, write_json
 
 FORMAT = 3
 FINALS = "finals.json"  # finalists, their epochs and image sizes, then the last of them with their seeds
-PILOTS = (2, 1, 3)  # quartiles, by latency, of the candidates that are trained first
-LEARNED = 0.02  # with a lower mAP50-95 after a number of epochs, scores do not tell candidates apart yet
-IMPORTS = 5.0  # seconds that a process takes before it counts its own
-MAIN = "mAP50-95"
 SAME = (
     "budget",
     "runtime",
@@ -90,20 +70,21 @@ def execute(wanted: Settings) -> Outcome:
         write_json(wanted.folder / "choose.json", _known_by(wanted, data.content.digest))
         clock = Clock(wanted.folder / "clock.json", wanted.hours)
 
-        def say(line: str) -> None:
+        def ticking(line: str) -> None:
             clock.tick()
-            _say(line)
+            say(line)
 
         try:
-            field = find(wanted, data.record | {"nc": len(data.content.classes)}, say)
+            field = find(wanted, data.record | {"nc": len(data.content.classes)}, ticking)
             halving = Halving(wanted, field, clock, lock)
             halving.run()
             _choose_finalists(halving, clock)
             clock.tick(0)
             plan = make_plan(_comparison(wanted))
             write_folder(plan)
-            write_json(plan.folder / reported.FILE, asdict(halving.report()))  # shown on the page that compare writes
-            if "last" not in read_json(wanted.folder / FINALS):
+            known = read_json(wanted.folder / FINALS)
+            write_json(plan.folder / reported.FILE, asdict(halving.report(known["models"])))  # compare's page shows it
+            if "last" not in known:
                 comparing.train(plan, clock.tick)
                 _choose_last(halving, plan, clock)
             outcome = comparing.execute(make_plan(_comparison(wanted)), clock.tick)
@@ -135,233 +116,6 @@ def _check_folder(wanted: Settings, digest: str) -> None:
         if before != (list(value) if isinstance(value, tuple) else value):
             found = "other images or labels" if key == "data" else f"{key}={value}, it has {key}={before}"
             raise ConfigError(f"{wanted.folder} holds another search: {one_line(found)}; {advice}")
-
-
-class Halving:
-    """Successive halving: short runs of many candidates, longer runs of the best ones.
-
-    Args:
-        wanted: Settings of the search.
-        field: Candidates with their latency.
-        clock: Clock of the search.
-        lock: File descriptor of the lock of the search's folder; None without a lock.
-    """
-
-    def __init__(self, wanted: Settings, field: Field, clock: Clock, lock: int | None) -> None:
-        self.wanted, self.field, self.clock, self.lock = wanted, field, clock, lock
-        self.folder = wanted.folder / "halving"
-        self.candidates = {each.label: each for each in field.within}
-        self.paces: dict[str, Pace] = {}  # by label
-        self.data = self._data()
-        self.plan = read_json(wanted.folder / "schedule.json") or {}
-        self.search: Search | None = None
-
-    def _data(self) -> Path:
-        from yolo_lite.datasets.images import check_data, training_files
-
-        known = self.folder / "data.yaml"
-        if not known.exists():
-            held_out.write_dataset(check_data(self.wanted.data), training_files(self.wanted.data), self.folder)
-        return known
-
-    def run(self) -> None:
-        """Train until the time for halving is used up or no candidate is left to train."""
-        wanted = self.wanted
-        settings = (wanted.parallel, self.lock, wanted.ray, self.folder, wanted.cpus, wanted.gpus, wanted.train)
-        with contextlib.closing(comparing.workers(*settings, at_once=wanted.parallel)) as at_work:
-            if not self.plan:
-                self._make_plan(at_work)
-            self.search = self._open()
-            self._work(at_work, self.search)
-
-    def _make_plan(self, at_work: Workers) -> None:
-        """Plan rungs and epochs for the time that is left, from what a few candidates learn and how long it takes.
-
-        They are trained until most of them find objects: before that, scores would not tell candidates apart.
-        """
-        labels = list(self.candidates)  # the slowest first
-        pilots = list(dict.fromkeys(labels[len(labels) * part // 4] for part in PILOTS))
-        records = self._pilots(at_work, pilots, 0, 2)
-        paces = [pace for pace in (_pace(record, 2) for record in records) if pace is not None]
-        if not paces:
-            raise ConfigError(f"{pilots[0]} cannot be trained: {records[0].error}")
-        pace, seconds, parallel = _median(paces), self.clock.seconds, self.wanted.parallel
-        epochs = self.wanted.train.get("epochs") or epochs_within(seconds, pace, parallel)
-        self.plan, done = {"epochs": epochs}, 2
-        while True:
-            records = [record for record in records if record.metrics is not None]
-            scores = [record.metrics.figures[MAIN] for record in records if record.metrics is not None]
-            longer = longer_pilot(done, epochs)
-            if not scores or statistics.median(scores) >= LEARNED or longer == done:
-                break
-            records = self._pilots(at_work, [record.model for record in records], done, longer)
-            done = longer
-        kept = reserve(seconds, pace, epochs, parallel)
-        left = self.clock.left - kept
-        rungs = rungs_within(left, pace, len(labels), epochs, parallel, done if done > 2 else 1)
-        tried = candidates_within(left, pace, rungs, parallel)
-        first = len(labels) if tried >= len(labels) else max(1, tried // 2)  # the sampler chooses the others
-        self.plan = {"epochs": epochs, "rungs": rungs, "reserve": kept, "first": first}
-        more = "" if tried >= len(labels) else "; hours= or source=, a trained YOLO to start from, would allow more"
-        _say(
-            f"finalists get {epochs} epochs, candidates are compared after {', '.join(map(str, rungs))}; there is time "
-            f"for about {min(tried, len(labels))} of {len(labels)} candidates{more}"
-        )
-        write_json(self.wanted.folder / "schedule.json", self.plan)
-
-    def _pilots(self, at_work: Workers, labels: Sequence[str], done: int, epochs: int) -> list[RunRecord]:
-        """Train candidates, side by side, to see their pace and what they learn."""
-        jobs = [self._job(Step(-1, label, done, epochs), self.folder / "pilots") for label in labels]
-        waiting = [job for job in jobs if not is_finished(Path(job.folder))]
-        working = len(waiting)
-        while working:
-            while waiting and at_work.has_room():
-                at_work.begin(waiting.pop(0))
-            working -= len(at_work.ended())
-            self.clock.tick()
-        return [read_run(Path(job.folder), job.model, job.seed) for job in jobs]
-
-    def _open(self) -> Search:
-        for label in self.candidates:  # paces of runs before an interruption
-            done = 0
-            for epochs in self.plan["rungs"]:
-                pace = _pace(read_run(self.folder / label / str(epochs), label, 0), epochs - done)
-                self.paces |= {label: pace} if pace else {}
-                done = epochs
-        parts = {label: _parts(each) for label, each in self.candidates.items()}
-        storage = f"sqlite:///{self.wanted.folder / 'halving.db'}"
-        return Search(parts, self.plan["rungs"], self.plan["first"], storage)
-
-    def _work(self, at_work: Workers, search: Search) -> None:
-        steps: dict[str, Step] = {}
-        over = False
-        while True:
-            while not over and at_work.has_room():
-                step = search.next()
-                if step is None:
-                    break
-                folder = self._folder(step)
-                if is_finished(folder):  # run of a command that was killed before it recorded the result
-                    self._take(search, step, read_run(folder, step.candidate, 0))
-                elif self._seconds(step) > self.clock.left - self.plan["reserve"]:
-                    search.put_back(step)
-                    over = True
-                else:
-                    steps[str(folder)] = step
-                    at_work.begin(self._job(step, self.folder))
-            if not steps:
-                return
-            for job, record in at_work.ended():
-                self._take(search, steps.pop(job.folder), record)
-            self.clock.tick()
-
-    def _take(self, search: Search, step: Step, record: RunRecord) -> None:
-        """Record the result of an ended run."""
-        time = f"{max(self.clock.left, 0) / 60:.0f} min left"
-        if record.metrics is None:
-            search.fail(step, record.error or "it failed")
-            _say(f"{step.candidate}: FAILED: {record.error}; {time}")
-            return
-        pace = _pace(record, step.epochs - step.done)
-        if pace is not None:
-            self.paces[step.candidate] = pace
-        score = record.metrics.figures[MAIN]
-        goes_on = search.report(step, score)
-        last = step.epochs == self.plan["rungs"][-1]
-        then = "complete" if last else "continues" if goes_on else "dropped"
-        _say(f"{step.candidate}: {_epochs(step.epochs)}, {MAIN} {score:.3f}, {then}; {time}")
-
-    def _seconds(self, step: Step) -> float:
-        """Estimate the seconds that a step takes, with a margin of 10 %; 0 while no pace is known."""
-        return 1.1 * self.pace(step.candidate).seconds(step.epochs - step.done)
-
-    def pace(self, label: str) -> Pace:
-        """Return the pace of a candidate, or the median pace of the others if it has not been trained."""
-        known = [self.paces[label]] if label in self.paces else list(self.paces.values()) or [Pace(0.0, 0.0)]
-        return _median(known)
-
-    def _folder(self, step: Step) -> Path:
-        return self.folder / step.candidate / str(step.epochs)
-
-    def _job(self, step: Step, folder: Path) -> Job:
-        """Return the job of a step, which continues from the checkpoint of the previous step in the folder, if any."""
-        candidate = self.candidates[step.candidate]
-        epochs = step.epochs - step.done
-        settings: dict[str, Any] = {**self.wanted.train, "imgsz": candidate.imgsz, "epochs": epochs}
-        if self.plan:  # Ultralytics' warm-up of three epochs would leave short runs nothing else
-            settings["warmup_epochs"] = self._warmup * epochs / self.plan["epochs"]
-        source = self.wanted.folder / "candidates" / f"{candidate.name}.yaml"
-        if step.done:
-            source = folder / step.candidate / str(step.done) / "weights" / "last.pt"
-        elif self.wanted.source:
-            settings["pretrained"] = self.wanted.source
-        own = folder / step.candidate / str(step.epochs)
-        return Job(str(own), step.candidate, str(source), 0, "", str(self.data), settings)
-
-    @property
-    def _warmup(self) -> float:
-        """Epochs of the finalists' warm-up."""
-        from ultralytics.utils import DEFAULT_CFG_DICT
-
-        return float(self.wanted.train.get("warmup_epochs", DEFAULT_CFG_DICT["warmup_epochs"]))
-
-    def is_stock(self, label: str) -> bool:
-        """Return whether a candidate is a stock model, possibly shrunk."""
-        return self.candidates[label].backbone is None
-
-    def report(self) -> reported.Search:
-        """Return the description of the search for the report."""
-        wanted = self.wanted
-        way = (
-            f"{wanted.runtime} {'int8' if wanted.int8 else 'fp32'}, {wanted.threads} thread{'s' * (wanted.threads > 1)}"
-        )
-        return reported.Search(
-            budget=wanted.budget,
-            way=f"from {Path(wanted.latency).name}" if wanted.latency else way,
-            candidates=len(self.field.predicted),
-            error=self.field.error,
-            data=Path(wanted.data).name,
-            rows=self.report_of(read_json(wanted.folder / FINALS)["models"]),
-        )
-
-    def report_of(self, finalists: Sequence[str]) -> list[reported.Row]:
-        """Return a row for each candidate that was measured or failed, slowest first."""
-        assert self.search is not None
-        tried, rows = self.search.tried(), []
-        for each in sorted(self.field.predicted, key=lambda each: -self.field.times.get(each, 0)):
-            time, trial = self.field.times.get(each), tried.get(each.label)
-            if time is None and each.label not in self.field.failed:
-                continue
-            epochs, score, failed = trial or (0, None, self.field.failed.get(each.label))
-            if each.label in finalists:
-                outcome = "finalist"
-            elif failed:
-                outcome = f"failed: {failed}"
-            elif time is not None and time > self.field.budget:
-                outcome = "over the budget"
-            else:
-                outcome = f"dropped after {_epochs(epochs)}" if epochs else "no time left to train it"
-            rows.append(reported.Row(each.label, time, self.field.parameters[each], each.imgsz, epochs, score, outcome))
-        return rows
-
-
-def _pace(record: RunRecord, epochs: int) -> Pace | None:
-    """Return the pace of a run; None if it failed or was resumed after an interruption."""
-    if record.status != "finished" or not record.wall_seconds or record.train_seconds is None:
-        return None
-    return Pace(IMPORTS + record.wall_seconds - record.train_seconds, record.train_seconds / epochs)
-
-
-def _median(paces: Sequence[Pace]) -> Pace:
-    return Pace(*(statistics.median(getattr(each, part) for each in paces) for part in ("start", "epoch")))
-
-
-def _epochs(number: int) -> str:
-    return f"{number} epoch{'s' * (number != 1)}"
-
-
-def _parts(candidate: Candidate) -> dict[str, str | int | float]:
-    return {**asdict(candidate), "backbone": candidate.backbone or "its own"}
 
 
 def _choose_finalists(halving: Halving, clock: Clock) -> None:
@@ -399,7 +153,7 @@ def _choose_last(halving: Halving, plan: Plan, clock: Clock) -> None:
     times = {label: halving.field.times[halving.candidates[label]] for label in scores}
     last = sorted(scores, key=lambda label: (-scores[label], times[label]))[:LAST]
     last.sort(key=lambda label: not halving.is_stock(label))  # the first one is the baseline
-    paces = [_pace(records[label], known["epochs"]) or halving.pace(label) for label in last]
+    paces = [pace_of(records[label], known["epochs"]) or halving.pace(label) for label in last]
     seeds = seeds_within(clock.left, paces, known["epochs"], halving.wanted.parallel)
     write_json(halving.wanted.folder / FINALS, {**known, "last": last, "seeds": seeds})
 
@@ -427,8 +181,3 @@ def _comparison(wanted: Settings) -> Mapping[str, Any]:
     }
     settings |= {"pretrained": wanted.source} if wanted.source else {}
     return settings | ({"ray": wanted.ray, "cpus": wanted.cpus, "gpus": wanted.gpus} if wanted.ray else {})
-
-
-def _say(line: str) -> None:
-    if not line.endswith("\r"):
-        print(line, file=sys.stderr, flush=True)
