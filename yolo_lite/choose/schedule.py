@@ -80,7 +80,7 @@ def candidates_within(seconds: float, pace: Pace, rungs: Sequence[int], parallel
     for power, epochs in enumerate(rungs):
         each += pace.seconds(epochs - done) / REDUCTION**power
         done = epochs
-    return int(seconds * parallel / (EARLY * each))
+    return max(0, int(seconds * parallel / (EARLY * each)))
 
 
 def longer_pilot(done: int, epochs: int) -> int:
