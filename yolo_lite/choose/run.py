@@ -1,4 +1,4 @@
-"""Run a search: the field, successive halving on a split of the training images, the comparison of the finalists."""
+"""Run or resume a search: the field, the halving, the finalists and their comparison."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
