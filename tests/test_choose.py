@@ -120,6 +120,8 @@ def test_our_detection_configs_are_candidates():
 def test_shrunk_models_have_the_same_yaml_as_baselines(tmp_path):
     path = baselines.write_yaml(baselines.shrunk("yolov8n", 0.5), tmp_path)
     assert path.read_text("utf-8") == Candidate("yolov8", "n", 640, width=0.5).text()
+    path = baselines.write_yaml(baselines.shrunk("yolov8n", 0.5), tmp_path, pretrained=True)
+    assert path.read_text("utf-8") == Candidate("yolov8", "n", 640, width=0.5).text(pretrained=True)
 
 
 def test_what_is_measured_is_spread_and_near_the_budget():

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 pytest.importorskip("optuna")
 
@@ -211,6 +212,14 @@ def test_the_field(settings, few, capsys):
     few.clear()
     assert field.find(wanted, {"nc": 3}, print) == found and not few  # nothing is measured twice
     assert Field.from_plain(json.loads(json.dumps(found.to_plain()))) == found
+
+
+def test_stock_candidates_request_the_transfer_from_a_source(settings, few, tmp_path):
+    wanted = given.read({**settings, "bases": "yolov8", "backbones": "mobilenetv3_small_100"})
+    for each, source in ((wanted, None), (replace(wanted, folder=tmp_path / "from", source="source.pt"), "source.pt")):
+        field.find(each, {"nc": 3}, print)
+        text = (each.folder / "candidates" / "yolov8n-w0p5.yaml").read_text("utf-8")
+        assert yaml.safe_load(text).get("transfer", False) is bool(source)
 
 
 def test_a_budget_that_nothing_meets(settings, few):

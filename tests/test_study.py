@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 from pathlib import Path
 from statistics import mean
 from types import SimpleNamespace
@@ -291,6 +290,7 @@ def test_searches_are_collected_into_a_page(script, tmp_path, monkeypatch):
         for width, time, told in ((0.5, 1.5, 1.6), (0.75, None, 1.9), (0.875, None, 2.1), (0.625, 2.2, 1.9))
     ]
     write_json(folder / "search" / "field.json", {"budget": 2.0, "error": 0.1, "failed": {}, "candidates": rows})
+    write_json(folder / "search" / "choose.json", {"source": None, "train": {"epochs": 6}})
     write_json(folder / "latencies.json", {"yolov8n": 4.0, "yolo26n-mnv4": 1.9})
     within = study.drawn(folder / "search")
     assert {Path(path).stem for path in within} == {"yolov8n-w0p5", "yolov8n-w0p75"}  # the others are over the budget
@@ -325,38 +325,30 @@ def test_searches_are_collected_into_a_page(script, tmp_path, monkeypatch):
 
 
 def test_a_search_on_real_images_is_compared_with_what_has_its_latency(script, tmp_path, monkeypatch):
-    study, docs = script("search"), tmp_path / "docs"
-    measured = study.DOCS / "study-lite" / "results.csv"
-    monkeypatch.setattr(study, "DOCS", docs)
-    write(docs / "study-lite" / "results.csv", measured.read_text("utf-8"))
+    study = script("search")
     own = {"base": "yolov8", "scale": "n", "imgsz": 256, "backbone": None, "width": 0.5, "neck": "base", "head": "base"}
     rows = [{"candidate": own, "time": 8.0, "predicted": 8.1, "parameters": 1.0}]
-    found = {}
-    for name in ("bccd-yolo26s-lite", "bccd-yolo26n-lite", "other-yolo26s-lite"):
-        folder, like = tmp_path / name, name.partition("-")[2]
+    rivals = tmp_path / "bccd-rivals"
+    write_comparison(rivals, {"yolo26s-lite": 0.4, "yolo26n": 0.5, "yolov8n-w0.6": 0.3})
+    comparison = json.loads((rivals / "comparison.json").read_text("utf-8"))
+    comparison["models"]["yolov8n-w0.6"] |= {"size_matched": {"match_for": {"yolo26s-lite": {"ratio": 0.9}}}}
+    write_json(rivals / "results.json", {"comparison": comparison, "runs": []})
+    monkeypatch.setattr(study, "scores", lambda _: {label: {0: 0.4} for label in comparison["models"]})
+    imgsz, found = comparison["train"]["imgsz"], {}
+    for like in study.PRESETS:
+        folder = tmp_path / f"bccd-{like}"
+        write_json(folder / "search/choose.json", {"source": "a/others.pt", "train": {"epochs": 40}})
         write_json(folder / "search/field.json", {"budget": 9.0, "error": 0.1, "failed": {}, "candidates": rows})
         write_json(folder / "latencies.json", {"yolov8n": 20.0, "yolo26n": 15.0, like: 10.0})
         write_json(folder / "search/finals/results.json", {"recommendation": {"model": "yolov8n-w0p5-256"}})
         write_json(folder / "test.json", {"0": 0.5, "1": 0.6})
-        rivals = tmp_path / f"{name.partition('-')[0]}-rivals"
-        shutil.rmtree(rivals, ignore_errors=True)
-        write_comparison(rivals, {like: 0.4, "yolov8n-w0.6": 0.3})
-        comparison = json.loads((rivals / "comparison.json").read_text("utf-8"))
-        comparison["models"]["yolov8n-w0.6"] |= {"size_matched": {"match_for": {like: {"ratio": 0.9}}}}
-        write_json(rivals / "results.json", {"comparison": comparison, "runs": []})
-        monkeypatch.setattr(study, "scores", lambda _, like=like: {like: {0: 0.4}, "yolov8n-w0.6": {0: 0.3}})
-        found[name] = {row[1:5] for row in study.runs_of(folder)}
-        assert study.is_complete(folder)
-    ours, imgsz = ("recommended", "yolov8n-w0p5", 256, "8.00"), comparison["train"]["imgsz"]
-    for name, like in (("bccd-yolo26n-lite", "yolo26n-lite"), ("other-yolo26s-lite", "yolo26s-lite")):
-        near = {("rivals", like, imgsz, "10.00"), ("rivals", "yolov8n-w0.6", imgsz, "9.00")}
-        assert {ours} | near <= found[name]
-    studied = {each for each in found["bccd-yolo26s-lite"] if each[2] == 320}
-    assert {model for _, model, *_ in studied} == {"yolov8n", "yolo26n", "yolo26s-lite", "yolov8n-w0.625"}
-    assert ("rivals", "yolov8n", 320, "20.00") in studied and not {
-        each for each in found["other-yolo26s-lite"] & studied
-    }
-    assert {model for _, model, size, _ in found["bccd-yolo26n-lite"] if size == 320} == {"yolov8n", "yolo26n"}
+        every = list(study.runs_of(folder))
+        assert {row[:3] for row in every} == {(folder.name, 40, "others")}
+        found[like] = {row[3:7] for row in every}
+    ours, stock = ("recommended", "yolov8n-w0p5", 256, "8.00"), ("rivals", "yolo26n", imgsz, "15.00")
+    near = {("rivals", "yolo26s-lite", imgsz, "10.00"), ("rivals", "yolov8n-w0.6", imgsz, "9.00")}
+    assert found == {"yolo26s-lite": {ours, stock} | near, "yolo26n-lite": {ours, stock}}
+    assert [study.is_complete(tmp_path / f"bccd-{like}") for like in study.PRESETS] == [True, False]
 
 
 def test_gains_are_added_to_those_of_earlier_sessions(script, tmp_path, monkeypatch):

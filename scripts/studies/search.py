@@ -3,11 +3,11 @@
     python scripts/studies/search.py data=shapes [folder=runs/search] [hours=1] [parallel=2]
         search on the generated dataset; compare the recommended model with the shipped configs within the budget and
         with candidates drawn at random
-    python scripts/studies/search.py data=path/to/bccd.yaml [like=yolo26s-lite] [hours=1.5] ...
-        search at the latency of a preset
-    python scripts/studies/search.py rivals data=path/to/bccd.yaml ...
-        train what the recommended models are compared with: the presets, YOLO26n, and YOLOv8n shrunk to the presets'
-        latencies; on BCCD, those that the preset's own study (study_bccd.py study=lite) does not have
+    python scripts/studies/search.py data=path/to/bccd.yaml source=others-than-bccd.pt [like=yolo26s-lite] ...
+        search at the latency of a preset; the source is a YOLOv8n trained on other data (transfer.py sources)
+    python scripts/studies/search.py rivals data=path/to/bccd.yaml source=others-than-bccd.pt ...
+        train what the recommended models are compared with, from the same source: the presets, YOLO26n, and YOLOv8n
+        shrunk to the presets' latencies
     python scripts/studies/search.py collect [folder=runs/search]
         keep the figures and plots in docs, and write docs/searches.md
 
@@ -28,6 +28,7 @@ from ultralytics import YOLO
 
 from yolo_lite.bench.interleaved import measure
 from yolo_lite.choose import choose
+from yolo_lite.choose.candidates import Candidate
 from yolo_lite.choose.field import Field
 from yolo_lite.compare import compare
 from yolo_lite.compare.report.search import FILE, read
@@ -53,15 +54,15 @@ FEW, SEEDS, BEST = [0, 1], list(range(6)), 3  # all shipped configs get a few se
 DRAWN = 20
 ROOM = 1.02  # of a preset's latency is the budget on real datasets, so that the preset itself is within it
 PRESETS = ("yolo26s-lite", "yolo26n-lite")
-STUDIED = "bccd"  # dataset of the preset's own study, whose settings are the same
+STOCK = Candidate("yolo26", "n", REAL["imgsz"])
 MAIN = "mAP50-95"
 PLOT = "latency-onnxruntime-fp32-1-thread.svg"
-COLUMNS = ("study", "group", "model", "imgsz", "milliseconds", "seed", MAIN)
+COLUMNS = ("study", "epochs", "source", "group", "model", "imgsz", "milliseconds", "seed", MAIN)
 OUTCOMES = ("study", "candidate", "imgsz", "milliseconds", "parameters", "epochs", "score", "outcome")
 INTRODUCTION = """\
 # Searches
 
-What [`yolo-lite choose`](choose.md) found, from scratch, on two cores of an x86 CPU; latency in onnxruntime, one
+What [`yolo-lite choose`](choose.md) found, on two cores of an x86 CPU; latency in onnxruntime, one
 thread, fp32. Written by `scripts/studies/search.py collect` from [searches.csv](searches.csv), one row per run, and
 [search-candidates.csv](search-candidates.csv), one row per candidate that a search measured. All accuracies are
 mAP50-95, in percent, on a test split that no search saw.
@@ -131,11 +132,12 @@ def test(folder: Path, common: Mapping[str, Any]) -> None:
 
 
 def rivals(common: Mapping[str, Any], folder: Path, name: str) -> None:
-    """Train the presets and their rivals."""
-    presets = PRESETS[1:] if name.startswith(STUDIED) else PRESETS
-    models = [*presets] if name.startswith(STUDIED) else [*presets, "yolo26n"]
-    matched = {"match": "latency", "match_for": [f"{preset}:yolov8n" for preset in presets]}
-    settings = compared({**common, "project": str(folder)}, dict.fromkeys(models, common["imgsz"]), name)
+    """Train the presets and their rivals, all from the source if there is one."""
+    stock = folder / "models" / f"{STOCK.name}.yaml"
+    write(stock, STOCK.text(pretrained="source" in common))
+    matched = {"match": "latency", "match_for": [f"{preset}:yolov8n" for preset in PRESETS]}
+    models = dict.fromkeys([*PRESETS, str(stock)], common["imgsz"])
+    settings = compared({**common, "project": str(folder)}, models, name)
     compare({**settings, **matched, "seeds": FEW + [2]})
 
 
@@ -194,7 +196,7 @@ def drawn(search: Path) -> dict[str, int]:
 
 def compared(common: Mapping[str, Any], models: Mapping[str, int], name: str) -> dict[str, Any]:
     """Return the settings of a comparison on the test split, without seeds."""
-    common = {key: value for key, value in common.items() if key != "hours"}
+    common = {"pretrained" if key == "source" else key: value for key, value in common.items() if key != "hours"}
     return {**common, "models": list(models), "imgsz": dict(models), "split": "test", "latency": False, "name": name}
 
 
@@ -222,7 +224,7 @@ def is_complete(study: Path) -> bool:
     """Return whether a folder holds a search and what its model is compared with."""
     if not (study / "search" / "finals" / "results.json").exists():
         return False
-    groups = {(group, model) for _, group, model, *_ in runs_of(study)}
+    groups = {row[3:5] for row in runs_of(study)}
     like = study.name.partition("-")[2]
     return any(group == "rivals" and like in (model, "") for group, model in groups)
 
@@ -245,8 +247,6 @@ def runs_of(study: Path) -> Iterator[tuple[object, ...]]:
     name, winner = Path(model_of(study / "search", label)[0]).stem, model_of(study / "search", label)[1]
     known = {(each.name, each.imgsz): field.times.get(each, told) for each, told in field.predicted.items()}
     winners = {int(seed): value for seed, value in (read_json(study / "test.json") or {}).items()}
-    if study.name.startswith(STUDIED):
-        yield from studied(study)
     for group, folder in (("rivals", rivals_of(study)), ("drawn", study / "drawn")):
         if not (folder / "results.json").exists():
             continue
@@ -263,24 +263,14 @@ def runs_of(study: Path) -> Iterator[tuple[object, ...]]:
         yield row(study, "recommended", name, winner, known, seed, value)
 
 
-def studied(study: Path) -> Iterator[tuple[object, ...]]:
-    """Yield a row for each run of the preset's own study that a search on its dataset is compared with."""
-    like, measured = study.name.partition("-")[2], read_json(study / "latencies.json")
-    runs = read_rows(DOCS / "study-lite" / "results.csv")
-    latency = {run["model"]: float(run["onnxruntime fp32 1 thread_p50_ms"]) for run in runs}
-    for run in runs:
-        model = run["model"]
-        if like == PRESETS[0] or model in ("yolov8n", "yolo26n"):
-            times = {(model, REAL["imgsz"]): measured["yolov8n"] * latency[model] / latency["yolov8n"]}
-            yield row(study, "rivals", model, REAL["imgsz"], times, run["seed"], float(run[MAIN]))
-
-
 def row(
     study: Path, group: str, model: str, imgsz: int, times: Mapping[tuple[str, int], float], seed: object, value: float
 ) -> tuple[object, ...]:
     """Return a row of `searches.csv`."""
-    time = times.get((model, imgsz))
-    return study.name, group, model, imgsz, "" if time is None else f"{time:.2f}", seed, f"{value:.4f}"
+    time, settings = times.get((model, imgsz)), read_json(study / "search" / "choose.json")
+    source = Path(settings["source"]).stem if settings["source"] else ""
+    setting = study.name, settings["train"]["epochs"], source
+    return *setting, group, model, imgsz, "" if time is None else f"{time:.2f}", seed, f"{value:.4f}"
 
 
 def same_latency(study: Path, comparison: Mapping[str, Any]) -> dict[tuple[str, int], float]:
@@ -311,20 +301,23 @@ def page(docs: Path = DOCS) -> str:
     sections = []
     for study in dict.fromkeys(row["study"] for row in runs):
         own, tried = ([row for row in rows if row["study"] == study] for rows in (runs, candidates))
-        sections.append("\n".join([f"## {study}", "", setting(study), "", *table(own), "", *sentences(own, tried), ""]))
+        found = [setting(own[0]), "", *table(own), "", *sentences(own, tried)]
+        sections.append("\n".join([f"## {study}", "", *found, ""]))
         sections.append(f"![The search's finalists](assets/search-{study}.svg)\n")
     return "\n".join([INTRODUCTION, *sections])
 
 
-def setting(study: str) -> str:
-    """Say what a study searched for."""
-    if study == GENERATED:
+def setting(run: Mapping[str, str]) -> str:
+    """Say what the search of a run's study searched for."""
+    data, _, like = run["study"].partition("-")
+    epochs = f"{run['epochs']} epochs"
+    if data == GENERATED:
         return (
-            f"Generated dataset, at most {SMALL['imgsz']} px, {SMALL['epochs']} epochs; budget: {PART} of YOLOv8n's "
-            f"latency. Compared with our configs within the budget."
+            f"Generated dataset, at most {SMALL['imgsz']} px, {epochs} from random weights; budget: {PART} of "
+            f"YOLOv8n's latency. Compared with our configs within the budget."
         )
-    data, _, like = study.partition("-")
-    return f"{data}, at most {REAL['imgsz']} px, {REAL['epochs']} epochs; budget: {ROOM} of the latency of `{like}`."
+    start = "a YOLOv8n trained on the other two datasets" if run["source"] else "random weights"
+    return f"{data}, at most {REAL['imgsz']} px, {epochs} from {start}; budget: {ROOM} of the latency of `{like}`."
 
 
 def by_model(rows: Sequence[Mapping[str, str]], *groups: str) -> dict[str, dict[int, float]]:

@@ -173,9 +173,8 @@ def train(task: Task, data: Sequence[str], given: dict[str, str], folder: Path) 
 
 def in_precision(yolo: Any, precision: str) -> Any:
     """Let a model train with bfloat16 autocast on a CPU, for which Ultralytics has no `amp`; return it."""
-    if precision == "bf16":  # from the first step on: a transfer before it computes in full precision
-        yolo.add_callback("on_train_start", lambda trainer: torch.set_autocast_enabled("cpu", True))
-        yolo.add_callback("on_train_end", lambda trainer: torch.set_autocast_enabled("cpu", False))
+    if precision == "bf16":  # the trainer enters autocast for each batch if its `amp` is true; a CPU needs no scaler
+        yolo.add_callback("on_train_start", lambda trainer: setattr(trainer, "amp", True))
     return yolo
 
 

@@ -69,8 +69,8 @@ class Candidate:
         """Name in tables: `name` and the image size."""
         return f"{self.name}-{self.imgsz}"
 
-    def text(self) -> str:
-        """Return the text of the model YAML.
+    def text(self, pretrained: bool = False) -> str:
+        """Return the text of the model YAML; with `pretrained`, that of a stock model requests the transfer, too.
 
         Raises:
             ConfigError: Base, backbone, neck and head cannot be combined.
@@ -80,7 +80,7 @@ class Candidate:
         if self.family == SHIPPED:
             return configs()[f"{self.base}-{self.backbone}.yaml"].read_text("utf-8")
         if self.backbone is None:
-            return baselines.text_of(baselines.shrunk(f"{self.base}{self.scale}", self.width))
+            return baselines.text_of(baselines.shrunk(f"{self.base}{self.scale}", self.width), pretrained)
         wanted = {"base": self.base, "backbone": self.backbone, "neck": self.neck, "head": self.head}
         return compose(Recipe.of({**wanted, "width": self.width, "scale": self.scale, "count": False}))
 

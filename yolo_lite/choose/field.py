@@ -167,7 +167,7 @@ def _described(
         if name not in known:
             if time.monotonic() > ends:
                 continue
-            known[name] = _one(sizes[0], folder, wanted.imgsz, classes)
+            known[name] = _one(sizes[0], folder, wanted, classes)
             say(f"candidates: {len(known)} built\r")
             if len(known) % 20 == 0:
                 write_json(file, known)
@@ -184,21 +184,21 @@ def _order(names: Mapping[str, list[Candidate]]) -> list[str]:
     return sorted(shuffled, key=lambda name: names[name][0].family not in (None, SHIPPED))
 
 
-def _one(candidate: Candidate, folder: Path, imgsz: int, classes: int) -> dict[str, Any]:
+def _one(candidate: Candidate, folder: Path, wanted: Settings, classes: int) -> dict[str, Any]:
     """Write a candidate's YAML; return its work and parameters, or the reason why it cannot be built."""
     from ultralytics.nn.tasks import DetectionModel
 
     from yolo_lite.output import errors_only
 
     try:
-        text = candidate.text()
+        text = candidate.text(pretrained=bool(wanted.source))
         d = {**yaml.safe_load(text), "scale": candidate.scale, "nc": classes}
         with errors_only():
             model = DetectionModel(d, verbose=False).eval().fuse(verbose=False)
     except ConfigError as error:  # the head does not exist for the base, or the width makes the backbone too narrow
         return {"failed": one_line(error)}
     write(folder / f"{candidate.name}.yaml", text)
-    return {"work": work(model, imgsz), "parameters": sum(each.numel() for each in model.parameters()) / 1e6}
+    return {"work": work(model, wanted.imgsz), "parameters": sum(each.numel() for each in model.parameters()) / 1e6}
 
 
 def _table(file: Path) -> dict[str, float]:

@@ -141,21 +141,18 @@ def candidates(base: str) -> list[SizeMatched]:
 
 
 def write_yaml(one: SizeMatched, folder: Path, label: str | None = None, pretrained: bool = False) -> Path:
-    """Write a shrunk model as a YAML file named after its label; return the path.
+    """Write a shrunk model as a YAML file named after its label; return the path."""
+    path = folder / f"{label or one.label}.yaml"
+    write(path, text_of(one, pretrained))
+    return path
+
+
+def text_of(one: SizeMatched, pretrained: bool = False) -> str:
+    """Return the YAML text of a shrunk model.
 
     With `pretrained`, the YAML requests the transfer explicitly, since all its modules are Ultralytics' own; models
     with modules of ours get it by default.
     """
-    text = text_of(one)
-    if pretrained:
-        text += "transfer: true\n"
-    path = folder / f"{label or one.label}.yaml"
-    write(path, text)
-    return path
-
-
-def text_of(one: SizeMatched) -> str:
-    """Return the YAML text of a shrunk model."""
     import yaml
 
     text = f"# {one.base} at {one.width:g} of its width, channels in multiples of {STEP}\n"
@@ -164,7 +161,7 @@ def text_of(one: SizeMatched) -> str:
             text += f"{key}:\n" + "".join(f"  - {json.dumps(row)}\n" for row in value)  # JSON is YAML; one row per line
         else:
             text += yaml.safe_dump({key: value}, default_flow_style=None if isinstance(value, dict) else False)
-    return text
+    return text + "transfer: true\n" * pretrained
 
 
 def gflops_of(one: SizeMatched, conditions: Conditions) -> float:
