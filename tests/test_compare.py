@@ -14,6 +14,7 @@ import time
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from browser import CHROMIUM, in_chromium
@@ -431,6 +432,40 @@ def test_time_is_added_up_over_resumes(tmp_path):
     attempts = [Attempt("", start) for start in starts]
     assert worker.train_seconds(tmp_path / "results.csv", attempts[:1]) == 24
     assert worker.train_seconds(tmp_path / "results.csv", attempts) == 10.5 + 24
+
+
+def test_statistics_are_recomputed_after_the_last_epoch():
+    """The means and variances over eight batches replace the running ones of the averaged model."""
+    import torch
+
+    norm = torch.nn.BatchNorm2d(3).eval()
+    norm.running_mean.fill_(7)
+    loader = [{"img": torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(k)) + k} for k in range(20)]
+    trainer = SimpleNamespace(epoch=0, epochs=2, train_loader=loader, ema=SimpleNamespace(ema=norm))
+    trainer.preprocess_batch = lambda batch: {"img": 10 * batch["img"]}
+    worker.recalibrate(trainer)
+    assert bool((norm.running_mean == 7).all())
+    trainer.epoch = 1
+    worker.recalibrate(trainer)
+    images = torch.stack([10 * batch["img"] for batch in loader[:8]])  # (batches, B, C, H, W)
+    torch.testing.assert_close(norm.running_mean, images.mean((0, 1, 3, 4)))
+    torch.testing.assert_close(norm.running_var, torch.stack([each.var((0, 2, 3)) for each in images]).mean(0))
+    assert not norm.training and norm.momentum == 0.1
+
+
+def test_recalibration_changes_statistics_only(tiny_data, tmp_path):
+    import torch
+
+    states = []
+    for recalibrated in (False, True):
+        folder = tmp_path / str(recalibrated)
+        settings = {**NUMBERS, "plots": False, "workers": 0, "device": "cpu"}
+        job = Job(str(folder), "m", "yolov8n.yaml", 0, "", str(tiny_data), settings, recalibrate=recalibrated)
+        worker.train(job, Start("fresh"))
+        checkpoint = torch.load(folder / "weights" / "last.pt", weights_only=False)
+        states.append(checkpoint["model"].state_dict())
+    differ = {name for name, value in states[0].items() if not torch.equal(value, states[1][name])}
+    assert differ == {name for name in states[0] if "running_" in name or "num_batches" in name}
 
 
 def test_time_left(tmp_path):

@@ -194,7 +194,7 @@ class Halving:
         elif self.wanted.source:
             settings["pretrained"] = self.wanted.source
         own = folder / step.candidate / str(step.epochs)
-        return Job(str(own), step.candidate, str(source), 0, "", str(self.data), settings)
+        return Job(str(own), step.candidate, str(source), 0, "", str(self.data), settings, recalibrate=True)
 
     @property
     def _warmup(self) -> float:

@@ -37,6 +37,7 @@ class Job:
         split: Dataset split of the evaluation.
         samples: Paths of the images whose detections the report shows.
         restart: Whether an interrupted training starts afresh instead of being resumed.
+        recalibrate: Whether BatchNorm statistics are recomputed after the last epoch, for short trainings.
     """
 
     folder: str
@@ -49,6 +50,7 @@ class Job:
     split: str = "val"
     samples: Sequence[str] = ()
     restart: bool = False
+    recalibrate: bool = False
 
 
 class Workers(Protocol):

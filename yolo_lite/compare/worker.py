@@ -6,6 +6,7 @@ time can train at once. `run.json` is written last, so a run that has one has en
 """
 
 import csv
+import itertools
 import json
 import os
 import signal
@@ -26,6 +27,8 @@ from yolo_lite.compare.process import Job
 from yolo_lite.compare.record import Attempt, RunRecord, Start, counting, read_attempts
 from yolo_lite.errors import one_line
 from yolo_lite.files import write_json
+
+BATCHES = 8  # number of training batches that BatchNorm statistics are recomputed from
 
 
 def main() -> bool:
@@ -95,11 +98,13 @@ def train(job: Job, start: Start) -> list[str]:
     folder = Path(job.folder)
     if start.kind == "evaluate":
         return []
-    if start.kind == "resume":
-        model: Any = YOLO(folder / "weights" / "last.pt")
+    resumes = start.kind == "resume"
+    model: Any = YOLO(folder / "weights" / "last.pt" if resumes else job.source)
+    if job.recalibrate:
+        model.add_callback("on_train_epoch_end", recalibrate)
+    if resumes:
         model.train(resume=True, data=job.data)
     else:
-        model = YOLO(job.source)
         model.add_callback("on_pretrain_routine_end", initial_weights.note)
         model.train(
             **{**job.settings, "data": job.data, "seed": job.seed},
@@ -109,6 +114,19 @@ def train(job: Job, start: Start) -> list[str]:
         )
     asked, used = job.settings["batch"], model.trainer.args.batch
     return [f"Ultralytics reduced batch={asked} to {used}, out of memory"] if used != asked else []
+
+
+def recalibrate(trainer: Any) -> None:
+    """Recompute the BatchNorm statistics of a trainer's averaged model from training batches, after the last epoch.
+
+    Running statistics lag about a hundred steps behind the weights, so that after a few short epochs a model in
+    evaluation mode detects nothing.
+    """
+    from torch.optim.swa_utils import update_bn
+
+    if trainer.epoch + 1 >= trainer.epochs:
+        batches = itertools.islice(trainer.train_loader, BATCHES)
+        update_bn((trainer.preprocess_batch(batch)["img"] for batch in batches), trainer.ema.ema)
 
 
 def train_seconds(table: Path, attempts: Sequence[Attempt]) -> float:

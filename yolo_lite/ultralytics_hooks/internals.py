@@ -74,6 +74,7 @@ INTERNALS = {  # module:attribute -> purpose
     "ultralytics.nn.modules.head:OBB26": "",
     # helpers
     "ultralytics.engine.trainer:BaseTrainer": "",
+    "ultralytics.engine.trainer:BaseTrainer.preprocess_batch": "batches that BatchNorm statistics are computed from",
     "ultralytics.nn.tasks:load_checkpoint": "reads the source of a transfer",
     "ultralytics.utils.patches:imread": "reads images of any number of channels",
     "ultralytics.utils:SETTINGS": "its weights folder is searched before a released checkpoint is downloaded",
