@@ -322,6 +322,10 @@ def test_searches_are_collected_into_a_page(script, tmp_path, monkeypatch):
         and "; 1 other than the recommended one is ahead" in page
     )
     assert (docs / "assets" / "search-shapes.svg").exists() and study.page(docs) == page
+    (tmp_path / "other" / "runs").mkdir(parents=True)
+    for later in (tmp_path / "runs", tmp_path / "other" / "runs"):  # the same study again; none
+        study.collect(later)
+        assert (docs / "searches.md").read_text("utf-8") == page
 
 
 def test_a_search_on_real_images_is_compared_with_what_has_its_latency(script, tmp_path, monkeypatch):

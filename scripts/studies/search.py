@@ -5,11 +5,11 @@
         with candidates drawn at random
     python scripts/studies/search.py data=path/to/bccd.yaml source=others-than-bccd.pt [like=yolo26s-lite] ...
         search at the latency of a preset; the source is a YOLOv8n trained on other data (transfer.py sources)
-    python scripts/studies/search.py rivals data=path/to/bccd.yaml source=others-than-bccd.pt ...
-        train what the recommended models are compared with, from the same source: the presets, YOLO26n, and YOLOv8n
-        shrunk to the presets' latencies
+    python scripts/studies/search.py rivals data=path/to/bccd.yaml source=others-than-bccd.pt [like=yolo26s-lite] ...
+        train what the recommended models are compared with, from the same source: the presets or the one given, YOLO26n,
+        and YOLOv8n shrunk to the presets' latencies
     python scripts/studies/search.py collect [folder=runs/search]
-        keep the figures and plots in docs, and write docs/searches.md
+        add the figures and plots to those in docs, and write docs/searches.md
 
 All comparisons are made on the test split, which no search sees. Latency: onnxruntime, one thread. Start a search on a
 quiet machine. Run the same command again to continue an interrupted one.
@@ -18,7 +18,7 @@ quiet machine. Run the same command again to continue an interrupted one.
 import csv
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -76,7 +76,7 @@ def main(words: list[str]) -> int:
     if "collect" in words:
         collect(folder)
         return 0
-    data, like = settings.pop("data", None), settings.pop("like", "yolo26s-lite")
+    data, like = settings.pop("data", None), settings.pop("like", None)
     if data is None:
         raise ConfigError("data: found nothing; needed shapes or a dataset's YAML, like data=path/to/bccd.yaml")
     if data == GENERATED:
@@ -84,8 +84,9 @@ def main(words: list[str]) -> int:
     else:
         common = {**COMMON, **REAL, "data": str(Path(data).absolute()), "parallel": 2, **settings}
         if "rivals" in words:
-            rivals(common, folder, f"{Path(data).stem}-rivals")
+            rivals(common, [like] if like else PRESETS, folder, f"{Path(data).stem}-rivals")
         else:
+            like = like or PRESETS[0]
             on_real(common, like, folder / f"{Path(data).stem}-{like}")
     return 0
 
@@ -131,12 +132,12 @@ def test(folder: Path, common: Mapping[str, Any]) -> None:
     write_json(folder / "test.json", found)
 
 
-def rivals(common: Mapping[str, Any], folder: Path, name: str) -> None:
-    """Train the presets and their rivals, all from the source if there is one."""
+def rivals(common: Mapping[str, Any], presets: Sequence[str], folder: Path, name: str) -> None:
+    """Train presets and their rivals, all from the source if there is one."""
     stock = folder / "models" / f"{STOCK.name}.yaml"
     write(stock, STOCK.text(pretrained="source" in common))
-    matched = {"match": "latency", "match_for": [f"{preset}:yolov8n" for preset in PRESETS]}
-    models = dict.fromkeys([*PRESETS, str(stock)], common["imgsz"])
+    matched = {"match": "latency", "match_for": [f"{preset}:yolov8n" for preset in presets]}
+    models = dict.fromkeys([*presets, str(stock)], common["imgsz"])
     settings = compared({**common, "project": str(folder)}, models, name)
     compare({**settings, **matched, "seeds": FEW + [2]})
 
@@ -210,10 +211,11 @@ def scores(folder: Path) -> dict[str, dict[int, float]]:
 
 
 def collect(folder: Path) -> None:
-    """Keep what a folder's studies found, and write the page."""
+    """Add what a folder's studies found to docs, in place of earlier results of the same studies, and write the page."""
     studies = [path for path in sorted(folder.iterdir()) if is_complete(path)]
-    write_rows(DOCS / "searches.csv", COLUMNS, [row for path in studies for row in runs_of(path)])
-    write_rows(DOCS / "search-candidates.csv", OUTCOMES, [row for path in studies for row in candidates_of(path)])
+    names = {path.name for path in studies}
+    add_rows(DOCS / "searches.csv", COLUMNS, names, [row for path in studies for row in runs_of(path)])
+    add_rows(DOCS / "search-candidates.csv", OUTCOMES, names, [row for path in studies for row in candidates_of(path)])
     for path in studies:
         plot = path / "search" / "finals" / "plots" / PLOT
         write(DOCS / "assets" / f"search-{path.name}.svg", plot.read_text("utf-8"))
@@ -234,10 +236,11 @@ def rivals_of(study: Path) -> Path:
     return study / "rivals" if study.name == GENERATED else study.parent / f"{study.name.partition('-')[0]}-rivals"
 
 
-def write_rows(file: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a CSV file."""
+def add_rows(file: Path, header: Sequence[str], studies: Collection[str], rows: Sequence[Sequence[object]]) -> None:
+    """Add rows to a CSV file, in place of all rows of their studies."""
+    kept = [tuple(row.values()) for row in read_rows(file) if row["study"] not in studies]
     with file.open("w", newline="", encoding="utf-8") as lines:
-        csv.writer(lines, lineterminator="\n").writerows([header, *rows])
+        csv.writer(lines, lineterminator="\n").writerows([header, *kept, *rows])
 
 
 def runs_of(study: Path) -> Iterator[tuple[object, ...]]:
