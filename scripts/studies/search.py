@@ -6,8 +6,8 @@
     python scripts/studies/search.py data=path/to/bccd.yaml source=others-than-bccd.pt [like=yolo26s-lite] ...
         search at the latency of a preset; the source is a YOLOv8n trained on other data (transfer.py sources)
     python scripts/studies/search.py rivals data=path/to/bccd.yaml source=others-than-bccd.pt [like=yolo26s-lite] ...
-        train what the recommended models are compared with, from the same source: the presets or the one given, YOLO26n,
-        and YOLOv8n shrunk to the presets' latencies
+        train what the recommended models are compared with, from the same source: the preset(s), YOLO26n, and
+        YOLOv8n shrunk to their latencies
     python scripts/studies/search.py collect [folder=runs/search]
         add the figures and plots to those in docs, and write docs/searches.md
 
@@ -211,7 +211,7 @@ def scores(folder: Path) -> dict[str, dict[int, float]]:
 
 
 def collect(folder: Path) -> None:
-    """Add what a folder's studies found to docs, in place of earlier results of the same studies, and write the page."""
+    """Add what a folder's studies found to docs, replacing earlier results of the same studies; write the page."""
     studies = [path for path in sorted(folder.iterdir()) if is_complete(path)]
     names = {path.name for path in studies}
     add_rows(DOCS / "searches.csv", COLUMNS, names, [row for path in studies for row in runs_of(path)])
