@@ -100,8 +100,8 @@ class Halving:
         tried = candidates_within(left, pace, rungs, parallel)
         first = len(labels) if tried >= len(labels) else max(1, tried // 2)  # the sampler chooses the others
         self.plan = {"epochs": epochs, "rungs": rungs, "reserve": kept, "first": first}
-        longer = "hours=" if self.wanted.source else "hours= or source=, a trained YOLO to start from,"
-        more = "" if tried >= len(labels) else f"; {longer} would allow more"
+        options = "hours=" if self.wanted.source else "hours= or source=, a trained YOLO to start from,"
+        more = "" if tried >= len(labels) else f"; {options} would allow more"
         say(
             f"finalists get {epochs} epochs, candidates are compared after {', '.join(map(str, rungs))}; there is time "
             f"for about {min(tried, len(labels))} of {len(labels)} candidates{more}"
