@@ -318,7 +318,7 @@ def test_halving(halving):
     over = [each for each in found.field.times if found.field.times[each] > 7.5]
     assert over and not {each.label for each in over} & {job.model for job in workers.jobs}
     pilots, jobs = workers.jobs[:3], workers.jobs[3:]
-    assert all(job.recalibrate for job in workers.jobs)
+    assert all(job.recalibrate and job.settings["val"] is False for job in workers.jobs)
     assert {(job.settings["epochs"], "warmup_epochs" in job.settings) for job in pilots} == {(2, False)}
     assert len({job.model for job in pilots}) == 3
     first = [job for job in jobs if job.folder.endswith("/9")]

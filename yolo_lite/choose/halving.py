@@ -187,6 +187,7 @@ class Halving:
         candidate = self.candidates[step.candidate]
         epochs = step.epochs - step.done
         settings: dict[str, Any] = {**self.wanted.train, "imgsz": candidate.imgsz, "epochs": epochs}
+        settings["val"] = False  # only the last epoch's score counts, and that is always validated
         if self.plan:  # Ultralytics' warm-up of three epochs would leave short runs nothing else
             settings["warmup_epochs"] = self._warmup * epochs / self.plan["epochs"]
         source = self.wanted.folder / "candidates" / f"{candidate.name}.yaml"
