@@ -8,6 +8,7 @@ from statistics import mean
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from conftest import python
 from made_up import make_size_matched, write_comparison
 from ultralytics import YOLO
@@ -404,3 +405,29 @@ def test_the_page_says_what_searches_found(script):
         assert len(winner) >= 3 and rivals
         if name == study.GENERATED:  # at most a point behind the best of our configs within the budget
             assert mean(winner.values()) >= max(mean(seeds.values()) for seeds in rivals) - 0.01
+
+
+def test_trainings_begin_as_their_start_says(script, tmp_path, monkeypatch):
+    transfer = script("transfer")
+    monkeypatch.setattr(transfer, "weights_file", lambda: Path("lite0.pth"))
+    monkeypatch.setattr(transfer, "moved", lambda *args: args)
+
+    def began(start, model="yolov8n-efficientnet-lite@1.0"):
+        return transfer.began(transfer.Task("gain", "/a/bccd.yaml", model, start, 3), transfer.DEFAULTS, tmp_path)
+
+    trained = tmp_path / "source-others-than-bccd" / "weights" / "last.pt"
+    assert began("random", "yolov8n") == ("yolov8n.yaml", False)
+    assert began("transfer", "yolov8n") == ("yolov8n.yaml", str(trained))
+    for start, pretrained in (("imagenet", False), ("imagenet+transfer", str(trained))):
+        path, given = began(start)
+        assert given == pretrained
+        d = yaml.safe_load(Path(path.replace("yolov8n", "yolov8")).read_text("utf-8"))
+        assert (d["backbone_width"], d["backbone_weights"]) == (1.0, "lite0.pth")
+    path, _ = began("random")
+    assert "backbone_weights: null" in Path(path.replace("yolov8n", "yolov8")).read_text("utf-8")
+    for start, minutes, regress in (("mimicked", transfer.MIMICKED, True), ("without-regression", 0, False)):
+        made, pretrained = began(start, "yolov8n")
+        assert pretrained is True and repr(trained) in made and made.endswith(f", {minutes}, 3)")
+        assert f"regress={regress}" in made
+    with pytest.raises(SystemExit, match="needed some of random, transfer"):
+        transfer.gains(["bccd.yaml"], transfer.DEFAULTS | {"starts": "randm"})

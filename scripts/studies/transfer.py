@@ -6,7 +6,9 @@
         without labels or gradient steps: mAP of a dataset's source, and of each model after the transfer, by method;
         after=8: mAP after training for 8 more epochs (13 steps each on BCCD)
     python scripts/studies/transfer.py gain data=bccd.yaml,... [models=...] [starts=...] [seeds=0,1,2]
-        train each model from random weights, from the source of the other datasets, and from the controls
+        train each model from each start: random; transfer, from the source of the other datasets; mimicked, the same
+        after 5 minutes of mimicking; imagenet and imagenet+transfer, with ImageNet weights in the backbone; and the
+        controls: untrained and shuffled (other sources), without-regression. NAME@ALPHA is a model of another width
     python scripts/studies/transfer.py tables
         print the results so far
     python scripts/studies/transfer.py collect
@@ -21,6 +23,7 @@ are tuned on split=val; split=test is evaluated only once.
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 import time
@@ -33,12 +36,14 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 from study_bccd import interval, read_rows
+from study_pretrained import weights_file
 
 from yolo_lite.commands import transfer as command
 from yolo_lite.compare.significance import differences
 from yolo_lite.datasets.images import check_data, files_of
 from yolo_lite.files import between, read_json, write, write_json
 from yolo_lite.options import COMMANDS
+from yolo_lite.ultralytics_hooks.configs import configs, without_letter
 from yolo_lite.weights import transfer as transferring
 from yolo_lite.weights.fitting import Method
 
@@ -52,7 +57,10 @@ METHODS = {  # name -> transfer method to compare
     "without-regression": Method(regress=False, norm="copied"),
 }
 SOURCE = "yolov8n"
-RECIPE = {"imgsz": 320, "batch": 16, "nbs": 16, "plots": False, "val": False, "amp": False, "pretrained": False}
+CONTROLS = ("untrained", "shuffled", "without-regression")
+STARTS = ("random", "transfer", "mimicked", "imagenet", "imagenet+transfer", *CONTROLS)
+MIMICKED = 5  # minutes of mimicking
+RECIPE = {"imgsz": 320, "batch": 16, "nbs": 16, "plots": False, "val": False, "amp": False}
 DEFAULTS = {
     "data": "", "folder": "runs/transfer", "models": "yolo26s-lite,yolov8n", "methods": "transfer", "images": "128",
     "starts": "random,transfer", "seeds": "0,1,2,3,4,5", "split": "val", "device": "cpu", "workers": "2",
@@ -111,6 +119,8 @@ def sources(data: Sequence[str]) -> list[Task]:
 def gains(data: Sequence[str], given: dict[str, str]) -> list[Task]:
     """Return the training tasks of the `gain` command, ordered by seed."""
     models, starts, seeds = (given[key].split(",") for key in ("models", "starts", "seeds"))
+    if not {*starts} <= {*STARTS}:
+        sys.exit(f"starts={given['starts']}: needed some of {', '.join(STARTS)}")
     every = itertools.product(map(int, seeds), data, models, starts)
     return [Task("gain", each, model, start, seed) for seed, each, model, start in every]
 
@@ -160,15 +170,43 @@ def train(task: Task, data: Sequence[str], given: dict[str, str], folder: Path) 
     length = "epochs" if task.kind == "gain" else "others_epochs" if task.data.startswith("+") else "source_epochs"
     settings |= {"epochs": int(given[length])}
     settings |= {"cache": given["cache"] or False, "deterministic": given["device"] == "cpu"}
-    if task.start != "random":
-        settings["pretrained"] = str(source_of(task, folder))
     if last.exists() and torch.load(last, weights_only=False)["epoch"] >= 0:
         in_precision(YOLO(last), given["precision"]).train(resume=True)
     elif not last.exists():
-        in_precision(YOLO(f"{task.model}.yaml"), given["precision"]).train(**settings)
+        model, pretrained = began(task, given, folder)
+        in_precision(YOLO(model), given["precision"]).train(**settings, pretrained=pretrained)
     found = {} if task.data.startswith("+") else {split: score(last, task.data, split, given) for split in SPLITS}
     recipe = {"data": Path(task.data).stem, "epochs": settings["epochs"], "precision": given["precision"]}
     write_json(folder / f"{task}.json", {**task._asdict(), **recipe, **found})
+
+
+def began(task: Task, given: dict[str, str], folder: Path) -> tuple[str, str | bool]:
+    """Return what a task's training begins with: the model, and Ultralytics' argument `pretrained`."""
+    model = model_of(task, folder)
+    if task.start in ("random", "imagenet"):
+        return model, False
+    if task.start not in ("mimicked", "without-regression"):
+        return model, str(source_of(task, folder))
+    out = folder / f"{task}.pt"
+    source = folder / str(Task("source", f"+{task.data}")) / "weights" / "last.pt"
+    method, minutes = METHODS.get(task.start, Method()), MIMICKED if task.start == "mimicked" else 0
+    return str(moved(source, task.data, model, method, given, out, minutes, task.seed)), True
+
+
+def model_of(task: Task, folder: Path) -> str:
+    """Return a task's YAML; one of another width, or with ImageNet weights in its backbone, is written first."""
+    name, _, alpha = task.model.partition("@")
+    weights = weights_file() if task.start.startswith("imagenet") else None
+    if not alpha and weights is None:
+        return f"{name}.yaml"
+    text = configs()[without_letter(f"{name}.yaml")].read_text("utf-8")
+    text = re.sub(r"^backbone_weights: .*", f"backbone_weights: {weights or 'null'}", text, flags=re.M)
+    if alpha:
+        text = re.sub(r"^backbone_width: .*", f"backbone_width: {alpha}", text, flags=re.M)
+    parts = [name, *([f"a{alpha.replace('.', 'p')}"] if alpha else []), *(["imagenet"] if weights else [])]
+    path = folder / f"{'-'.join(parts)}.yaml"
+    write(path.with_name(without_letter(path.name)), text)
+    return str(path)
 
 
 def in_precision(yolo: Any, precision: str) -> Any:
@@ -217,7 +255,7 @@ def source_of(task: Task, folder: Path) -> Path:
     """Return the source, or its replacement in a control: untrained weights, or weights shuffled within each tensor."""
     trained = folder / str(Task("source", f"+{task.data}")) / "weights" / "last.pt"
     path = folder / f"source-{task.start}-{Path(task.data).stem}.pt"
-    if task.start == "transfer":
+    if task.start.endswith("transfer"):
         return trained
     if path.exists():
         return path
@@ -228,11 +266,9 @@ def source_of(task: Task, folder: Path) -> Path:
     if task.start == "untrained":
         yolo.model = type(yolo.model)(yolo.model.yaml, nc=len(yolo.names), verbose=False)
         yolo.model.names = yolo.names
-    elif task.start == "shuffled":
+    else:
         for value in yolo.model.state_dict().values():
             value.copy_(value.flatten()[torch.randperm(value.numel())].view_as(value))
-    else:
-        sys.exit(f"starts={task.start}: needed random, transfer, untrained or shuffled")
     yolo.save(path)
     return path
 
@@ -266,13 +302,24 @@ def trained_on(weights: Path, data: str, name: str, given: dict[str, str], folde
     return folder / str(settings["name"]) / "weights" / "last.pt"
 
 
-def moved(source: Path, data: str, model: str, method: Method, given: dict[str, str], out: Path) -> Path:
-    """Transfer a source to a model with a method; return the path of the checkpoint."""
+def moved(
+    source: Path,
+    data: str,
+    model: str,
+    method: Method,
+    given: dict[str, str],
+    out: Path,
+    minutes: float = 0,
+    seed: int = 0,
+) -> Path:
+    """Transfer a source to a model with a method, after some minutes of mimicking; return the checkpoint's path."""
     kept = transferring.transfer.__defaults__
     transferring.transfer.__defaults__ = (0, method)
+    torch.manual_seed(seed)
     try:
         values = {**COMMANDS["transfer"].defaults, "model": model, "source": str(source), "data": data,
-                  "images": int(given["images"]), "imgsz": RECIPE["imgsz"], "device": given["device"]}  # fmt: skip
+                  "images": int(given["images"]), "imgsz": RECIPE["imgsz"], "device": given["device"],
+                  "mimic": minutes, "seed": seed}  # fmt: skip
         command.run(values, out)
     finally:
         transferring.transfer.__defaults__ = kept
