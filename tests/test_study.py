@@ -423,6 +423,8 @@ def test_trainings_begin_as_their_start_says(script, tmp_path, monkeypatch):
         assert given == pretrained
         d = yaml.safe_load(Path(path.replace("yolov8n", "yolov8")).read_text("utf-8"))
         assert (d["backbone_width"], d["backbone_weights"]) == (1.0, "lite0.pth")
+    path, _ = began("transfer", "yolov8n-w0.625")
+    assert yaml.safe_load(Path(path).read_text("utf-8"))["transfer"] is True
     path, _ = began("random")
     assert "backbone_weights: null" in Path(path.replace("yolov8n", "yolov8")).read_text("utf-8")
     for start, minutes, regress in (("mimicked", transfer.MIMICKED, True), ("without-regression", 0, False)):

@@ -8,7 +8,8 @@
     python scripts/studies/transfer.py gain data=bccd.yaml,... [models=...] [starts=...] [seeds=0,1,2]
         train each model from each start: random; transfer, from the source of the other datasets; mimicked, the same
         after 5 minutes of mimicking; imagenet and imagenet+transfer, with ImageNet weights in the backbone; and the
-        controls: untrained and shuffled (other sources), without-regression. NAME@ALPHA is a model of another width
+        controls: untrained and shuffled (other sources), without-regression. NAME@ALPHA: another width of the
+        backbone; NAME-wWIDTH: a shrunk stock model
     python scripts/studies/transfer.py tables
         print the results so far
     python scripts/studies/transfer.py collect
@@ -39,6 +40,7 @@ from study_bccd import interval, read_rows
 from study_pretrained import weights_file
 
 from yolo_lite.commands import transfer as command
+from yolo_lite.compare.baselines import shrunk, write_yaml
 from yolo_lite.compare.significance import differences
 from yolo_lite.datasets.images import check_data, files_of
 from yolo_lite.files import between, read_json, write, write_json
@@ -195,6 +197,9 @@ def began(task: Task, given: dict[str, str], folder: Path) -> tuple[str, str | b
 
 def model_of(task: Task, folder: Path) -> str:
     """Return a task's YAML; one of another width, or with ImageNet weights in its backbone, is written first."""
+    base, _, width = task.model.partition("-w")
+    if width:
+        return str(write_yaml(shrunk(base, float(width)), folder, task.model, pretrained=True))
     name, _, alpha = task.model.partition("@")
     weights = weights_file() if task.start.startswith("imagenet") else None
     if not alpha and weights is None:
