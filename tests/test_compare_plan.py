@@ -66,7 +66,7 @@ REFUSED = [
     ({"cpus": "two"}, "cpus has to be a finite number from 0, found 'two'"),
     ({"gpus": -1}, "gpus has to be a finite number from 0, found -1"),
     ({"task": "segment"}, "task=segment"),
-    ({"pretrained": "missing.pt"}, "pretrained=missing.pt: there is no such file; nothing is downloaded"),
+    ({"pretrained": "missing.pt"}, "pretrained=missing.pt: there is no such file; needed a trained model"),
     ({"val": False}, "val=False"),
     ({"seeds": 2**31}, "seeds has to be comma-separated whole numbers from 0 to 2147483647.*, found 2147483648"),
     ({"settings": "mine.yaml"}, "unknown setting settings="),

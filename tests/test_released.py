@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, run
 from ultralytics import YOLO
+from ultralytics.utils import SETTINGS as HOST
+from ultralytics.utils import downloads
 
 from yolo_lite import ConfigError, models
 from yolo_lite.files import read_json
@@ -145,6 +147,35 @@ def test_none_has_been_released(name, place):
 )
 def test_other_names_are_ultralytics_own(name, place):
     assert released.find(name) is None
+
+
+def test_an_option_may_name_a_checkpoint_of_ultralytics(place, monkeypatch):
+    """As for the `yolo` command; of other names, none is downloaded."""
+    asked = []
+
+    def download(name):
+        asked.append(name)
+        if name == "yolov8m.pt":
+            raise ConnectionError("Environment may be offline.")
+        Path(name).write_bytes(b"weights")
+        return name
+
+    monkeypatch.setattr(downloads, "attempt_download_asset", download)
+    assert released.checkpoint("yolov8n.pt", "source") == place / "yolov8n.pt" and asked == ["yolov8n.pt"]
+    assert released.checkpoint("yolov8n.pt", "source") == place / "yolov8n.pt" and asked == ["yolov8n.pt"]
+    with pytest.raises(ConfigError, match=r"^source=yolov8m\.pt: cannot be downloaded; .*offline.*ConnectionError"):
+        released.checkpoint("yolov8m.pt", "source")
+    for name in ("mine.pt", "sub/yolov8s.pt", "yolov8n.yaml"):
+        with pytest.raises(ConfigError, match=f"^pretrained={name}: there is no such file; needed a trained model"):
+            released.checkpoint(name, "pretrained")
+    assert asked == ["yolov8n.pt", "yolov8m.pt"]
+
+
+def test_an_option_finds_what_ultralytics_has_downloaded(place, tmp_path, monkeypatch):
+    monkeypatch.setitem(HOST, "weights_dir", str(tmp_path / "weights"))
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "yolov8n.pt").write_bytes(b"weights")
+    assert released.checkpoint("yolov8n.pt", "source") == tmp_path / "weights" / "yolov8n.pt"
 
 
 # The script -----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from yolo_lite.choose.candidates import BACKBONES, BASES
 from yolo_lite.compare import settings as compare
 from yolo_lite.errors import ConfigError, suggest
 from yolo_lite.files import is_file
+from yolo_lite.ultralytics_hooks.released import checkpoint
 
 TAKEN = {  # training arguments that a search sets itself: what to use instead
     "model": "bases= and backbones=",
@@ -95,7 +96,7 @@ def read(settings: str | Path | Mapping[str, Any] | None = None, more: Mapping[s
         ours[key] = tuple(ours[key] or {"bases": BASES, "backbones": BACKBONES}[key])
     _check(ours)
     if ours["source"]:
-        ours["source"] = str(Path(ours["source"]).absolute())
+        ours["source"] = str(checkpoint(ours["source"], "source"))
     return Settings(**ours, folder=folder, train=train)
 
 
@@ -113,8 +114,7 @@ def _check(ours: Mapping[str, Any]) -> None:
     for backbone in ours["backbones"]:
         if backbone not in families():
             raise ConfigError(f"backbones={backbone}: there is no such backbone{suggest(backbone, families())}")
-    for key in ("source", "latency"):
-        if ours[key] and not is_file(ours[key]):
-            raise ConfigError(f"{key}={ours[key]}: there is no such file")
+    if ours["latency"] and not is_file(ours["latency"]):
+        raise ConfigError(f"latency={ours['latency']}: there is no such file")
     if ours["latency"] is None:
         check_runtimes([ours["runtime"]], int8=ours["int8"])

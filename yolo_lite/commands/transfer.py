@@ -66,13 +66,9 @@ def run(values: dict[str, Any], out: Path) -> None:
     began = time.perf_counter()
     if Path(values["source"]).suffix != ".pt":
         raise ConfigError(f"source={values['source']}: needs a trained model, a .pt")
-    if not (released.find(values["source"]) or Path(values["source"])).is_file():
-        raise ConfigError(
-            f"source={values['source']}: there is no such file; needed a trained model, as yolo train makes"
-        )
     data = check_data(values["data"])
-    source = models.load(values["source"], 64).yolo
     target = models.load(values["model"], 64).yolo
+    source = models.load(released.checkpoint(values["source"], "source"), 64).yolo
     if source.task != target.task:
         raise ConfigError(f"the source's task is {source.task}, the model's {target.task}; they have to be the same")
     channels = data.get("channels", 3)

@@ -10,7 +10,7 @@ from typing import Any
 from yolo_lite import arguments, kinds, options
 from yolo_lite.compare import latency
 from yolo_lite.errors import ConfigError, UsageError, one_line, suggest
-from yolo_lite.files import is_file
+from yolo_lite.ultralytics_hooks.released import checkpoint
 
 TAKEN = {  # training arguments that a comparison sets itself: what to use instead
     "model": "models=",
@@ -164,11 +164,6 @@ def checked_train(train: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError("val=False: the curves over the epochs need validation")
     if isinstance(train.get("epochs"), int):  # older releases of Ultralytics accept any integer
         kinds.whole().check("epochs", train["epochs"])
-    source = train.get("pretrained")
-    if isinstance(source, str):
-        if not is_file(source):
-            raise ConfigError(f"pretrained={source}: there is no such file; nothing is downloaded")
-        train = {**train, "pretrained": str(Path(source).absolute())}
     try:
         checked = vars(get_cfg(overrides={**STAYS, **train}))
     except Exception as error:
@@ -179,6 +174,8 @@ def checked_train(train: Mapping[str, Any]) -> dict[str, Any]:
             f"batch has to be a whole number above 0, found {checked['batch']!r}; chosen by memory, it would differ "
             "between models"
         )
+    if isinstance(checked["pretrained"], str):
+        checked["pretrained"] = str(checkpoint(checked["pretrained"], "pretrained"))
     keys = {*STAYS, "epochs", "imgsz", "batch", *train} - {"task"}
     written: dict[str, Any] = json.loads(json.dumps({key: checked[key] for key in sorted(keys)}))
     return written

@@ -78,6 +78,8 @@ INTERNALS = {  # module:attribute -> purpose
     "ultralytics.nn.tasks:load_checkpoint": "reads the source of a transfer",
     "ultralytics.utils.patches:imread": "reads images of any number of channels",
     "ultralytics.utils:SETTINGS": "its weights folder is searched before a released checkpoint is downloaded",
+    "ultralytics.utils.downloads:GITHUB_ASSETS_NAMES": "names of Ultralytics' released checkpoints",
+    "ultralytics.utils.downloads:attempt_download_asset": "downloads them",
     "ultralytics.utils:USER_CONFIG_DIR": "cache of transferred weights and released checkpoints",
     "ultralytics.utils.torch_utils:unwrap_model": "unwraps a model from DDP and torch.compile",
     "ultralytics.utils.torch_utils:select_device": "resolves device=",

@@ -69,6 +69,30 @@ def find(given: str | Path) -> Path | None:
     return cached
 
 
+def checkpoint(given: str, option: str) -> Path:
+    """Return the path of a checkpoint that an option names; a released one, ours or Ultralytics', is downloaded.
+
+    Args:
+        given: File name or path given by the user; bare names are looked up as the `yolo` command does.
+        option: Name of the option, for messages.
+
+    Raises:
+        ConfigError: If there is no such checkpoint, it cannot be downloaded, or as for `find`.
+    """
+    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
+
+    found = find(given) or _here(Path(given))
+    if found is not None:
+        return found.absolute()
+    if given not in GITHUB_ASSETS_NAMES or not given.endswith(".pt"):
+        needed = "needed a trained model, a .pt of yolo train or a released one like yolov8n.pt"
+        raise ConfigError(f"{option}={given}: there is no such file; {needed}")
+    try:
+        return Path(attempt_download_asset(given)).resolve(strict=True)
+    except OSError as error:
+        raise ConfigError(f"{option}={given}: cannot be downloaded; {typed_line(error)}") from None
+
+
 def torch_safe_load(original: Callable[..., Any]) -> Callable[..., Any]:
     """Return a `torch_safe_load` that finds released checkpoints, and otherwise acts like the one in checkpoints.py."""
     checked = checkpoints.torch_safe_load(original)
