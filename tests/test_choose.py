@@ -2,12 +2,15 @@
 
 import csv
 import random
+import shutil
 import statistics
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import yaml
 from conftest import ROOT
 from torch import nn
 from ultralytics import YOLO
@@ -17,6 +20,7 @@ from yolo_lite.choose.candidates import Candidate
 from yolo_lite.compare import baselines, significance
 from yolo_lite.compare.report.recommendation import Candidate as Compared
 from yolo_lite.compare.report.recommendation import recommend
+from yolo_lite.datasets.images import check_data
 from yolo_lite.errors import ConfigError
 from yolo_lite.files import write
 from yolo_lite.ultralytics_hooks.configs import configs
@@ -144,7 +148,7 @@ def test_what_is_measured_is_spread_and_near_the_budget():
 
 def test_times_are_ratios_to_one_candidate(tmp_path, monkeypatch):
     """A machine that is twice as slow when the second lot is measured."""
-    slowness = iter([1.0, 2.0, 2.0])
+    slowness = iter([1.0, 1.0, 2.0])
 
     def measure(names, runtimes, threads, sizes, seconds, data=None, say=None):
         factor = next(slowness)
@@ -158,8 +162,8 @@ def test_times_are_ratios_to_one_candidate(tmp_path, monkeypatch):
     reference, *others = (Candidate("yolov8", "n", size) for size in (64, 96, 128, 160, 192))
     found = timing.Timings(tmp_path / "latency.json", reference, tmp_path, timing.Device(), print)
     found.measure(others)
-    assert found.references == [64, 128]
-    assert found.known == {each.label: 96 * each.imgsz / 64 for each in (reference, *others)}
+    assert found.references == [64, 64, 128]  # alone, then in each batch
+    assert found.known == {each.label: each.imgsz for each in (reference, *others)}
     again = timing.Timings(tmp_path / "latency.json", reference, tmp_path, timing.Device(), print)
     again.measure(others)  # nothing is measured twice
     assert again.known == found.known
@@ -189,11 +193,72 @@ def test_images_that_are_nearly_the_same_stay_together(images):
     assert held_out.split(images, seed=1) == (kept, held) != held_out.split(images, seed=2)
 
 
-def test_the_dataset_to_choose_by(images, tmp_path):
-    path = held_out.write_dataset({"names": {0: "a"}, "nc": 1, "val": "elsewhere"}, images, tmp_path / "inner")
-    train, val = ((path.parent / f"{name}.txt").read_text().splitlines() for name in ("train", "val"))
-    assert sorted([*train, *val]) == sorted(map(str, images))
-    assert "elsewhere" not in path.read_text() and "names" in path.read_text()
+def test_a_large_group_of_similar_images_is_not_held_out(tmp_path):
+    """A camera that does not move: of 12 images, 8 are alike and 4 are not."""
+    generator = np.random.default_rng(0)
+    files = []
+    for number in range(5):
+        image = cv2.resize(generator.integers(0, 255, (8, 9, 3), np.uint8), (90, 80), interpolation=cv2.INTER_NEAREST)
+        for copy in range(8 if number == 0 else 1):
+            files.append(tmp_path / f"{number}-{copy}.png")
+            cv2.imwrite(str(files[-1]), image)
+    for seed in range(10):
+        held = held_out.split(files, seed)[1]
+        assert held and not any(file.name.startswith("0-") for file in held)
+    alike = files[:8] + [files[8]]
+    assert held_out.split(alike)[1] == [files[8]]
+
+
+@pytest.fixture
+def whole(tmp_path, images):
+    """Write a dataset with the images, a label for each but one, and one listed image missing; return its YAML."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    for number, file in enumerate(images):
+        file.rename(tmp_path / "images" / file.name)
+        if number:
+            (tmp_path / "labels" / f"{file.stem}.txt").write_text(f"0 0.5 0.5 0.5 0.{number + 10}\n")
+    listed = [f"./images/{file.name}" for file in images] + ["./images/missing.png"]
+    (tmp_path / "train.txt").write_text("\n".join(listed))
+    content = {"path": str(tmp_path), "train": "train.txt", "val": "images", "names": {0: "a"}}
+    (tmp_path / "whole.yaml").write_text(yaml.safe_dump(content))
+    return tmp_path / "whole.yaml"
+
+
+def test_the_dataset_to_choose_by(whole, tmp_path):
+    """Each image once, with its own label; the caches of labels are not those of the dataset."""
+    path = held_out.dataset(str(whole), tmp_path / "inner")
+    found = check_data(path)
+    assert found["names"] == {0: "a"}
+    links = {split: sorted(Path(found[split]).iterdir()) for split in ("train", "val")}
+    assert 4 <= len(links["val"]) <= 7
+    originals = [link.resolve() for each in links.values() for link in each]
+    assert sorted(originals) == sorted((tmp_path / "images").iterdir())
+    for link in (link for each in links.values() for link in each):
+        own, theirs = held_out.labels_of(link), held_out.labels_of(link.resolve())
+        assert own.exists() == theirs.exists() and (not own.exists() or own.read_text() == theirs.read_text())
+        assert own.is_relative_to(tmp_path / "inner/labels")
+    before = path.stat().st_mtime_ns
+    assert held_out.dataset(str(whole), tmp_path / "inner") == path and path.stat().st_mtime_ns == before
+
+
+def test_the_dataset_to_choose_by_is_written_again_after_a_move(whole, tmp_path):
+    held_out.dataset(str(whole), tmp_path / "inner")
+    (tmp_path / "inner").rename(tmp_path / "moved")
+    for data, folder in ((whole, "moved"), (tmp_path / "elsewhere/whole.yaml", "moved")):
+        if not data.exists():
+            shutil.copytree(tmp_path, tmp_path / "elsewhere", ignore=shutil.ignore_patterns("moved", "elsewhere"))
+            content = yaml.safe_load(data.read_text()) | {"path": str(data.parent)}
+            data.write_text(yaml.safe_dump(content))
+        path = held_out.dataset(str(data), tmp_path / folder)
+        found = check_data(path)
+        assert all(link.resolve().is_relative_to(data.parent / "images") for link in Path(found["train"]).iterdir())
+
+
+def test_images_are_copied_where_links_are_not_possible(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "symlink_to", lambda *_: (_ for _ in ()).throw(OSError("privilege")))
+    found = check_data(held_out.dataset(str(whole), tmp_path / "inner"))
+    assert all(file.is_file() and not file.is_symlink() for file in Path(found["train"]).iterdir())
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -254,6 +319,25 @@ def test_a_killed_search_goes_on(search, tmp_path):
     assert (done[0].candidate, 1) not in steps and (done[0].candidate, 3) in steps
     assert {(each.candidate, 1) for each in done[1:]} <= {*steps} and len({*steps}) == len(steps)
     assert sorted(again.ranking()) == sorted(parts(6)) and again.ranking()[0] == done[0].candidate
+
+
+def test_a_search_killed_between_two_writes_goes_on(search, tmp_path):
+    """A result was written, what follows from it was not: the trial is complete, or has failed."""
+    storage = f"sqlite:///{tmp_path / 'search.db'}"
+    first = search.Search(parts(3), [1, 2], first=3, storage=storage)
+    step = first.next()
+    first.report(step, 1.0)
+    last = first.next()
+    assert (last.candidate, last.done) == (step.candidate, 1)
+    first.working[last.trial].report(2.0, 2)
+    broken = first.next()
+    first.working[broken.trial].set_user_attr("failed", "out of memory")
+    again = search.Search(parts(3), [1, 2], first=3, storage=storage)
+    assert again.ranking() == [step.candidate] and again.tried()[broken.candidate] == (0, None, "out of memory")
+    other = again.next()
+    assert {step.candidate, broken.candidate, other.candidate} == {*parts(3)}
+    again.report(other, 0.0)
+    assert [state.name for state in sorted(trial.state for trial in again.study.trials)].count("COMPLETE") == 1
 
 
 def test_candidates_beyond_the_first_are_chosen_by_the_sampler(search):

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from ultralytics import YOLO
 
 pytest.importorskip("optuna")
 
@@ -22,8 +23,9 @@ from yolo_lite.choose import settings as given
 from yolo_lite.choose.candidates import Candidate
 from yolo_lite.choose.field import Field
 from yolo_lite.choose.schedule import Clock, Finals, Pace
+from yolo_lite.compare import latency
 from yolo_lite.compare.process import Job
-from yolo_lite.compare.record import Evaluation, RunRecord
+from yolo_lite.compare.record import Attempt, Evaluation, RunRecord, Start
 from yolo_lite.compare.report import search as reported
 from yolo_lite.errors import ConfigError
 from yolo_lite.files import read_json, write_json
@@ -50,6 +52,10 @@ def settings(tiny_data, tmp_path, monkeypatch):
         ({"runtime": "onnx"}, "onnx"),
         ({"bases": "yolov9000"}, "bases=yolov9000: Ultralytics has no such model"),
         ({"backbones": "lite_100"}, "backbones=lite_100: there is no such backbone; did you mean 'csplite_100'"),
+        *(
+            ({"bases": base}, f"bases={base}: needed a detector with scales n and s, such as yolov8, yolo11")
+            for base in ("yolov8-p2", "yolov8-seg", "yolo11-cls", "yolov3", "yolov9c", "rtdetr-l", "yolov8-ghost")
+        ),
         ({"source": "no.pt"}, "source=no.pt: there is no such file"),
         ({"latency": "no.csv"}, "latency=no.csv: there is no such file"),
         ({"pretrained": "a.pt"}, "pretrained= cannot be set for yolo-lite choose; use source="),
@@ -61,6 +67,22 @@ def settings(tiny_data, tmp_path, monkeypatch):
 def test_refused(settings, change, message):
     with pytest.raises(ConfigError, match=message):
         given.read(settings, change)
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("yolov8n-seg.yaml", "source=source.pt: its task is segment; needed a detector"),
+        ("yolov8n-cls.yaml", "source=source.pt: its task is classify; needed a detector"),
+        (None, "source.pt"),
+    ],
+)
+def test_a_source_that_is_no_trained_detector(settings, tmp_path, name, message):
+    (tmp_path / "source.pt").write_bytes(b"x")
+    if name:
+        YOLO(name).save(tmp_path / "source.pt")
+    with pytest.raises(ConfigError, match=message):
+        given.read(settings, {"source": "source.pt"})
 
 
 def test_settings(settings, tmp_path):
@@ -84,9 +106,22 @@ def test_refused_before_anything_is_written(settings, tmp_path, change, message)
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_search_that_found_no_candidates_may_be_changed(settings):
+    wanted = given.read(settings)
+    for name in ("works.json", "latency.json", "clock.json"):
+        write_json(wanted.folder / name, {})
+    run._begin(wanted, "digest")
+    run._begin(replace(wanted, hours=5), "digest")
+    assert (wanted.folder / "works.json").exists()  # the same search, interrupted
+    run._begin(replace(wanted, bases=("yolov8",)), "digest")
+    assert {path.name for path in wanted.folder.iterdir()} == {"choose.json"}
+
+
 def test_a_folder_of_another_search_is_refused(settings, tmp_path):
     wanted = given.read(settings)
     write_json(wanted.folder / "choose.json", run._known_by(wanted, "digest"))
+    run._check_folder(replace(wanted, budget=5.0), "digest")  # it has no candidates yet
+    write_json(wanted.folder / "field.json", {})
     run._check_folder(replace(wanted, hours=5, parallel=2), "digest")  # hours and parallel may be changed
     with pytest.raises(ConfigError, match=r"holds another search: budget=5.0, it has budget=3"):
         run._check_folder(replace(wanted, budget=5.0), "digest")
@@ -203,7 +238,7 @@ def few(monkeypatch):
 
 
 def test_the_field(settings, few, capsys):
-    wanted = given.read({**settings, "bases": "yolov8", "backbones": "mobilenetv3_small_100"})
+    wanted = given.read({**settings, "budget": "99ms", "bases": "yolov8", "backbones": "mobilenetv3_small_100"})
     found = field.find(wanted, {"nc": 3}, print)
     assert {each.imgsz for each in found.predicted} == {64, 32} and len(found.predicted) == 8
     assert len(found.failed) == 2 and set(found.failed.values()) == {"cannot be exported"}
@@ -215,7 +250,7 @@ def test_the_field(settings, few, capsys):
 
 
 def test_stock_candidates_request_the_transfer_from_a_source(settings, few, tmp_path):
-    wanted = given.read({**settings, "bases": "yolov8", "backbones": "mobilenetv3_small_100"})
+    wanted = given.read({**settings, "budget": "99ms", "bases": "yolov8", "backbones": "mobilenetv3_small_100"})
     for each, source in ((wanted, None), (replace(wanted, folder=tmp_path / "from", source="source.pt"), "source.pt")):
         field.find(each, {"nc": 3}, print)
         text = (each.folder / "candidates" / "yolov8n-w0p5.yaml").read_text("utf-8")
@@ -228,8 +263,58 @@ def test_a_budget_that_nothing_meets(settings, few):
         field.find(wanted, {"nc": 3}, print)
 
 
+def test_a_budget_that_one_candidate_meets(settings, few, tmp_path):
+    """There is nothing to choose from; that is said before any training, and the search can be repeated."""
+    wanted = given.read({**settings, "budget": "99ms", "bases": "yolov8", "backbones": "mobilenetv3_small_100"})
+    times = sorted(field.find(wanted, {"nc": 3}, print).times.values())
+    small = replace(wanted, folder=tmp_path / "small", budget=(times[0] + times[1]) / 2)
+    message = rf"only yolov8n-w0p5-32 is within it \({times[0]:.1f} ms\).*; the next one takes {times[1]:.1f} ms"
+    with pytest.raises(ConfigError, match=message):
+        field.find(small, {"nc": 3}, print)
+    assert not (small.folder / field.FILE).exists()
+    table = tmp_path / "board.csv"
+    table.write_text("model,p50\nyolov8n-64,3.2\nyolov8n-w0p5-64,3.1\n")  # a little over the budget
+    with pytest.raises(ConfigError, match="budget=3ms: the fastest of the candidates takes 3.1 ms"):
+        field.find(replace(wanted, folder=tmp_path / "table", budget=3.0, latency=str(table)), {"nc": 3}, print)
+
+
+def test_a_reference_that_cannot_be_exported(settings, few, monkeypatch):
+    """Another candidate takes its place; if none can be exported, that is said in one sentence."""
+    measure = timing.measure
+
+    def broken(names, *args, **kwargs):
+        if bad & {*names}:
+            raise ConfigError("no such operator")
+        return measure(names, *args, **kwargs)
+
+    monkeypatch.setattr(timing, "measure", broken)
+    wanted = given.read({**settings, "budget": "99ms", "bases": "yolov8", "backbones": "mobilenetv3_small_100"})
+    bad = {"yolov8n-64"}
+    found = field.find(wanted, {"nc": 3}, print)
+    assert found.failed["yolov8n-64"] == "no such operator" and len(found.times) == 5
+    again = timing.Timings(wanted.folder / "latency.json", next(iter(found.predicted)), None, timing.Device(), print)
+    assert again.reference in found.times
+    bad = {each.label for each in found.predicted}
+    with pytest.raises(ConfigError, match="^no candidate can be exported and run; yolov8n-64: no such operator$"):
+        field.find(replace(wanted, folder=wanted.folder.with_name("other")), {"nc": 3}, print)
+
+
+def test_measuring_ends_in_time(tmp_path, monkeypatch):
+    def measure(names, *args, **kwargs):
+        return [SimpleNamespace(model=label, p50=1.0, control=False, precision="fp32") for label in names]
+
+    monkeypatch.setattr(timing, "measure", measure)
+    monkeypatch.setattr(timing, "BATCH", 2)
+    known = [Candidate("yolov8", "n", 32 * number) for number in range(1, 8)]
+    timings = timing.Timings(tmp_path / "latency.json", known[0], tmp_path, timing.Device(), print)
+    timings.measure(known, until=time.monotonic() - 1)
+    assert [*timings.known] == [each.label for each in known[:3]]  # the reference and one batch
+    timings.measure(known, until=time.monotonic() + 60)
+    assert [*timings.known] == [each.label for each in known]
+
+
 def test_limits_of_size(settings, few):
-    wanted = {**settings, "bases": "yolov8", "backbones": "mobilenetv3_small_100"}
+    wanted = {**settings, "budget": "99ms", "bases": "yolov8", "backbones": "mobilenetv3_small_100"}
     with pytest.raises(ConfigError, match="max_params=0.001, max_size=None: every candidate is larger"):
         field.find(given.read(wanted, {"max_params": 0.001}), {"nc": 3}, print)
     found = field.find(given.read(wanted, {"max_params": 2, "name": "small"}), {"nc": 3}, print)
@@ -248,6 +333,24 @@ def test_a_table_of_times_measured_elsewhere(settings, few, tmp_path):
     table.write_text("model,p50\nmine,1\n")
     with pytest.raises(ConfigError, match="none of its models is a candidate; candidates have names like yolov8n-64"):
         field.find(replace(wanted, folder=tmp_path / "other"), {"nc": 3}, print)
+    rows = ["yolov8n,64,onnxruntime,1,fp32,2.5", "yolov8n,32,onnxruntime,1,fp32,1.5", "yolov8n,64,ncnn,1,fp32,2.0"]
+    rows += ["yolov8n-w0p5,64,ncnn,1,fp32,1.2", "yolov8n,64,onnxruntime,2,fp32,1.9", "yolov8n,64,onnxruntime,1,int8,1"]
+
+    def latencies(name, **more):
+        each = replace(wanted, folder=tmp_path / name, **more)
+        return {each.label: time for each, time in field.find(each, {"nc": 3}, print).times.items()}
+
+    table.write_text("\n".join(["model,imgsz,runtime,threads,precision,p50", *rows]))
+    assert latencies("one") == {"yolov8n-64": 2.5, "yolov8n-32": 1.5}  # of that runtime, threads and precision alone
+    assert latencies("two", runtime="ncnn") == {"yolov8n-64": 2.0, "yolov8n-w0p5-64": 1.2}
+    with pytest.raises(ConfigError, match="has no row for runtime ncnn, threads 4, precision fp32; it has "):
+        latencies("three", runtime="ncnn", threads=4)
+    table.write_text("model,p50\nyolov8n,1\nyolov8n,2\n")
+    with pytest.raises(ConfigError, match="board.csv: has several rows for yolov8n; needed one"):
+        latencies("four")
+    table.write_text("model,p50\nyolov8n,fast\n")
+    with pytest.raises(ConfigError, match="board.csv: the p50 of yolov8n is 'fast'; needed milliseconds"):
+        latencies("five")
     table.write_text("a,b\n1,2\n")
     with pytest.raises(ConfigError, match="needs a bench.csv of yolo-lite bench"):
         field.find(replace(wanted, folder=tmp_path / "third"), {"nc": 3}, print)
@@ -276,6 +379,7 @@ class Workers:
         if score is not None:
             figures = {"mAP50-95": score, "mAP50": score, "F1": score, "P": score, "R": score}
             record = replace(record, status="finished", error=None, wall_seconds=3.0, train_seconds=2.0)
+            record = replace(record, evaluate_seconds=1.0)
             record = replace(record, metrics=Evaluation("val", 2, figures, {}, 100))
         write_json(Path(job.folder) / "run.json", record.to_plain())
         self.over.append((job, record))
@@ -340,14 +444,14 @@ def test_halving(halving):
     assert any(outcome.startswith("dropped after") for outcome in few.values())
 
 
-def trained_finalists(found, scores):
+def trained_finalists(found, scores, seed=0):
     """Write the records of finalists trained with one seed; return their plan."""
     runs = []
     for label, score in scores.items():
-        folder = found.wanted.folder / "finals/runs" / label / "0"
+        folder = found.wanted.folder / "finals/runs" / label / str(seed)
         workers = Workers(lambda _, score=score: score)
         workers.begin(Job(str(folder), label, "", 0, "", "", {}))
-        runs.append(SimpleNamespace(model=SimpleNamespace(label=label), seed=0, folder=folder))
+        runs.append(SimpleNamespace(model=SimpleNamespace(label=label), seed=seed, folder=folder))
     return SimpleNamespace(runs=runs)
 
 
@@ -362,8 +466,10 @@ def test_the_two_best_finalists_get_further_seeds(halving):
     assert known["last"] == [ours, other] and known["seeds"] == 8 and len(known["models"]) == 8
     settings = run._comparison(found.wanted)
     assert settings["seeds"] == {"all": [0], ours: [*range(8)], other: [*range(8)]} and settings["baseline"] == ours
+    write_json(found.wanted.folder / run.FINALS, {key: known[key] for key in ("models", "epochs", "imgsz")})
     run._choose_last(found, trained_finalists(found, {ours: 0.5, other: 0.5, third: 0.5, stock: 0.3}), found.clock)
     assert read_json(found.wanted.folder / run.FINALS)["last"] == [third, other]  # of equal ones the faster
+    write_json(found.wanted.folder / run.FINALS, {key: known[key] for key in ("models", "epochs", "imgsz")})
     run._choose_last(found, trained_finalists(found, {ours: 0.5, other: 0.4, third: 0.3, stock: 0.45}), found.clock)
     assert read_json(found.wanted.folder / run.FINALS)["last"] == [stock, ours]  # the stock model is the baseline
 
@@ -390,7 +496,7 @@ def test_a_stock_model_is_always_asked(halving, monkeypatch):
 
 
 def test_a_source_is_where_candidates_begin(halving, tmp_path):
-    (tmp_path / "source.pt").write_bytes(b"x")
+    YOLO("yolov8n.yaml").save(tmp_path / "source.pt")
     found, workers = halving(width, source=str(tmp_path / "source.pt"))
     found.run()
     for job in workers.jobs:
@@ -465,6 +571,74 @@ def test_the_time_is_kept(halving):
     assert found.clock.left > schedule.FINAL * 90 - 20
     run._choose_finalists(found, found.clock)
     assert read_json(found.wanted.folder / run.FINALS)["epochs"] < 27
+
+
+def test_a_run_killed_while_it_is_evaluated_has_a_pace():
+    """Its process has not trained; its training took as long as the table says."""
+    record = RunRecord("m", 0, status="finished", wall_seconds=3.0, train_seconds=600.0, evaluate_seconds=2.0)
+    record = replace(record, metrics=Evaluation("val", 2, {}, {}, 100))
+    fresh, evaluated = Attempt("", Start("fresh")), Attempt("", Start("evaluate"))
+    assert halves.pace_of(replace(record, attempts=[fresh, evaluated]), 10) == Pace(halves.IMPORTS + 2, 60)
+    assert halves.pace_of(replace(record, attempts=[fresh], wall_seconds=610.0), 10) == Pace(halves.IMPORTS + 10, 60)
+    resumed = replace(record, status="resumed", attempts=[fresh, Attempt("", Start("resume", epoch=3))])
+    assert halves.pace_of(resumed, 10) == Pace(halves.IMPORTS + 2, 60)
+    assert halves.pace_of(replace(record, status="failed", metrics=None), 10) is None
+
+
+def test_pilots_end_in_time(halving):
+    """They learn nothing: of 300 epochs they would be trained for 100, which takes longer than the search may."""
+    found, workers = halving(lambda label: 0.0, hours=0.1, epochs=300)
+    found.run()
+    pilots = [int(Path(job.folder).name) for job in workers.jobs if "/pilots/" in job.folder]
+    assert 9 < max(pilots) < 50 and len({job.model for job in workers.jobs}) > len(halves.PILOTS)
+
+
+def test_finalists_are_expected_to_take_longer(halving):
+    """They have all training images, and are validated after each epoch."""
+    found, _ = halving(width)
+    found.run()
+    label = found.search.ranking()[0]
+    pace, images = found.pace(label), found.validated
+    assert images > 0 and found.final_pace(label) == Pace(pace.start, pace.epoch / 0.8 + images * 0.5)
+
+
+def test_more_hours_for_finalists_that_are_chosen_are_more_seeds(halving):
+    """The halving is over: no candidate is trained, and the last finalists remain the same."""
+    found, _ = halving(width)
+    found.run()
+    run._choose_finalists(found, found.clock)
+    ours, other, *_ = [label for label in found.candidates if "csplite" in label]
+    plan = trained_finalists(found, {ours: 0.5, other: 0.4})
+    found.clock.seconds = found.clock.spent + 30
+    run._choose_last(found, plan, found.clock)
+    known = read_json(found.wanted.folder / run.FINALS)
+    assert known["last"] == [ours, other] and known["seeds"] == 2
+    later = trained_finalists(found, {ours: 0.1, other: 0.9}, seed=1)
+    found.clock.seconds += 3600
+    run._choose_last(found, SimpleNamespace(runs=[*plan.runs, *later.runs]), found.clock)
+    assert read_json(found.wanted.folder / run.FINALS) == {**known, "seeds": 8}
+
+
+def test_latency_that_a_comparison_cannot_measure_is_that_of_the_search(halving, tmp_path):
+    """In int8, or on another device: the report shows it, and the cheaper of two finalists is the faster one."""
+    found, _ = halving(width)
+    assert run._measures_finalists(found.wanted)
+    for more, precision in (({"int8": True}, "int8"), ({"latency": "a/board.csv"}, "fp32")):
+        found.wanted = replace(found.wanted, **more)
+        assert not run._measures_finalists(found.wanted)
+        fast, slow = sorted(found.candidates, key=lambda label: found.field.times[found.candidates[label]])[:2]
+        models = [
+            SimpleNamespace(label=label, digest=label, size=8, parameters=2, gflops=1.0) for label in (slow, fast)
+        ]
+        known = run._known_latency(found, SimpleNamespace(models=models))
+        times = [found.field.times[found.candidates[label]] for label in (slow, fast)]
+        assert [(row.model, row.p50, row.ratio) for row in known.measurements] == [
+            (slow, times[0], 1.0),
+            (fast, times[1], times[1] / times[0]),
+        ]
+        assert {row.way for row in known.measurements} == {f"onnxruntime {precision} 1 thread"}
+        assert latency.Latency.from_plain(json.loads(json.dumps(known.to_plain()))) == known
+        found.wanted = replace(found.wanted, int8=False)
 
 
 def test_too_few_to_choose_from(halving):

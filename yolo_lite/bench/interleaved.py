@@ -129,6 +129,7 @@ def summarised(how: Conditions, entries: Sequence[Entry], rounds: Sequence[Seque
                 size=size_of(entry.path),
                 control=entry.control,
                 classes=entry.subject.classes,
+                imgsz=entry.imgsz,
             )
         )
     return result

@@ -29,6 +29,7 @@ class Measurement:
         size: Size of the exported file, bytes.
         control: Whether this is the repeated measurement of the first model, which shows insignificant differences.
         classes: Number of classes; None for an exported file.
+        imgsz: Height and width of the image, pixels.
     """
 
     model: str
@@ -45,6 +46,7 @@ class Measurement:
     size: int
     control: bool = False
     classes: int | None = None
+    imgsz: int | None = None
 
     @property
     def name(self) -> str:

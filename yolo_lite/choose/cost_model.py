@@ -112,7 +112,7 @@ def fit(works: Sequence[Work], times: Sequence[float]) -> CostModel:
     amounts = np.array([[each.get(kind, 0.0) for kind in kinds] for each in works])
     measured = np.array(times)
     errors = []
-    for left_out in range(len(times)):
+    for left_out in range(len(times) if len(times) > 1 else 0):
         rest = np.arange(len(times)) != left_out
         prices = _prices(amounts[rest], measured[rest])
         errors.append(abs(amounts[left_out] @ prices / measured[left_out] - 1))

@@ -18,7 +18,7 @@ from yolo_lite.errors import ConfigError, one_line
 from yolo_lite.files import read_json, write, write_json
 
 FILE = "field.json"
-PART = 0.08  # maximum fraction of the hours spent on building candidates
+PART = 0.08  # maximum fraction of the hours spent on building candidates, and twice on measuring some of them
 NEAR = 40  # number of candidates per hour that are measured because they may fit the budget
 STOCK, OURS = 6, 8  # minimum numbers of stock or shrunk models and of our configs among these, if there are as many
 
@@ -97,16 +97,33 @@ def find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
     if known is not None:
         return Field.from_plain(known)
     found = _find(wanted, data, say)
+    _check_count(found)
     write_json(wanted.folder / FILE, found.to_plain())
     return found
 
 
+def _check_count(found: Field) -> None:
+    """Check that there are candidates to choose from.
+
+    Raises:
+        ConfigError: No candidate is within the budget, or one alone.
+    """
+    within, times = found.within, sorted(found.times.values())
+    if not within:
+        raise ConfigError(f"budget={found.budget:g}ms: the fastest of the candidates takes {times[0]:.1f} ms")
+    if len(within) == 1:
+        next_one = f"; the next one takes {times[1]:.1f} ms" if len(times) > 1 else ""
+        raise ConfigError(
+            f"budget={found.budget:g}ms: only {within[0].label} is within it ({times[0]:.1f} ms), so there is nothing "
+            f"to choose{next_one}"
+        )
+
+
 def _find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
     models = wanted.folder / "candidates"
-    table = _table(Path(wanted.latency)) if wanted.latency else None
+    table = _table(wanted) if wanted.latency else None
     everything = space(wanted.imgsz, wanted.bases, wanted.backbones)
-    if table is not None:  # a model named like a candidate but without an image size was measured at the largest
-        table |= {f"{name}-{wanted.imgsz}": time for name, time in table.items()}
+    if table is not None:
         everything = [each for each in everything if each.label in table]
         if not everything:
             raise ConfigError(
@@ -123,21 +140,21 @@ def _find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
         times = {each: table[each.label] for each in works}
         check_budget(times.values(), wanted.budget)
         return Field(times, times, parameters, wanted.budget)
-    device = Device(wanted.runtime, wanted.threads, wanted.data if wanted.int8 else None)
+    device, most = (
+        Device(wanted.runtime, wanted.threads, wanted.data if wanted.int8 else None),
+        PART * 3600 * wanted.hours,
+    )
     reference = next((each for each in works if each.backbone is None), next(iter(works)))
     timings = Timings(wanted.folder / "latency.json", reference, models, device, say)
-    model = fitted(timings, works, min(FIRST, round(12 + 24 * wanted.hours)))
+    model = fitted(timings, works, min(FIRST, round(12 + 24 * wanted.hours)), time.monotonic() + most)
     say(f"the cost model's median error is {model.error:.1%}, its 90th percentile {model.worst:.1%}")
     predicted = {each: model.predict(done) for each, done in works.items()}
     check_budget(predicted.values(), wanted.budget)
-    timings.measure(_near(predicted, wanted.budget, max(8, round(NEAR * wanted.hours)), model.error))
+    near = _near(predicted, wanted.budget, max(8, round(NEAR * wanted.hours)), model.error)
+    timings.measure(near, time.monotonic() + most)
     measured = timings.known
     times = {each: measured[each.label] for each in works if each.label in measured}
-    found = Field(times, predicted, parameters, wanted.budget, model.error, timings.failed)
-    if not found.within:
-        fastest = min(times.values())
-        raise ConfigError(f"budget={wanted.budget:g}ms: the fastest of the candidates takes {fastest:.1f} ms")
-    return found
+    return Field(times, predicted, parameters, wanted.budget, model.error, timings.failed)
 
 
 def _near(predicted: Mapping[Candidate, float], budget: float, count: int, error: float) -> list[Candidate]:
@@ -201,10 +218,35 @@ def _one(candidate: Candidate, folder: Path, wanted: Settings, classes: int) -> 
     return {"work": work(model, wanted.imgsz), "parameters": sum(each.numel() for each in model.parameters()) / 1e6}
 
 
-def _table(file: Path) -> dict[str, float]:
-    """Read the p50 latency of each model, in milliseconds, from a table of `yolo-lite bench`."""
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
+def _table(wanted: Settings) -> dict[str, float]:
+    """Read the p50 latency of each candidate, in milliseconds, from a table of `yolo-lite bench`, by label.
+
+    A model whose name has no image size was measured at that of its row; without a column for it, at the largest one.
+
+    Raises:
+        ConfigError: The table has other columns or no number as latency, no row for the runtime, threads and precision,
+            or several for a model.
+    """
+    where, way = f"latency={wanted.latency}", {"runtime": wanted.runtime, "threads": str(wanted.threads)}
+    way["precision"] = "int8" if wanted.int8 else "fp32"
+    with Path(str(wanted.latency)).open(newline="", encoding="utf-8") as lines:
+        rows = [row for row in csv.DictReader(lines) if row.get("control", "False") != "True"]
     if not rows or not {"model", "p50"} <= rows[0].keys():
-        raise ConfigError(f"latency={file}: needs a bench.csv of yolo-lite bench, with columns model and p50")
-    return {row["model"]: float(row["p50"]) for row in rows if row.get("control", "False") != "True"}
+        raise ConfigError(f"{where}: needs a bench.csv of yolo-lite bench, with columns model and p50")
+    way = {key: value for key, value in way.items() if key in rows[0]}
+    fits = [row for row in rows if all(row[key] == value for key, value in way.items())]
+    if not fits:
+        ways = dict.fromkeys(", ".join(f"{key} {row[key]}" for key in way) for row in rows)
+        needed = ", ".join(f"{key} {value}" for key, value in way.items())
+        raise ConfigError(f"{where}: has no row for {needed}; it has {'; '.join(ways)}")
+    found: dict[str, float] = {}
+    for row in fits:
+        try:
+            latency = float(row["p50"])
+        except (TypeError, ValueError):
+            raise ConfigError(f"{where}: the p50 of {row['model']} is {row['p50']!r}; needed milliseconds") from None
+        label = f"{row['model']}-{row.get('imgsz') or wanted.imgsz}"
+        if label in found:
+            raise ConfigError(f"{where}: has several rows for {row['model']}; needed one")
+        found[label] = latency
+    return found | {row["model"]: float(row["p50"]) for row in fits}

@@ -4,7 +4,8 @@ import contextlib
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from yolo_lite.choose.search import Search, Step
 from yolo_lite.choose.settings import Settings
 from yolo_lite.compare import run as comparing
 from yolo_lite.compare.process import Job, Workers
-from yolo_lite.compare.record import RunRecord, is_finished, read_run
+from yolo_lite.compare.record import RunRecord, counting, is_finished, read_run
 from yolo_lite.compare.report import search as reported
+from yolo_lite.datasets.images import check_data, files_of
 from yolo_lite.errors import ConfigError
 from yolo_lite.files import read_json, write_json
 
@@ -50,17 +52,14 @@ class Halving:
         self.folder = wanted.folder / "halving"
         self.candidates = {each.label: each for each in field.within}
         self.paces: dict[str, Pace] = {}  # by label
-        self.data = self._data()
+        self.validations: dict[str, float] = {}  # seconds per image, by label
+        self.data = held_out.dataset(wanted.data, self.folder)
         self.plan = read_json(wanted.folder / "schedule.json") or {}
         self.search: Search | None = None
 
-    def _data(self) -> Path:
-        from yolo_lite.datasets.images import check_data, training_files
-
-        known = self.folder / "data.yaml"
-        if not known.exists():
-            held_out.write_dataset(check_data(self.wanted.data), training_files(self.wanted.data), self.folder)
-        return known
+    def open(self) -> None:
+        """Read the results so far, without training."""
+        self.search = self._open()
 
     def run(self) -> None:
         """Train until the time for halving is used up or no candidate is left to train."""
@@ -69,7 +68,8 @@ class Halving:
         with contextlib.closing(comparing.workers(*settings, at_once=wanted.parallel)) as at_work:
             if not self.plan:
                 self._make_plan(at_work)
-            self.search = self._open()
+            self.open()
+            assert self.search is not None
             self._work(at_work, self.search)
 
     def _make_plan(self, at_work: Workers) -> None:
@@ -82,24 +82,27 @@ class Halving:
         records = self._pilots(at_work, pilots, 0, 2)
         paces = [pace for pace in (pace_of(record, 2) for record in records) if pace is not None]
         if not paces:
-            raise ConfigError(f"{pilots[0]} cannot be trained: {records[0].error}")
+            failed = next((each for each in records if each.error), records[0])
+            raise ConfigError(f"{failed.model} cannot be trained: {failed.error}")
         pace, seconds, parallel = _median(paces), self.clock.seconds, self.wanted.parallel
         epochs = self.wanted.train.get("epochs") or epochs_within(seconds, pace, parallel)
-        self.plan, done = {"epochs": epochs}, 2
+        self.plan, done = {"epochs": epochs, "pace": astuple(pace)}, 2
         while True:
             records = [record for record in records if record.metrics is not None]
             scores = [record.metrics.figures[MAIN] for record in records if record.metrics is not None]
             longer = longer_pilot(done, epochs)
             if not scores or statistics.median(scores) >= LEARNED or longer == done:
                 break
+            after = self.clock.left - self.reserve - len(records) * pace.seconds(longer - done) / parallel
+            if candidates_within(after, pace, [longer], parallel) <= len(records):
+                break  # no time to train more than these for so long
             records = self._pilots(at_work, [record.model for record in records], done, longer)
             done = longer
-        kept = reserve(seconds, pace, epochs, parallel)
-        left = self.clock.left - kept
+        left = self.clock.left - self.reserve
         rungs = rungs_within(left, pace, len(labels), epochs, parallel, done if done > 2 else 1)
         tried = candidates_within(left, pace, rungs, parallel)
         first = len(labels) if tried >= len(labels) else max(1, tried // 2)  # the sampler chooses the others
-        self.plan = {"epochs": epochs, "rungs": rungs, "reserve": kept, "first": first}
+        self.plan |= {"rungs": rungs, "first": first}
         options = "hours=" if self.wanted.source else "hours= or source=, a trained YOLO to start from,"
         more = "" if tried >= len(labels) else f"; {options} would allow more"
         say(
@@ -107,6 +110,16 @@ class Halving:
             f"for about {min(tried, len(labels))} of {len(labels)} candidates{more}"
         )
         write_json(self.wanted.folder / "schedule.json", self.plan)
+
+    @cached_property
+    def validated(self) -> int:
+        """Number of validation images of the dataset."""
+        return len(files_of(check_data(self.wanted.data)["val"], f"data={self.wanted.data}"))
+
+    @property
+    def reserve(self) -> float:
+        """Seconds that are reserved for the finalists."""
+        return reserve(self.clock.seconds, Pace(*self.plan["pace"]), self.plan["epochs"], self.wanted.parallel)
 
     def _pilots(self, at_work: Workers, labels: Sequence[str], done: int, epochs: int) -> list[RunRecord]:
         """Train candidates, side by side, to see their pace and what they learn."""
@@ -124,8 +137,7 @@ class Halving:
         for label in self.candidates:  # paces of runs before an interruption
             done = 0
             for epochs in self.plan["rungs"]:
-                pace = pace_of(read_run(self.folder / label / str(epochs), label, 0), epochs - done)
-                self.paces |= {label: pace} if pace else {}
+                self._note(read_run(self.folder / label / str(epochs), label, 0), epochs - done)
                 done = epochs
         parts = {label: _parts(each) for label, each in self.candidates.items()}
         storage = f"sqlite:///{self.wanted.folder / 'halving.db'}"
@@ -142,7 +154,7 @@ class Halving:
                 folder = self._folder(step)
                 if is_finished(folder):  # run of a command that was killed before it recorded the result
                     self._take(search, step, read_run(folder, step.candidate, 0))
-                elif self._seconds(step) > self.clock.left - self.plan["reserve"]:
+                elif self._seconds(step) > self.clock.left - self.reserve:
                     search.put_back(step)
                     over = True
                 else:
@@ -161,23 +173,33 @@ class Halving:
             search.fail(step, record.error or "it failed")
             say(f"{step.candidate}: FAILED: {record.error}; {time}")
             return
-        pace = pace_of(record, step.epochs - step.done)
-        if pace is not None:
-            self.paces[step.candidate] = pace
+        self._note(record, step.epochs - step.done)
         score = record.metrics.figures[MAIN]
         goes_on = search.report(step, score)
         last = step.epochs == self.plan["rungs"][-1]
         then = "complete" if last else "continues" if goes_on else "dropped"
         say(f"{step.candidate}: {_epochs(step.epochs)}, {MAIN} {score:.3f}, {then}; {time}")
 
+    def _note(self, record: RunRecord, epochs: int) -> None:
+        """Note how long a run took, unless it failed."""
+        pace = pace_of(record, epochs)
+        if pace is not None:
+            self.paces[record.model] = pace
+            self.validations[record.model] = (record.evaluate_seconds or 0.0) / record.final.images
+
     def _seconds(self, step: Step) -> float:
-        """Estimate the seconds that a step takes, with a margin of 10 %; 0 while no pace is known."""
+        """Estimate the seconds that a step takes, with a margin of 10 %."""
         return 1.1 * self.pace(step.candidate).seconds(step.epochs - step.done)
 
     def pace(self, label: str) -> Pace:
         """Return the pace of a candidate, or the median pace of the others if it has not been trained."""
-        known = [self.paces[label]] if label in self.paces else list(self.paces.values()) or [Pace(0.0, 0.0)]
-        return _median(known)
+        known = [self.paces[label]] if label in self.paces else list(self.paces.values())
+        return _median(known or [Pace(*self.plan["pace"])])
+
+    def final_pace(self, label: str) -> Pace:
+        """Return the pace of a finalist: it has all training images, and is validated after each epoch."""
+        pace, each = self.pace(label), self.validations.get(label, 0.0)
+        return Pace(pace.start, pace.epoch / (1 - held_out.PART) + each * self.validated)
 
     def _folder(self, step: Step) -> Path:
         return self.folder / step.candidate / str(step.epochs)
@@ -246,10 +268,12 @@ class Halving:
 
 
 def pace_of(record: RunRecord, epochs: int) -> Pace | None:
-    """Return the pace of a run; None if it failed or was resumed after an interruption."""
-    if record.status != "finished" or not record.wall_seconds or record.train_seconds is None:
+    """Return the pace of a run; None if it failed."""
+    if record.metrics is None or record.train_seconds is None:
         return None
-    return Pace(IMPORTS + record.wall_seconds - record.train_seconds, record.train_seconds / epochs)
+    once = record.status == "finished" and len(counting(record.attempts)) <= 1
+    besides = record.wall_seconds - record.train_seconds if once and record.wall_seconds else record.evaluate_seconds
+    return Pace(IMPORTS + (besides or 0.0), record.train_seconds / epochs)
 
 
 def _median(paces: Sequence[Pace]) -> Pace:

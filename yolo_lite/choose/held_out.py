@@ -1,12 +1,14 @@
 """Seeded split of the training images into a training and a held-out part that keeps near-duplicates together."""
 
 import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import yaml
 
+from yolo_lite.datasets.images import check_data, training_files
 from yolo_lite.errors import ConfigError
 from yolo_lite.files import write
 
@@ -20,7 +22,8 @@ def hashes(files: Sequence[Path]) -> "np.ndarray":
 
     found = np.zeros((len(files), 64), bool)
     for number, file in enumerate(files):
-        image = cv2.imdecode(np.fromfile(str(file), np.uint8), cv2.IMREAD_GRAYSCALE) if file.stat().st_size else None
+        content = np.fromfile(str(file), np.uint8) if file.is_file() else np.empty(0, np.uint8)
+        image = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) if content.size else None
         if image is not None:
             small = cv2.resize(image, (9, 8), interpolation=cv2.INTER_AREA)
             found[number] = (small[:, 1:] > small[:, :-1]).flatten()
@@ -62,32 +65,62 @@ def split(files: Sequence[Path], seed: int = 0) -> tuple[list[Path], list[Path]]
     wanted = max(round(PART * len(files)), 1)
     held: list[int] = []
     for group in together:
-        if len(held) + len(group) <= wanted or not held:
+        if len(held) + len(group) <= wanted:
             held += group
-        if len(held) >= wanted:
-            break
+    held = held or min(together, key=len)
     kept = sorted(set(range(len(files))).difference(held))
     if not kept:
         raise ConfigError(f"its {len(files)} training images are too few, or too similar, to hold some of them out")
     return [files[number] for number in kept], [files[number] for number in sorted(held)]
 
 
-def write_dataset(data: dict[str, object], files: Sequence[Path], folder: Path, seed: int = 0) -> Path:
-    """Write a dataset of the training images alone, with a held-out part as `val`; return the path of its YAML.
+def dataset(data: str, folder: Path, seed: int = 0) -> Path:
+    """Return the YAML of a dataset of the training images alone, with a held-out part as `val`; write it if needed.
+
+    Its images are links to those of the dataset and its labels are copies, so that the two parts and the dataset itself
+    do not replace one another's label caches. It is written again if the dataset or the folder has moved.
 
     Args:
-        data: Dataset dictionary as read by Ultralytics.
-        files: Paths of the dataset's training images.
+        data: Path of the YAML of the whole dataset.
         folder: Folder to write the dataset to.
         seed: Random seed of the split.
 
     Raises:
         ConfigError: There are too few images, or all are near-duplicates.
     """
-    kept, held = split(files, seed)
-    for name, part in (("train", kept), ("val", held)):
-        write(folder / f"{name}.txt", "".join(f"{file.absolute()}\n" for file in part))
-    same: dict[str, object] = {key: data[key] for key in ("names", "channels") if key in data}
-    content: dict[str, object] = {"path": str(folder.absolute()), "train": "train.txt", "val": "val.txt", **same}
-    write(folder / "data.yaml", yaml.safe_dump(content, sort_keys=False))
-    return folder / "data.yaml"
+    whole, known = check_data(data), folder / "data.yaml"
+    files = training_files(data)
+    here = {"path": str(folder.absolute()), "from": str(files[0].absolute())}
+    content = yaml.safe_load(known.read_text("utf-8")) if known.exists() else {}
+    if {key: content.get(key) for key in here} == here:
+        return known
+    for name, part in zip(("train", "val"), split(files, seed), strict=True):
+        images, labels = folder / "images" / name, folder / "labels" / name
+        for place in (images, labels):
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(parents=True)
+        for number, file in enumerate(part):
+            one, label = images / f"{number:06}{file.suffix}", labels_of(file)
+            if file.is_file():
+                _link(file.absolute(), one)
+            if label.is_file():
+                shutil.copyfile(label, labels / f"{one.stem}.txt")
+    content = {**here, "train": "images/train", "val": "images/val"}
+    content |= {key: whole[key] for key in ("names", "channels") if key in whole}
+    write(known, yaml.safe_dump(content, sort_keys=False))
+    return known
+
+
+def labels_of(image: Path) -> Path:
+    """Return the path where Ultralytics looks for an image's labels."""
+    from ultralytics.data.utils import img2label_paths
+
+    return Path(img2label_paths([str(image)])[0])
+
+
+def _link(file: Path, link: Path) -> None:
+    """Link to a file, or copy it where links are not possible."""
+    try:
+        link.symlink_to(file)
+    except OSError:  # Windows without the privilege, or a file system without links
+        shutil.copyfile(file, link)

@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from yolo_lite.choose import held_out
+from yolo_lite.choose.field import FILE as FIELD
 from yolo_lite.choose.field import find
 from yolo_lite.choose.halving import MAIN, Halving, pace_of, say
-from yolo_lite.choose.schedule import LAST, Clock, Pace, finals_within, seeds_within
+from yolo_lite.choose.schedule import LAST, Clock, finals_within, seeds_within
 from yolo_lite.choose.settings import Settings
+from yolo_lite.compare import latency
 from yolo_lite.compare import run as comparing
 from yolo_lite.compare.local import locked
 from yolo_lite.compare.plan import Plan, Run, make_plan, write_folder
@@ -20,8 +21,9 @@ from yolo_lite.datasets import scan
 from yolo_lite.errors import ConfigError, one_line
 from yolo_lite.files import read_json, write, write_json
 
-FORMAT = 3
+FORMAT = 4
 FINALS = "finals.json"  # finalists, their epochs and image sizes, then the last of them with their seeds
+CLOSING = 150  # seconds for the finalists' latency and the report
 SAME = (
     "budget",
     "runtime",
@@ -67,7 +69,7 @@ def execute(wanted: Settings) -> Outcome:
     wanted.folder.mkdir(parents=True, exist_ok=True)
     with locked(wanted.folder) as lock:
         _check_folder(wanted, data.content.digest)
-        write_json(wanted.folder / "choose.json", _known_by(wanted, data.content.digest))
+        _begin(wanted, data.content.digest)
         clock = Clock(wanted.folder / "clock.json", wanted.hours)
 
         def ticking(line: str) -> None:
@@ -77,16 +79,21 @@ def execute(wanted: Settings) -> Outcome:
         try:
             field = find(wanted, data.record | {"nc": len(data.content.classes)}, ticking)
             halving = Halving(wanted, field, clock, lock)
-            halving.run()
-            _choose_finalists(halving, clock)
+            if read_json(wanted.folder / FINALS):
+                halving.open()
+            else:
+                halving.run()
+                _choose_finalists(halving, clock)
             clock.tick(0)
             plan = make_plan(_comparison(wanted))
             write_folder(plan)
             known = read_json(wanted.folder / FINALS)
             write_json(plan.folder / reported.FILE, asdict(halving.report(known["models"])))  # compare's page shows it
+            if not _measures_finalists(wanted):
+                write_json(plan.folder / latency.FILE, _known_latency(halving, plan).to_plain())
             if "last" not in known:
                 comparing.train(plan, clock.tick)
-                _choose_last(halving, plan, clock)
+            _choose_last(halving, plan, clock)
             outcome = comparing.execute(make_plan(_comparison(wanted)), clock.tick)
         finally:
             clock.tick(0)
@@ -100,7 +107,7 @@ def _known_by(wanted: Settings, digest: str) -> dict[str, Any]:
 
 
 def _check_folder(wanted: Settings, digest: str) -> None:
-    """Check that a folder is new or holds the same search.
+    """Check that a folder is new or holds the same search, or one that has not found its candidates yet.
 
     Raises:
         ConfigError: The folder holds something else.
@@ -111,27 +118,38 @@ def _check_folder(wanted: Settings, digest: str) -> None:
         if wanted.folder.exists() and any(not path.name.startswith(".") for path in wanted.folder.iterdir()):
             raise ConfigError(f"{wanted.folder}: exists, but is not a search; choose another name=")
         return
-    for key, value in new.items():
-        before = old.get(key)
-        if before != (list(value) if isinstance(value, tuple) else value):
-            found = "other images or labels" if key == "data" else f"{key}={value}, it has {key}={before}"
-            raise ConfigError(f"{wanted.folder} holds another search: {one_line(found)}; {advice}")
+    changed = _changed(old, new)
+    if changed and (wanted.folder / FIELD).exists():
+        key = changed[0]
+        found = "other images or labels" if key == "data" else f"{key}={new[key]}, it has {key}={old.get(key)}"
+        raise ConfigError(f"{wanted.folder} holds another search: {one_line(found)}; {advice}")
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return the names of the settings that differ."""
+    return [key for key, value in new.items() if old.get(key) != (list(value) if isinstance(value, tuple) else value)]
+
+
+def _begin(wanted: Settings, digest: str) -> None:
+    """Write the settings to the folder; delete what is left of an attempt with others that found no candidates."""
+    old, new = read_json(wanted.folder / "choose.json"), _known_by(wanted, digest)
+    if old is not None and _changed(old, new):
+        for name in ("works.json", "latency.json", "clock.json"):
+            (wanted.folder / name).unlink(missing_ok=True)
+    write_json(wanted.folder / "choose.json", new)
 
 
 def _choose_finalists(halving: Halving, clock: Clock) -> None:
-    """Select the finalists and write their YAMLs; a resumed search keeps its finalists."""
+    """Select the finalists and write their YAMLs."""
     folder = halving.wanted.folder
-    if read_json(folder / FINALS):
-        return
     assert halving.search is not None
     ranking = halving.search.ranking()
     if len(ranking) < 2:
         raise ConfigError(
             f"{len(ranking)} of {len(halving.candidates)} candidates were trained, too few to choose from; raise hours="
         )
-    shorter = 1 - held_out.PART  # an epoch of the halving has fewer images
-    paces = [Pace(pace.start, pace.epoch / shorter) for pace in map(halving.pace, ranking)]
-    found = finals_within(clock.left, paces, halving.plan["epochs"], halving.wanted.parallel)
+    paces = [halving.final_pace(label) for label in ranking]
+    found = finals_within(_left(clock), paces, halving.plan["epochs"], halving.wanted.parallel)
     chosen = ranking[: found.candidates]
     stock = [label for label in ranking if halving.is_stock(label)]
     if stock and not set(stock) & set(chosen):
@@ -144,18 +162,56 @@ def _choose_finalists(halving: Halving, clock: Clock) -> None:
 
 
 def _choose_last(halving: Halving, plan: Plan, clock: Clock) -> None:
-    """Select the finalists that get further seeds, the best of those trained with one, and the number of seeds."""
+    """Select the finalists that get further seeds, the best of those trained with one, and the number of seeds.
+
+    A resumed search keeps these finalists; with more time than before, they get more seeds.
+    """
     known = read_json(halving.wanted.folder / FINALS)
-    records = {each.model.label: read_run(each.folder, each.model.label, each.seed) for each in plan.runs}
+    every = {(each.model.label, each.seed): read_run(each.folder, each.model.label, each.seed) for each in plan.runs}
+    records = {label: record for (label, seed), record in every.items() if seed == 0}
     scores = {label: record.metrics.figures[MAIN] for label, record in records.items() if record.metrics}
     if len(scores) < LAST:
         return
     times = {label: halving.field.times[halving.candidates[label]] for label in scores}
-    last = sorted(scores, key=lambda label: (-scores[label], times[label]))[:LAST]
+    last = known.get("last") or sorted(scores, key=lambda label: (-scores[label], times[label]))[:LAST]
     last.sort(key=lambda label: not halving.is_stock(label))  # the first one is the baseline
-    paces = [pace_of(records[label], known["epochs"]) or halving.pace(label) for label in last]
-    seeds = seeds_within(clock.left, paces, known["epochs"], halving.wanted.parallel)
+    paces = [pace_of(records[label], known["epochs"]) or halving.final_pace(label) for label in last]
+    done = sum(record.is_finished for (label, _), record in every.items() if label in last) // LAST
+    seeds = seeds_within(_left(clock), paces, known["epochs"], halving.wanted.parallel, done)
+    seeds = max(seeds, known.get("seeds", 0))
     write_json(halving.wanted.folder / FINALS, {**known, "last": last, "seeds": seeds})
+
+
+def _measures_finalists(wanted: Settings) -> bool:
+    """Return whether the comparison measures latency itself; it can do so here and in fp32 only."""
+    return wanted.latency is None and not wanted.int8
+
+
+def _known_latency(halving: Halving, plan: Plan) -> latency.Latency:
+    """Return the finalists' latency as the search knows it, for the comparison's report and recommendation."""
+    wanted, finalists = halving.wanted, [model.label for model in plan.models]
+    times = {label: halving.field.times[halving.candidates[label]] for label in finalists}
+    precision, first = "int8" if wanted.int8 else "fp32", times[finalists[0]]
+    rows = []
+    for each in plan.models:
+        time = times[each.label]
+        figures: Any = {"p50": time, "p90": time, **dict.fromkeys(("ratio", "low", "high"), time / first)}
+        figures |= {"size": each.size, "parameters": each.parameters, "gflops": each.gflops}
+        rows.append(latency.Row(each.label, wanted.runtime, wanted.threads, precision, **figures))
+    return latency.Latency(
+        models={model.label: model.digest for model in plan.models},
+        imgsz=wanted.imgsz,
+        runtimes=[wanted.runtime],
+        threads=[wanted.threads],
+        environment={"measured": f"in {Path(wanted.latency).name}" if wanted.latency else "by the search"},
+        measurements=rows,
+        sizes={label: halving.candidates[label].imgsz for label in finalists},
+    )
+
+
+def _left(clock: Clock) -> float:
+    """Return the seconds that are left for training, without those for the latency and the report at the end."""
+    return clock.left - min(CLOSING, clock.seconds / 10)
 
 
 def _comparison(wanted: Settings) -> Mapping[str, Any]:
@@ -173,7 +229,7 @@ def _comparison(wanted: Settings) -> Mapping[str, Any]:
         "epochs": known["epochs"],
         "split": wanted.split,
         "parallel": wanted.parallel,
-        "latency": wanted.latency is None,
+        "latency": _measures_finalists(wanted),
         "runtimes": [wanted.runtime],
         "threads": [wanted.threads],
         "project": str(wanted.folder),

@@ -1,5 +1,6 @@
 """Schedule of a search: epochs, rungs, finalists and seeds, and a clock that continues after an interruption."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Finals:
     def seconds(self, paces: Sequence[Pace], parallel: int) -> float:
         """Return the duration of the comparison; `paces` are those of its finalists."""
         each = sum(pace.seconds(self.epochs) for pace in paces) / len(paces)
-        return runs(self.candidates, self.seeds) * each / parallel
+        return rounds(self.candidates, self.seeds, parallel) * each
 
 
 def rungs_within(seconds: float, pace: Pace, candidates: int, epochs: int, parallel: int, least: int = 1) -> list[int]:
@@ -93,14 +94,17 @@ def longer_pilot(done: int, epochs: int) -> int:
     return min(max(done + 1, done * 3 // 2), max(done, epochs // FIRST))
 
 
-def runs(candidates: int, seeds: int) -> int:
-    """Return the number of runs of a final comparison: one per candidate, further seeds for the last of them."""
-    return candidates + LAST * (seeds - 1)
+def rounds(candidates: int, seeds: int, parallel: int) -> int:
+    """Return how many runs of a final comparison follow one another.
+
+    All candidates are trained with one seed; after that, the last of them with further seeds.
+    """
+    return math.ceil(candidates / parallel) + math.ceil(LAST * (seeds - 1) / parallel)
 
 
 def reserve(seconds: float, pace: Pace, epochs: int, parallel: int) -> float:
     """Return the seconds of a search that are reserved for its finalists, at most `FINAL` of them."""
-    return min(FINAL * seconds, 1.1 * runs(*SIZES[0]) * pace.seconds(epochs) / parallel)
+    return min(FINAL * seconds, 1.1 * rounds(*SIZES[0], parallel) * pace.seconds(epochs))
 
 
 def epochs_within(seconds: float, pace: Pace, parallel: int) -> int:
@@ -111,7 +115,7 @@ def epochs_within(seconds: float, pace: Pace, parallel: int) -> int:
         pace: Pace of a typical candidate.
         parallel: Number of runs at a time.
     """
-    each = 0.9 * FINAL * seconds * parallel / runs(*USUAL)
+    each = 0.9 * FINAL * seconds / rounds(*USUAL, parallel)
     return int(min(max((each - pace.start) / pace.epoch, LEAST), MOST))
 
 
@@ -129,23 +133,25 @@ def finals_within(seconds: float, paces: Sequence[Pace], epochs: int, parallel: 
         if len(paces) >= count and found.seconds(paces[:count], parallel) <= seconds:
             return found
     count, seeds = SIZES[-1]
-    start, epoch = (sum(getattr(pace, part) for pace in paces[:count]) for part in ("start", "epoch"))
-    fits = (seconds * parallel / seeds - start) / epoch if epoch else 0  # 0: unknown pace
+    start, epoch = (sum(getattr(pace, part) for pace in paces[:count]) / count for part in ("start", "epoch"))
+    fits = (seconds / rounds(count, seeds, parallel) - start) / epoch if epoch else 0  # 0: unknown pace
     return Finals(count, seeds, max(1, min(int(fits), epochs)))
 
 
-def seeds_within(seconds: float, paces: Sequence[Pace], epochs: int, parallel: int) -> int:
-    """Return the number of seeds for the last finalists, which have been trained with one; at least `SIZES[-1]` has.
+def seeds_within(seconds: float, paces: Sequence[Pace], epochs: int, parallel: int, done: int = 1) -> int:
+    """Return the number of seeds for the last finalists; at least `SIZES[-1]` has.
 
     Args:
         seconds: Remaining time, in seconds.
         paces: Paces of the last finalists.
         epochs: Epochs per run.
         parallel: Number of runs at a time.
+        done: Number of seeds that they have been trained with.
     """
-    each = sum(pace.seconds(epochs) for pace in paces) / parallel
-    more = int(seconds / each) if each else 0
-    return min(max(1 + more, SIZES[-1][1]), SIZES[0][1])
+    each = sum(pace.seconds(epochs) for pace in paces) / len(paces)
+    at_once = max(parallel // LAST, 1)  # seeds that are trained side by side
+    more = int(seconds / (each * math.ceil(LAST / parallel))) * at_once if each else 0
+    return min(max(done + more, SIZES[-1][1]), SIZES[0][1])
 
 
 class Clock:

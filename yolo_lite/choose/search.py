@@ -71,11 +71,10 @@ class Search:
         began = self.study.get_trials(deepcopy=False)
         for trial in began:
             if trial.state == optuna.trial.TrialState.RUNNING:  # trial of a command that was killed
-                if "candidate" in trial.user_attrs:
-                    self.waiting.append(optuna.Trial(self.study, trial._trial_id))
-                else:
+                if "candidate" not in trial.user_attrs or "failed" in trial.user_attrs:
                     self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        self.waiting.sort(key=_done)
+                else:
+                    self._decide(optuna.Trial(self.study, trial._trial_id))
         if not began:
             for parts in list(self.candidates.values())[:first]:
                 self.study.enqueue_trial(dict(parts))
@@ -121,14 +120,19 @@ class Search:
 
     def report(self, step: Step, score: float) -> bool:
         """Record the score of a step; return whether its candidate continues or has completed the last rung."""
-        import optuna
-
         trial = self.working.pop(step.trial)
         trial.report(score, step.epochs)
-        if step.epochs == self.rungs[-1]:
-            self.study.tell(trial, score)
+        return self._decide(trial)
+
+    def _decide(self, trial: "optuna.Trial") -> bool:
+        """Decide on a trial after its last report, also after a kill; return whether it continues or is complete."""
+        import optuna
+
+        scores = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        if self.rungs[-1] in scores:
+            self.study.tell(trial, scores[self.rungs[-1]])
             return True
-        if trial.should_prune():
+        if scores and trial.should_prune():
             self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             return False
         self.waiting.append(trial)

@@ -8,10 +8,11 @@ from typing import Any
 
 from yolo_lite import arguments, options
 from yolo_lite.bench.runtimes import check_runtimes
-from yolo_lite.choose.candidates import BACKBONES, BASES
+from yolo_lite.choose.candidates import BACKBONES, BASES, SCALES
 from yolo_lite.compare import settings as compare
 from yolo_lite.errors import ConfigError, suggest
 from yolo_lite.files import is_file
+from yolo_lite.ultralytics_hooks.configs import stock_configs
 from yolo_lite.ultralytics_hooks.released import checkpoint
 
 TAKEN = {  # training arguments that a search sets itself: what to use instead
@@ -96,14 +97,13 @@ def read(settings: str | Path | Mapping[str, Any] | None = None, more: Mapping[s
         ours[key] = tuple(ours[key] or {"bases": BASES, "backbones": BACKBONES}[key])
     _check(ours)
     if ours["source"]:
-        ours["source"] = str(checkpoint(ours["source"], "source"))
+        ours["source"] = str(_checked_source(ours["source"]))
     return Settings(**ours, folder=folder, train=train)
 
 
 def _check(ours: Mapping[str, Any]) -> None:
     """Check that the packages, stock models, backbones, files and the runtime that are needed exist."""
     from yolo_lite.discovery import families
-    from yolo_lite.ultralytics_hooks.configs import stock_configs
 
     for package in ("optuna", "scipy"):
         if importlib.util.find_spec(package) is None:
@@ -111,6 +111,7 @@ def _check(ours: Mapping[str, Any]) -> None:
     for base in ours["bases"]:
         if base not in stock_configs():
             raise ConfigError(f"bases={base}: Ultralytics has no such model{suggest(base, stock_configs())}")
+        _check_base(base)
     for backbone in ours["backbones"]:
         if backbone not in families():
             raise ConfigError(f"backbones={backbone}: there is no such backbone{suggest(backbone, families())}")
@@ -118,3 +119,35 @@ def _check(ours: Mapping[str, Any]) -> None:
         raise ConfigError(f"latency={ours['latency']}: there is no such file")
     if ours["latency"] is None:
         check_runtimes([ours["runtime"]], int8=ours["int8"])
+
+
+def _check_base(base: str) -> None:
+    """Check that a stock model is a detector whose scales include those of the candidates."""
+    from ultralytics.nn.tasks import guess_model_task, yaml_model_load
+
+    d = yaml_model_load(str(stock_configs()[base]))
+    if (
+        "-" in base
+        or guess_model_task(d) != "detect"
+        or d["head"][-1][2] != "Detect"
+        or not {*SCALES} <= {*d.get("scales", ())}
+    ):
+        needed = f"needed a detector with scales {' and '.join(SCALES)}, such as {', '.join(BASES)}"
+        raise ConfigError(f"bases={base}: {needed}")
+
+
+def _checked_source(given: str) -> Path:
+    """Return the path of the source, which has to be a trained detector.
+
+    Raises:
+        ConfigError: There is no such file, it cannot be read, or it is no detector that weights can be taken from.
+    """
+    from yolo_lite import models
+    from yolo_lite.weights.transfer import check_head
+
+    path = checkpoint(given, "source")
+    found = models.load(path, 64).yolo
+    if found.task != "detect":
+        raise ConfigError(f"source={given}: its task is {found.task}; needed a detector")
+    check_head(found.model, "source")
+    return path

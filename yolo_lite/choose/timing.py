@@ -1,9 +1,11 @@
 """Latency of the candidates: a few dozen are measured, the others predicted, and those near the budget measured too."""
 
 import itertools
+import math
 import statistics
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from yolo_lite.bench.interleaved import measure
@@ -43,8 +45,9 @@ class Timings:
     """
 
     def __init__(self, file: Path, reference: Candidate, models: Path, device: Device, say: Say) -> None:
-        self.file, self.reference, self.models, self.device, self.say = file, reference, models, device, say
+        self.file, self.models, self.device, self.say = file, models, device, say
         kept = read_json(file) or {}
+        self.reference = Candidate(**kept["reference"]) if kept else reference
         self.references: list[float] = kept.get("references", [])  # milliseconds of the reference in each batch
         self.ratios: dict[str, float] = kept.get("ratios", {})
         self.failed: dict[str, str] = {}  # label -> why it cannot be exported or run
@@ -55,11 +58,34 @@ class Timings:
         usual = statistics.median(self.references) if self.references else 0.0
         return {label: usual * ratio for label, ratio in self.ratios.items()}
 
-    def measure(self, candidates: Sequence[Candidate]) -> None:
-        """Measure the candidates that are not known yet, in batches interleaved with the reference."""
+    def measure(self, candidates: Sequence[Candidate], until: float = math.inf) -> None:
+        """Measure the candidates that are not known yet, in batches interleaved with the reference.
+
+        Args:
+            candidates: Candidates to measure.
+            until: Value of `time.monotonic` after which no further batch is begun; there is always one.
+
+        Raises:
+            ConfigError: None of the candidates can be exported and run.
+        """
+        self._settle_reference(candidates)
         new = [each for each in candidates if each.label not in {*self.ratios, *self.failed}]
         for start in range(0, len(new), BATCH):
+            if start and time.monotonic() > until:
+                break
             self._measure(new[start : start + BATCH])
+
+    def _settle_reference(self, candidates: Sequence[Candidate]) -> None:
+        """Measure the reference alone first, since it is part of every batch; if that fails, take another one."""
+        for each in [self.reference, *candidates]:
+            if self.references:
+                return
+            if each.label not in self.failed:
+                self.reference = each
+                self._measure([each])
+        if not self.references:
+            label, reason = next(iter(self.failed.items()))
+            raise ConfigError(f"no candidate can be exported and run; {label}: {reason}")
 
     def _measure(self, candidates: Sequence[Candidate]) -> None:
         together = [self.reference, *(each for each in candidates if each != self.reference)]
@@ -81,8 +107,9 @@ class Timings:
         times = {row.model: row.p50 for row in found if not row.control and row.precision == precision}
         usual = times[self.reference.label]
         self.references.append(usual)
-        self.ratios |= {label: time / usual for label, time in times.items()}
-        write_json(self.file, {"references": self.references, "ratios": self.ratios})
+        self.ratios |= {label: own / usual for label, own in times.items()}
+        kept = {"reference": asdict(self.reference), "references": self.references, "ratios": self.ratios}
+        write_json(self.file, kept)
 
 
 def spread(works: Mapping[Candidate, Work], count: int) -> list[Candidate]:
@@ -105,9 +132,9 @@ def spread(works: Mapping[Candidate, Work], count: int) -> list[Candidate]:
     return chosen
 
 
-def fitted(timings: Timings, works: Mapping[Candidate, Work], first: int = FIRST) -> CostModel:
+def fitted(timings: Timings, works: Mapping[Candidate, Work], first: int = FIRST, until: float = math.inf) -> CostModel:
     """Measure a first sample of candidates and fit the cost model to all measured candidates."""
-    timings.measure(spread(works, first))
+    timings.measure(spread(works, first), until)
     measured = timings.known
     known = [each for each in works if each.label in measured]
     return fit([works[each] for each in known], [measured[each.label] for each in known])

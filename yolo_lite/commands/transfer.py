@@ -61,7 +61,7 @@ def run(values: dict[str, Any], out: Path) -> None:
 
     from yolo_lite import models
     from yolo_lite.ultralytics_hooks import internals, released
-    from yolo_lite.weights.transfer import transfer
+    from yolo_lite.weights.transfer import check, transfer
 
     began = time.perf_counter()
     if Path(values["source"]).suffix != ".pt":
@@ -82,6 +82,7 @@ def run(values: dict[str, Any], out: Path) -> None:
     images = torch.stack([torch.from_numpy(image) for image in drawn])
     teacher: Any = source.model.to(device)
     model.to(device)
+    check(teacher, model, images)
     if values["mimic"]:
         from yolo_lite.weights.mimicking import mimic
 

@@ -86,6 +86,7 @@ INTERNALS = {  # module:attribute -> purpose
     "ultralytics.data.augment:LetterBox": "prepares images that calibrate int8",
     "ultralytics.data.build:build_yolo_dataset": "scans a dataset's labels",
     "ultralytics.data.utils:check_det_dataset": "finds a dataset",
+    "ultralytics.data.utils:img2label_paths": "finds the labels of images",
     "ultralytics.data.utils:DATASETS_DIR": "folder of shapes-cls",
     "ultralytics.data.utils:IMG_FORMATS": "file name extensions of images",
     "ultralytics.utils:DEFAULT_CFG_DICT": "the names of training and export arguments",

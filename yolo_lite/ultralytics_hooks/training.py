@@ -74,8 +74,7 @@ def _transfer(trainer: "BaseTrainer", source: str) -> Transferred:
     teacher = load_checkpoint(source)[0].to(trainer.device)
     names = vars(model).get("names")
     model.names = trainer.data["names"]
-    state = model.state_dict()
-    key = cache.key_of(teacher.state_dict(), state, images, args.seed, DEFAULT, trainer.device.type)
+    key = cache.key_of(teacher, model, images, args.seed, DEFAULT, trainer.device.type)
     known = cache.read(key)
     try:
         if known is not None:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,6 +17,9 @@ from yolo_lite import __version__
 from yolo_lite.files import replacing
 from yolo_lite.weights.fitting import Fit, Method
 from yolo_lite.weights.transfer import Transferred
+
+if TYPE_CHECKING:
+    from ultralytics.nn.tasks import BaseModel
 
 KEPT = 4  # number of files that are kept
 State = Mapping[str, torch.Tensor]
@@ -29,11 +32,16 @@ def folder() -> Path:
     return Path(USER_CONFIG_DIR, "yolo_lite")
 
 
-def key_of(source: State, target: State, images: torch.Tensor, seed: int, method: Method, device: str) -> str:
+def key_of(
+    source: "BaseModel", target: "BaseModel", images: torch.Tensor, seed: int, method: Method, device: str
+) -> str:
     """Return the SHA-256 digest of everything that a transfer depends on."""
     digest = hashlib.sha256(repr((__version__, torch.__version__, device, seed, method, images.shape)).encode())
-    for state in (source, target):
-        for name, value in state.items():
+    model: Any
+    for model in (source, target):
+        d = {key: value for key, value in model.yaml.items() if key not in ("yaml_file", "backbone_weights")}
+        digest.update(repr((sorted(d.items()), getattr(model, "names", None))).encode())
+        for name, value in model.state_dict().items():
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     digest.update(images.numpy().tobytes())

@@ -99,11 +99,18 @@ def check(source: "BaseModel", target: "BaseModel", images: torch.Tensor) -> Non
     if not len(images):
         raise ConfigError("found no images to transfer with; needed at least one, and a few dozen for a good result")
     for whose, model in (("source", source), ("target", target)):
-        rows: Any = model.model
-        if not isinstance(rows[-1], Detect) or type(rows[-1]).__name__ in TEXT_HEADS:
-            raise ConfigError(
-                f"the {whose}'s head is {type(rows[-1]).__name__}; needed one for boxes, masks, poses or OBB"
-            )
+        check_head(model, whose)
         takes = next(module for module in model.modules() if isinstance(module, nn.Conv2d)).in_channels
         if takes != images.shape[1]:
             raise ConfigError(f"the {whose} takes images of {takes} channels, found {images.shape[1]}")
+
+
+def check_head(model: "BaseModel", whose: str) -> None:
+    """Reject a model whose head a transfer does not support.
+
+    Raises:
+        ConfigError: If the head is not one for boxes, masks, poses or OBB.
+    """
+    rows: Any = model.model
+    if not isinstance(rows[-1], Detect) or type(rows[-1]).__name__ in TEXT_HEADS:
+        raise ConfigError(f"the {whose}'s head is {type(rows[-1]).__name__}; needed one for boxes, masks, poses or OBB")
