@@ -6,6 +6,7 @@ import textwrap
 
 import pytest
 import torch
+import yaml
 from conftest import python, yolo
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
@@ -121,6 +122,27 @@ def test_the_same_transfer_is_done_once(source, tiny_data, tmp_path, monkeypatch
     assert not other.model.state_dict()["model.2.0.bn.running_mean"].any()
     file.write_bytes(b"torn")
     assert not trainer_of(**wanted).model.state_dict()["model.2.0.bn.running_mean"].any()
+
+
+def test_transfers_to_other_models_have_other_keys():
+    """Weights of the same shapes, but other classes, activations or connections: the result would differ."""
+    torch.manual_seed(0)
+    source, target = YOLO("yolov8n.yaml").model, YOLO("yolo26n-lite.yaml").model
+    images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+
+    def key():
+        return cache.key_of(source, target, images, 0, training.DEFAULT, "cpu")
+
+    keys = [key(), key()]
+    for model in (source, target):
+        model.names = {**model.names, 0: model.names[1], 1: model.names[0]}
+        keys.append(key())
+        model.yaml["activation"] = "torch.nn.ReLU()"
+        keys.append(key())
+        model.yaml["head"][2][2] = "C3"
+        keys.append(key())
+    target.yaml["yaml_file"] = "elsewhere.yaml"
+    assert keys[0] == keys[1] and len({*keys}) == 7 and key() == keys[-1]
 
 
 def test_only_the_last_transfers_are_kept(tmp_path, monkeypatch):
@@ -253,6 +275,21 @@ def test_notes_say_what_models_began_with():
         "b started from a.pt: 0 (seed 0).",
     ]
     assert not list(_on_initial_weights([RunRecord("a", 0, initial_weights="random weights")]))
+
+
+def test_what_cannot_be_transferred_is_not_mimicked_either(source, tiny_data, tmp_path, capsys):
+    grey = yaml.safe_load(tiny_data.read_text("utf-8")) | {"channels": 1}
+    (tmp_path / "grey.yaml").write_text(yaml.safe_dump({"path": str(tiny_data.parent), **grey}))
+    words = [
+        "model=yolov8n-mnv3.yaml",
+        f"source={source}",
+        "images=8",
+        "imgsz=64",
+        "mimic=1",
+        f"out={tmp_path / 'x.pt'}",
+    ]
+    assert commands.main(["transfer", *words, f"data={tmp_path / 'grey.yaml'}"]) == 1
+    assert "the source takes images of 3 channels, found 1" in capsys.readouterr().err
 
 
 @pytest.mark.slow  # mimicking itself is tested in test_transfer_fit.py, the command above
