@@ -23,7 +23,7 @@ from yolo_lite.choose import settings as given
 from yolo_lite.choose.candidates import Candidate
 from yolo_lite.choose.field import Field
 from yolo_lite.choose.schedule import Clock, Finals, Pace
-from yolo_lite.compare import latency
+from yolo_lite.compare import cluster, latency
 from yolo_lite.compare.process import Job
 from yolo_lite.compare.record import Attempt, Evaluation, RunRecord, Start
 from yolo_lite.compare.report import search as reported
@@ -639,6 +639,18 @@ def test_latency_that_a_comparison_cannot_measure_is_that_of_the_search(halving,
         assert {row.way for row in known.measurements} == {f"onnxruntime {precision} 1 thread"}
         assert latency.Latency.from_plain(json.loads(json.dumps(known.to_plain()))) == known
         found.wanted = replace(found.wanted, int8=False)
+
+
+def test_a_cluster_is_used_as_a_whole(monkeypatch):
+    nodes = [
+        {"Alive": alive, "Resources": {"CPU": count, "GPU": gpus}}
+        for alive, count, gpus in ((True, 5, 1), (True, 4, 0), (False, 64, 8))
+    ]
+    ray = SimpleNamespace(nodes=lambda: nodes, cluster_resources=lambda: {"CPU": 9, "GPU": 1})
+    monkeypatch.setattr(cluster, "connect", lambda address: ray)
+    found = [cluster.slots("auto", *each) for each in ((1, 0, None), (2, 0, None), (2, None, None), (2, None, "cpu"))]
+    assert found == [9, 4, 1, 4]
+    assert cluster.slots("auto", 8, 0, None) == 1 and cluster.slots("auto", 0, 0, None) == 2
 
 
 def test_too_few_to_choose_from(halving):

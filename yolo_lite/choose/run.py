@@ -1,7 +1,7 @@
 """Run or resume a search: the field, the halving, the finalists and their comparison."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,9 @@ def execute(wanted: Settings) -> Outcome:
     data = scan.load(wanted.data, wanted.split)
     _check_folder(wanted, data.content.digest)
     if wanted.ray:
-        from yolo_lite.compare.cluster import connect
+        from yolo_lite.compare.cluster import slots
 
-        connect(wanted.ray)
+        wanted = replace(wanted, parallel=slots(wanted.ray, wanted.cpus, wanted.gpus, wanted.train.get("device")))
     wanted.folder.mkdir(parents=True, exist_ok=True)
     with locked(wanted.folder) as lock:
         _check_folder(wanted, data.content.digest)

@@ -35,6 +35,26 @@ def connect(address: str | None) -> Any:
     return ray
 
 
+def slots(address: str, cpus: float, gpus: float | None, device: object) -> int:
+    """Return the number of runs that the nodes of a cluster have room for at a time, at least 1.
+
+    Args:
+        address: Address of the cluster.
+        cpus: Number of CPUs per run.
+        gpus: Number of GPUs per run; None for as many as `device` names, if the cluster has any.
+        device: Training argument `device` of Ultralytics.
+
+    Raises:
+        ConfigError: There is no cluster at that address.
+    """
+    ray = connect(address)
+    wanted = {"CPU": cpus, "GPU": _gpus(device, ray) if gpus is None else gpus}
+    needed = {name: amount for name, amount in wanted.items() if amount}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    rooms = [min((node.get(name, 0) / each for name, each in needed.items()), default=1) for node in nodes]
+    return max(sum(map(int, rooms)), 1)
+
+
 class Cluster:
     """Workers on a Ray cluster, which decides when and where a run starts.
 
