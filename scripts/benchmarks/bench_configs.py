@@ -49,7 +49,7 @@ def main(configs="yolo*.yaml", seconds="8", imgsz="640", out=ROOT / "docs"):
                     print(f"{base}, {runtime}: {len(left)} configs", flush=True)
                     names = {name: name for name in (base, *left)}
                     measured = measure(names, [runtime], (1,), int(imgsz), float(seconds), folder, say=say)
-                    rows += records(base, left, measured, environment([runtime]))
+                    rows += records(base, left, measured, imgsz, environment([runtime]))
                     write(file, rows_as_csv(FIELDS, rows))
     shipped = [pair(path).config for path in sorted((ROOT / "cfg").glob("yolo*.yaml"))]
     write(file.with_suffix(".md"), markdown(shipped, rows, imgsz))
@@ -62,11 +62,11 @@ def pair(path):
     return Pair(f"{base}n-{rest}", f"{base}n{task}")
 
 
-def records(base, configs, measured, versions):
+def records(base, configs, measured, imgsz, versions):
     """Return the rows of all configs: for each, its own measurements and those of its base from the same run."""
     versions = report.in_words(versions)
     return [
-        {"config": config, "base": base, **asdict(row), "environment": versions}
+        {"config": config, "base": base, **asdict(row), "imgsz": imgsz, "environment": versions}
         for config in configs
         for row in measured
         if row.model not in configs or row.model == config

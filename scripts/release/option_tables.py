@@ -7,7 +7,7 @@ python scripts/release/option_tables.py --check   exit with status 1 if a page's
 import sys
 from pathlib import Path
 
-from yolo_lite.commands.help import table_of
+from yolo_lite.commands.help import TRAINS, table_of
 from yolo_lite.files import between, write
 from yolo_lite.options import COMMANDS
 
@@ -40,7 +40,7 @@ def commands() -> list[str]:
         if command.options:
             lines += [*table_of(name), ""]
         if command.trains:
-            lines += ["Every training argument of Ultralytics is passed on: `epochs=`, `imgsz=`, `batch=`, ...", ""]
+            lines += [TRAINS.format("`epochs=`, `imgsz=`, `batch=`, ...", "`seed=` and `resume=`"), ""]
     return lines[:-1]
 
 

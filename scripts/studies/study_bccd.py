@@ -27,7 +27,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -258,19 +258,21 @@ def base_table(results: Results) -> Lines:
         time, bases = (milliseconds(models[each]) for each in (label, base_of(label)))
         ratio = f"{time / bases:.2f}" if time and bases else ""
         lines.append(row(label, *costs(models[label]), ratio, *accuracy(models[label]), *shown(found.get(label))))
-    return [*lines, "", base_sentence(found)]
+    return [*lines, "", base_sentence(found, {*results["size_matched"].values()})]
 
 
-def base_sentence(found: Mapping[str, dict[str, Any]]) -> str:
-    """Return a summary of the differences to the bases, {model: difference}, in words."""
-    losses = sorted(-100 * each["mean"] for each in found.values() if each["mean"] < 0)
-    sure = [each for each in found.values() if each["high"] is not None and each["high"] < 0]
-    shown_for = [f"`{label}`" for label, each in found.items() if each["verdict"] == "worse"]
-    text = f"{len(losses)} of {len(found)} have a lower accuracy than their bases on average"
+def base_sentence(found: Mapping[str, dict[str, Any]], shrunk: Collection[str] = ()) -> str:
+    """Return a summary of the differences to the bases, {model: difference}, in words, without the shrunk models."""
+    swapped = {label: each for label, each in found.items() if label not in shrunk}
+    losses = sorted(-100 * each["mean"] for each in swapped.values() if each["mean"] < 0)
+    sure = [each for each in swapped.values() if each["high"] is not None and each["high"] < 0]
+    shown_for = [f"`{label}`" for label, each in swapped.items() if each["verdict"] == "worse"]
+    text = f"{len(losses)} of {len(swapped)} models with another backbone are less accurate than their bases on average"
     return (
         f"{text}{f', by {losses[0]:.1f} to {losses[-1]:.1f} points of mAP50-95' if losses else ''}; {len(sure)} of the "
-        f"intervals, each for one comparison alone, lie below 0. After adjusting for all {len(found)} comparisons, a "
-        f"loss is shown for {', '.join(shown_for) or 'none'}."
+        f"unadjusted 95 % intervals lie below 0. Adjusted for all {len(found)} comparisons "
+        f"(Holm), {'the losses of ' + ', '.join(shown_for) + ' are' if shown_for else 'no loss is'} statistically "
+        "significant."
     )
 
 

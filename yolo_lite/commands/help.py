@@ -18,6 +18,7 @@ def overview() -> str:
 
 
 DOCS = "https://github.com/yolo-lite/yolo-lite/tree/main/docs"
+TRAINS = "Training arguments of Ultralytics ({}) are passed on, except those that the command sets itself, such as {}."
 STOCK = "yolo train model=yolov8n-mnv3.yaml data=shapes.yaml imgsz=128 epochs=20 batch=16 nbs=16"
 
 
@@ -34,7 +35,7 @@ def help_of(name: str) -> str:
         first = f"  {f'{option.name}={option.example}'.ljust(width)}  "
         lines += textwrap.wrap(text, 120, initial_indent=first, subsequent_indent=" " * len(first))
     if command.trains:
-        lines += ["", "Every training argument of Ultralytics is passed on: epochs=, imgsz=, batch=, ..."]
+        lines += ["", *textwrap.wrap(TRAINS.format("epochs=, imgsz=, batch=, ...", "seed= and resume="), 120)]
     return "\n".join([*lines, *[""] * bool(command.options), f"Example: {command.example}", ""])
 
 
