@@ -57,10 +57,6 @@ class Halving:
         self.plan = read_json(wanted.folder / "schedule.json") or {}
         self.search: Search | None = None
 
-    def open(self) -> None:
-        """Read the results so far, without training."""
-        self.search = self._open()
-
     def run(self) -> None:
         """Train until the time for halving is used up or no candidate is left to train."""
         wanted = self.wanted
@@ -133,7 +129,8 @@ class Halving:
             self.clock.tick()
         return [read_run(Path(job.folder), job.model, job.seed) for job in jobs]
 
-    def _open(self) -> Search:
+    def open(self) -> None:
+        """Read the results so far, without training."""
         for label in self.candidates:  # paces of runs before an interruption
             done = 0
             for epochs in self.plan["rungs"]:
@@ -141,7 +138,7 @@ class Halving:
                 done = epochs
         parts = {label: _parts(each) for label, each in self.candidates.items()}
         storage = f"sqlite:///{self.wanted.folder / 'halving.db'}"
-        return Search(parts, self.plan["rungs"], self.plan["first"], storage)
+        self.search = Search(parts, self.plan["rungs"], self.plan["first"], storage)
 
     def _work(self, at_work: Workers, search: Search) -> None:
         steps: dict[str, Step] = {}
