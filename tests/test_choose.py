@@ -238,6 +238,7 @@ def test_the_dataset_to_choose_by(whole, tmp_path):
         own, theirs = held_out.labels_of(link), held_out.labels_of(link.resolve())
         assert own.exists() == theirs.exists() and (not own.exists() or own.read_text() == theirs.read_text())
         assert own.is_relative_to(tmp_path / "inner/labels")
+    assert {file.name for file in (tmp_path / "inner/labels").glob("*.cache")} == {"train.cache", "val.cache"}
     before = path.stat().st_mtime_ns
     assert held_out.dataset(str(whole), tmp_path / "inner") == path and path.stat().st_mtime_ns == before
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from yolo_lite.datasets import scan
 from yolo_lite.datasets.images import check_data, training_files
 from yolo_lite.errors import ConfigError
 from yolo_lite.files import write
@@ -92,23 +93,27 @@ def dataset(data: str, folder: Path, seed: int = 0) -> Path:
     files = training_files(data)
     here = {"path": str(folder.absolute()), "from": str(files[0].absolute())}
     content = yaml.safe_load(known.read_text("utf-8")) if known.exists() else {}
-    if {key: content.get(key) for key in here} == here:
-        return known
-    for name, part in zip(("train", "val"), split(files, seed), strict=True):
-        images, labels = folder / "images" / name, folder / "labels" / name
-        for place in (images, labels):
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(parents=True)
-        for number, file in enumerate(part):
-            one, label = images / f"{number:06}{file.suffix}", labels_of(file)
-            if file.is_file():
-                _link(file.absolute(), one)
-            if label.is_file():
-                shutil.copyfile(label, labels / f"{one.stem}.txt")
-    content = {**here, "train": "images/train", "val": "images/val"}
-    content |= {key: whole[key] for key in ("names", "channels") if key in whole}
-    write(known, yaml.safe_dump(content, sort_keys=False))
+    if {key: content.get(key) for key in here} != here:
+        for name, part in zip(("train", "val"), split(files, seed), strict=True):
+            _write_part(part, folder / "images" / name, folder / "labels" / name)
+        content = {**here, "train": "images/train", "val": "images/val"}
+        content |= {key: whole[key] for key in ("names", "channels") if key in whole}
+        write(known, yaml.safe_dump(content, sort_keys=False))
+    scan.load(known, "val")  # creates the label caches, which several runs would otherwise write at the same time
     return known
+
+
+def _write_part(files: Sequence[Path], images: Path, labels: Path) -> None:
+    """Write links to images, and copies of their labels, to two folders, which are emptied first."""
+    for place in (images, labels):
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+    for number, file in enumerate(files):
+        one, label = images / f"{number:06}{file.suffix}", labels_of(file)
+        if file.is_file():
+            _link(file.absolute(), one)
+        if label.is_file():
+            shutil.copyfile(label, labels / f"{one.stem}.txt")
 
 
 def labels_of(image: Path) -> Path:
