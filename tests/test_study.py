@@ -251,7 +251,7 @@ def test_the_page_says_what_a_transfer_keeps(script):
     transfer = script("transfer")
     text = (transfer.DOCS / "transfer.md").read_text("utf-8")
     found = transfer.findings()
-    assert set(found) == {"retention", "methods"} and all(len(lines) > 4 for lines in found.values())
+    assert set(found) == {"retention", "methods", "gain"} and all(len(lines) > 4 for lines in found.values())
     for mark, lines in found.items():
         assert between(text, mark, lines) == text
     shares = {line.split("`")[1]: line.split("|")[-2] for line in found["retention"][3:]}
@@ -385,6 +385,14 @@ def test_gains_are_added_to_those_of_earlier_sessions(script, tmp_path, monkeypa
         [" transfer ", " 3 ", " 60.0 "],
     ]
     assert lines[3].split("|")[6].strip().startswith("+10.0 (")
+    assert len(lines) == 4  # no other model's gain to compare with the source's
+    smaller = {("bccd", "lite", start): {0: level} for start, level in (("random", 0.5), ("transfer", 0.55))}
+    source = {("bccd", "yolov8n", start): {0: level} for start, level in (("random", 0.51), ("transfer", 0.61))}
+    assert transfer.shares(smaller | source) == [
+        "",
+        "On bccd, the mean gain of `lite` is 50 % of `yolov8n`'s; its mean accuracy differs from `yolov8n`'s by -1.0 "
+        "points from random weights and by -6.0 from the source.",
+    ]
     tasks = transfer.gains(["bccd.yaml"], transfer.DEFAULTS | {"models": "yolov8n", "seeds": "0,3"})
     assert [str(task) for task in transfer.left(tasks, tmp_path / "one")] == [
         "bccd-yolov8n-random-3",

@@ -29,7 +29,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
@@ -368,7 +368,10 @@ def findings(docs: Path = DOCS) -> dict[str, list[str]]:
 
 
 def gained(rows: Sequence[dict[str, str]]) -> list[str]:
-    """Return a table with a row for each dataset, model and start: mAP50-95 on test, gain over random weights."""
+    """Return a table with a row for each dataset, model and start, mAP50-95 on test, and the gain over random weights.
+
+    Below it, the gain from the transfer is compared with that of the model which loads the source itself.
+    """
     scores: dict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
     for row in rows:
         scores[row["data"], row["model"], row["start"]][int(row["seed"])] = float(row["test"])
@@ -379,6 +382,22 @@ def gained(rows: Sequence[dict[str, str]]) -> list[str]:
         mean_of = f"{100 * mean(by_seed.values()):.1f}"
         cells = (data, f"`{model}`", start, len(by_seed), mean_of, interval(gain._asdict()) if gain else "")
         lines.append(f"| {' | '.join(map(str, cells))} |")
+    return [*lines, *shares(scores)]
+
+
+def shares(scores: Mapping[tuple[str, str, str], Mapping[int, float]]) -> list[str]:
+    """Return a sentence for each dataset and model whose gain from the transfer can be compared with the source's."""
+    lines = []
+    for data, model, start in sorted(scores):
+        starts = [(data, each, how) for each in (model, SOURCE) for how in (start, "random")]
+        if start == "transfer" and model != SOURCE and all(key in scores for key in starts):
+            ours, random, theirs, base = (100 * mean(scores[key].values()) for key in starts)
+            lines += [
+                "",
+                f"On {data}, the mean gain of `{model}` is {100 * (ours - random) / (theirs - base):.0f} % of "
+                f"`{SOURCE}`'s; its mean accuracy differs from `{SOURCE}`'s by {random - base:+.1f} points from random "
+                f"weights and by {ours - theirs:+.1f} from the source.",
+            ]
     return lines
 
 
