@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import random
 import subprocess
@@ -155,6 +156,20 @@ def test_rungs_are_as_long_as_the_time_allows():
     assert schedule.rungs_within(three - 1, pace, 32, 100, 1) == [2, 4, 8, 16]
     assert schedule.rungs_within(three - 1, pace, 32, 100, 1, least=5) == [5, 10, 20, 40]
     assert schedule.rungs_within(three + 1, pace, 32, 100, 1, least=2) == [3, 6, 12, 24]
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 3, 4, 8, 16])
+def test_the_finals_fit_however_many_runs_there_are_at_a_time(parallel):
+    """One seed each, then further seeds of two: neither takes less than a whole run."""
+    pace, hour = Pace(start=10, epoch=10), 3600
+    epochs = schedule.epochs_within(hour, pace, parallel)
+    kept = schedule.reserve(hour, pace, epochs, parallel)
+    found = schedule.finals_within(kept, [pace] * 8, epochs, parallel)
+    run, first = pace.seconds(found.epochs), math.ceil(found.candidates / parallel)
+    seeds = schedule.seeds_within(kept - first * run, [pace] * 2, found.epochs, parallel)
+    assert found.epochs == epochs and seeds >= found.seeds >= 2
+    assert (first + math.ceil(2 * (seeds - 1) / parallel)) * run <= kept <= schedule.FINAL * hour
+    assert schedule.seeds_within(run * math.ceil(2 / parallel), [pace] * 2, found.epochs, parallel, done=3) > 3
 
 
 def test_a_pilot_is_trained_up_to_a_third_of_the_epochs():

@@ -149,9 +149,9 @@ def seeds_within(seconds: float, paces: Sequence[Pace], epochs: int, parallel: i
         done: Number of seeds that they have been trained with.
     """
     each = sum(pace.seconds(epochs) for pace in paces) / len(paces)
-    at_once = max(parallel // LAST, 1)  # seeds that are trained side by side
-    more = int(seconds / (each * math.ceil(LAST / parallel))) * at_once if each else 0
-    return min(max(done + more, SIZES[-1][1]), SIZES[0][1])
+    least, most = SIZES[-1][1], SIZES[0][1]
+    fits = [n for n in range(least, most + 1) if math.ceil(LAST * (n - done) / parallel) * each <= seconds]
+    return max(fits, default=least) if each else least  # 0: unknown pace
 
 
 class Clock:
