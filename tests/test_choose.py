@@ -150,7 +150,7 @@ def test_times_are_ratios_to_one_candidate(tmp_path, monkeypatch):
     """A machine that is twice as slow when the second lot is measured."""
     slowness = iter([1.0, 1.0, 2.0])
 
-    def measure(names, runtimes, threads, sizes, seconds, data=None, say=None):
+    def measure(names, runtimes, threads, sizes, seconds, folder, data, say):
         factor = next(slowness)
         rows = [
             SimpleNamespace(model=label, p50=factor * sizes[label], control=False, precision="fp32") for label in names

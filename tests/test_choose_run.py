@@ -237,7 +237,7 @@ def few(monkeypatch):
     monkeypatch.setattr(candidates, "PARTS", (("base", "base"), ("slim", "slim")))
     measured = []
 
-    def measure(names, runtimes, threads, sizes, seconds, data=None, say=None):
+    def measure(names, runtimes, threads, sizes, seconds, folder, data, say):
         measured.extend(names)
         works = read_json(next(iter(names.values())).parents[1] / "works.json") or {}
         times = {}

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -91,11 +92,10 @@ class Timings:
         together = [self.reference, *(each for each in candidates if each != self.reference)]
         names = {each.label: self.models / f"{each.name}.yaml" for each in together}
         sizes = {each.label: each.imgsz for each in together}
-        device = self.device
-        try:
-            found = measure(
-                names, [device.runtime], [device.threads], sizes, SECONDS, data=device.data, say=self.say
-            )  # fmt: skip
+        device, exports = self.device, self.file.with_name("exports")
+        way = [device.runtime], [device.threads]
+        try:  # exports are kept until they are measured, so that a command that is killed again and again gets on
+            found = measure(names, *way, sizes, SECONDS, exports, device.data, self.say)
         except ConfigError as error:
             if len(candidates) == 1:
                 self.failed[candidates[0].label] = one_line(error)
@@ -110,6 +110,7 @@ class Timings:
         self.ratios |= {label: own / usual for label, own in times.items()}
         kept = {"reference": asdict(self.reference), "references": self.references, "ratios": self.ratios}
         write_json(self.file, kept)
+        shutil.rmtree(exports, ignore_errors=True)
 
 
 def spread(works: Mapping[Candidate, Work], count: int) -> list[Candidate]:
