@@ -18,7 +18,7 @@ from yolo_lite.errors import ConfigError, one_line
 from yolo_lite.files import read_json, write, write_json
 
 FILE = "field.json"
-PART = 0.08  # maximum fraction of the hours spent on building candidates, and twice on measuring some of them
+PART = 0.08  # maximum fraction of the hours spent on building candidates, and on each of two rounds of measuring
 NEAR = 40  # number of candidates per hour that are measured because they may fit the budget
 STOCK, OURS = 6, 8  # minimum numbers of stock or shrunk models and of our configs among these, if there are as many
 
@@ -140,10 +140,8 @@ def _find(wanted: Settings, data: Mapping[str, Any], say: Say) -> Field:
         times = {each: table[each.label] for each in works}
         check_budget(times.values(), wanted.budget)
         return Field(times, times, parameters, wanted.budget)
-    device, most = (
-        Device(wanted.runtime, wanted.threads, wanted.data if wanted.int8 else None),
-        PART * 3600 * wanted.hours,
-    )
+    device = Device(wanted.runtime, wanted.threads, wanted.data if wanted.int8 else None)
+    most = PART * 3600 * wanted.hours
     reference = next((each for each in works if each.backbone is None), next(iter(works)))
     timings = Timings(wanted.folder / "latency.json", reference, models, device, say)
     model = fitted(timings, works, min(FIRST, round(12 + 24 * wanted.hours)), time.monotonic() + most)
